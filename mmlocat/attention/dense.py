@@ -1,0 +1,52 @@
+"""The equation as printed in the paper: the oracle of every test. Never optimised."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .kernel import GaussianKernel, Grid, at_least_float32
+
+
+def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
+    """Returns why this back-end cannot take the call, or None: it runs everywhere."""
+    return None
+
+
+def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid,
+                  num_prefix_tokens: int) -> Tensor:
+    """Builds the matrix S that GAug adds to the attention logits.
+
+    Args:
+        variance: Shape (B, h, H*W, 2), in squared patches, rows first.
+        alpha: Shape (B, h, H*W, 1).
+        kernel: The constants of the pretraining grid.
+        grid: The patch grid (H, W).
+        num_prefix_tokens: P, the tokens before the patches; their rows and columns are zero.
+
+    Returns:
+        Shape (B, h, N, N) with N = P + H*W.
+    """
+    height, width = grid
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=variance.device),
+        torch.arange(width, device=variance.device),
+        indexing='ij')
+    position = torch.stack([rows.flatten(), columns.flatten()], dim=-1).to(variance.dtype)  # (HW, 2)
+    distance = (position[:, None] - position[None, :]).square()  # (HW, HW, 2)
+    distance = distance.clamp(max=kernel.max_squared_distance)
+    exponent = distance / (variance[:, :, :, None, :] + kernel.eps)  # (B, h, HW, HW, 2)
+    patches = alpha * torch.exp(-0.5 * exponent.sum(dim=-1))  # (B, h, HW, HW)
+    return torch.nn.functional.pad(patches, (num_prefix_tokens, 0, num_prefix_tokens, 0))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
+           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
+    """Computes softmax(q k^T * scale + S) v in float32 or wider; see ``gaussian_attention``."""
+    query_, key_, value_, variance, alpha = map(at_least_float32, (query, key, value, variance, alpha))
+    bias = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)
+    logits = query_ @ key_.transpose(-2, -1) * scale + bias
+    probabilities = torch.nn.functional.dropout(logits.softmax(dim=-1), dropout_p)
+    return (probabilities @ value_).to(query.dtype)

@@ -1,0 +1,137 @@
+"""What the Gaussian of GAug owes to the grid a model was pretrained on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Tuple, Union
+
+import torch
+from torch import Tensor
+
+Grid = Tuple[int, int]
+
+# Squared distances are clamped so that distance / (2 * 0.1) still fits float16 (paper, Eq. of S).
+_MAX_SQUARED_DISTANCE = 13100
+# Half of float16's range: eps grows until the exponent's gradient stays below it.
+_FLOAT16_GUARD = 32500
+
+
+def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
+    """Returns ``grid`` as ``(H, W)``.
+
+    Args:
+        grid: Patches per side, or ``(rows, columns)``.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: It is not one or two positive whole numbers.
+    """
+    pair = (grid, grid) if isinstance(grid, int) else grid
+    try:
+        height, width = pair
+        valid = int(height) == height > 0 and int(width) == width > 0
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            f'{name} must be a positive whole number or a pair (H, W) of them, in patches; got {grid!r}')
+    return int(height), int(width)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Returns half-precision tensors as float32 and leaves wider ones alone."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+@dataclass(frozen=True)
+class GaussianKernel:
+    """The constants of a pretraining grid G, and the Gaussian they define.
+
+    Immutable: a model makes one when it is built and passes the current grid to every call.
+
+    Args:
+        ref_grid: G, the patch grid of pretraining, ``(rows, columns)`` or one number
+            for a square one. 14 x 14 for 224 px images and 16 px patches.
+
+    Raises:
+        ValueError: ``ref_grid`` is not one or two positive whole numbers.
+    """
+
+    ref_grid: Union[int, Grid]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'ref_grid', as_grid(self.ref_grid, 'ref_grid'))
+
+    @property
+    def variance_limit(self) -> float:
+        """s = max(G)^2, the largest variance, in squared patches."""
+        return float(max(self.ref_grid)**2)
+
+    @property
+    def max_squared_distance(self) -> float:
+        """Where the squared distance along an axis is clamped, in squared patches."""
+        return float(min((max(self.ref_grid) - 1)**2, _MAX_SQUARED_DISTANCE))
+
+    @property
+    def eps(self) -> float:
+        """Added to the variance so that float16 stays finite, forward and backward."""
+        eps = 0.1
+        while 0.5 * (max(self.ref_grid) - 1)**2 / eps**2 > _FLOAT16_GUARD:
+            eps *= 2
+        return eps
+
+    def variance(self, logits: Tensor, grid: Union[int, Grid]) -> Tensor:
+        """Turns pre-activations into variances: ``s * sigmoid(logits - ln(s - 1))``.
+
+        A zero pre-activation gives variance 1 on the pretraining grid. On any other grid the
+        variance is scaled by ``min(H, W) / min(G)``.
+
+        Args:
+            logits: Shape (..., H*W, 2), rows first, then columns.
+            grid: The current patch grid (H, W).
+
+        Returns:
+            Shape (..., H*W, 2), in squared patches, float32 or wider.
+        """
+        grid = as_grid(grid)
+        limit = self.variance_limit
+        shift = math.log(limit - 1) if limit > 2 else 0.0
+        variance = limit * torch.sigmoid(at_least_float32(logits) - shift)
+        if grid != self.ref_grid:
+            variance = variance * (min(grid) / min(self.ref_grid))
+        return variance
+
+    def alpha(self, logits: Tensor) -> Tensor:
+        """Turns pre-activations into scales: ``softplus(logits)``.
+
+        Args:
+            logits: Shape (..., H*W, 1).
+
+        Returns:
+            Shape (..., H*W, 1), in units of an attention logit, float32 or wider.
+        """
+        return torch.nn.functional.softplus(at_least_float32(logits))
+
+    def factors(self, variance: Tensor, grid: Union[int, Grid]) -> Tuple[Tensor, Tensor]:
+        """Evaluates the Gaussian along each axis, for every patch as query.
+
+        The two axes separate, so H + W exponentials a query replace H * W:
+        ``G[p, (y, x)] = gy[p, y] * gx[p, x]``.
+
+        Args:
+            variance: Shape (..., H*W, 2), rows first.
+            grid: The current patch grid (H, W).
+
+        Returns:
+            gy of shape (..., H*W, H) and gx of shape (..., H*W, W), float32 or wider.
+        """
+        height, width = as_grid(grid)
+        precision = -0.5 / (at_least_float32(variance) + self.eps)
+        rows = self._squared_distances(height, precision).repeat_interleave(width, dim=0)
+        columns = self._squared_distances(width, precision).repeat(height, 1)
+        return torch.exp(precision[..., 0:1] * rows), torch.exp(precision[..., 1:2] * columns)
+
+    def _squared_distances(self, length: int, like: Tensor) -> Tensor:
+        position = torch.arange(length, device=like.device, dtype=like.dtype)
+        return (position[:, None] - position[None, :]).square().clamp(max=self.max_squared_distance)

@@ -1,0 +1,39 @@
+"""Separable factors handed to ``scaled_dot_product_attention`` as a mask.
+
+The exponentials number H + W a query instead of H * W, and the mask is written once. It still has
+N x N entries a head; with gradients, PyTorch takes its mathematical path, which is quadratic in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from .kernel import GaussianKernel, Grid
+
+
+def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
+    """Returns why this back-end cannot take the call, or None."""
+    return None
+
+
+def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid,
+                  num_prefix_tokens: int) -> Tensor:
+    """Writes S once, in the dtype of ``query``; shapes as in ``dense.gaussian_bias``."""
+    batch, heads, num_tokens, _ = query.shape
+    rows, columns = kernel.factors(variance, grid)
+    rows = (rows * alpha).to(query.dtype)
+    columns = columns.to(query.dtype)
+    mask = query.new_zeros(batch, heads, num_tokens, num_tokens)
+    patches = mask[..., num_prefix_tokens:, num_prefix_tokens:].unflatten(-1, grid)  # (B, h, HW, H, W)
+    patches.addcmul_(rows.unsqueeze(-1), columns.unsqueeze(-2))
+    return mask
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
+           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
+    """Runs PyTorch's attention with the Gaussian as its mask; see ``gaussian_attention``."""
+    mask = gaussian_mask(query, variance, alpha, kernel, grid, num_prefix_tokens)
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_p, scale=scale)

@@ -1,0 +1,163 @@
+"""The transformer block of LocAtViT: mmpretrain's, told the patch grid on every call."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import torch
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.models.utils import MultiheadAttention
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mmlocat.attention import GaussianKernel, gaussian_attention
+from mmlocat.attention.api import check_backend
+from mmlocat.attention.kernel import Grid
+
+
+def init_linear_layers(module: nn.Module) -> None:
+    """Draws every linear layer below ``module`` as the paper does: truncated normal 0.02, bias 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class GaussianAugmentation(nn.Module):
+    """Predicts variance and scale of each query's Gaussian: 3d + 3 parameters a block.
+
+    Drawing them leaves PyTorch's random state as it was, so one seed gives LocAtViT and the plain ViT
+    the same weights wherever both have them. The names of the layers are those of published checkpoints.
+
+    Args:
+        head_dims: d, channels of one head; all heads share the two layers.
+        kernel: The constants of the pretraining grid.
+    """
+
+    def __init__(self, head_dims: int, kernel: GaussianKernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+        with torch.random.fork_rng(devices=[]):
+            self.log_var = nn.Linear(head_dims, 2)
+            self.log_alpha = nn.Linear(head_dims, 1)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Starts near variance 1 and alpha ln 2: truncated normal 0.02, bias 0."""
+        with torch.random.fork_rng(devices=[]):
+            init_linear_layers(self)
+
+    def forward(self, query: Tensor, grid: Grid) -> Tuple[Tensor, Tensor]:
+        """Returns variance (B, h, H*W, 2) and alpha (B, h, H*W, 1) for patch queries (B, h, H*W, d)."""
+        return self.kernel.variance(self.log_var(query), grid), self.kernel.alpha(self.log_alpha(query))
+
+
+class LocAtAttention(MultiheadAttention):
+    """Multi-head self-attention with GAug.
+
+    Args:
+        kernel: The constants of the pretraining grid, or None for plain attention.
+        num_prefix_tokens: P, the class and register tokens before the patches.
+        attention_backend: See ``gaussian_attention``.
+        **kwargs: Arguments of mmpretrain's ``MultiheadAttention``. ``qk_scale`` is honoured.
+
+    Raises:
+        ValueError: Heads do not divide the channels, or the back-end is unknown.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 num_heads: int,
+                 *,
+                 kernel: Optional[GaussianKernel] = None,
+                 num_prefix_tokens: int = 1,
+                 attention_backend: str = 'auto',
+                 qk_scale: Optional[float] = None,
+                 **kwargs) -> None:
+        if embed_dims % num_heads:
+            raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
+        super().__init__(embed_dims, num_heads, **kwargs)
+        self.scale = self.head_dims**-0.5 if qk_scale is None else qk_scale
+        self.num_prefix_tokens = num_prefix_tokens
+        self.attention_backend = check_backend(attention_backend)
+        self.gaug = None if kernel is None else GaussianAugmentation(self.head_dims, kernel)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Attends over tokens.
+
+        Args:
+            x: Shape (B, N, C), prefix tokens first.
+            grid: The patch grid (H, W), with N = P + H*W.
+
+        Returns:
+            Shape (B, N, C).
+        """
+        batch, num_tokens, _ = x.shape
+        qkv = self.qkv(x).view(batch, num_tokens, 3, self.num_heads, self.head_dims)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, N, d)
+        dropout_p = self.attn_drop if self.training else 0.0
+        if self.gaug is None:
+            out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p, scale=self.scale)
+        else:
+            variance, alpha = self.gaug(query[:, :, self.num_prefix_tokens:], grid)
+            out = gaussian_attention(
+                query,
+                key,
+                value,
+                variance,
+                alpha,
+                kernel=self.gaug.kernel,
+                grid=grid,
+                num_prefix_tokens=self.num_prefix_tokens,
+                scale=self.scale,
+                dropout_p=dropout_p,
+                backend=self.attention_backend)
+        out = self.proj(out.transpose(1, 2).reshape(batch, num_tokens, self.embed_dims))
+        out = self.out_drop(self.gamma1(self.proj_drop(out)))
+        return value.squeeze(1) + out if self.v_shortcut else out
+
+
+class LocAtEncoderLayer(TransformerEncoderLayer):
+    """mmpretrain's encoder layer around ``LocAtAttention``.
+
+    Args:
+        kernel: The constants of the pretraining grid, or None for a plain ViT block.
+        num_prefix_tokens: P, the class and register tokens before the patches.
+        attention_backend: See ``gaussian_attention``.
+        **kwargs: Arguments of mmpretrain's ``TransformerEncoderLayer``.
+    """
+
+    def __init__(self,
+                 embed_dims: int,
+                 num_heads: int,
+                 feedforward_channels: int,
+                 *,
+                 kernel: Optional[GaussianKernel] = None,
+                 num_prefix_tokens: int = 1,
+                 attention_backend: str = 'auto',
+                 **kwargs) -> None:
+        super().__init__(embed_dims, num_heads, feedforward_channels, **kwargs)
+        self.attn = LocAtAttention(
+            embed_dims,
+            num_heads,
+            kernel=kernel,
+            num_prefix_tokens=num_prefix_tokens,
+            attention_backend=attention_backend,
+            attn_drop=kwargs.get('attn_drop_rate', 0.),
+            proj_drop=kwargs.get('drop_rate', 0.),
+            dropout_layer=dict(type='DropPath', drop_prob=kwargs.get('drop_path_rate', 0.)),
+            qkv_bias=kwargs.get('qkv_bias', True),
+            layer_scale_init_value=kwargs.get('layer_scale_init_value', 0.))
+
+    def init_weights(self) -> None:
+        """Draws linear layers as the paper does; the parent's Xavier FFN is not the paper's."""
+        super(TransformerEncoderLayer, self).init_weights()
+        for layer in (self.attn.qkv, self.attn.proj, self.ffn):
+            init_linear_layers(layer)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Runs the block on tokens x (B, N, C) of the patch grid (H, W)."""
+        x = x + self.attn(self.ln1(x), grid)
+        return self.ffn(self.ln2(x), identity=x)

@@ -1,0 +1,275 @@
+"""LocAtViT: mmpretrain's VisionTransformer with a Gaussian spotlight in every block."""
+
+from __future__ import annotations
+
+import math
+from typing import List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from mmengine.model import ModuleList
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.registry import MODELS as PRETRAIN_MODELS
+from mmseg.registry import MODELS as SEG_MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmlocat.attention import GaussianKernel
+from mmlocat.attention.kernel import Grid
+from .layers import LocAtEncoderLayer
+from .position import resize_position_embedding
+
+# Keys under which an OpenMMLab config may ask for pretrained weights.
+_PRETRAINED = ('Pretrained', 'PretrainedInit')
+
+
+@SEG_MODELS.register_module()
+@PRETRAIN_MODELS.register_module()
+class LocAtViT(VisionTransformer):
+    """Locality-Attending Vision Transformer.
+
+    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Takes the arguments
+    of mmpretrain's ``VisionTransformer``, gives its outputs and keeps its checkpoint layout; one block
+    adds ``attn.gaug.log_var`` and ``attn.gaug.log_alpha``, 3d + 3 parameters.
+
+    Args:
+        arch: 'tiny', 'small' or 'base' as in the paper (192, 384, 768 channels; 3, 6, 12 heads; 12
+            blocks), another name of mmpretrain's ``VisionTransformer`` with its meaning there ('s' is
+            one: 768 channels, 8 blocks), or a dict with embed_dims, num_layers, num_heads and
+            feedforward_channels. Defaults to 'base'.
+        img_size: Image size of pretraining in px, not the crop of a segmentation recipe: it sets the
+            reference grid. Any other size is accepted in ``forward``. Defaults to 224.
+        patch_size: Defaults to 16.
+        out_indices: Blocks whose outputs are returned, one number or a sequence; negatives count from
+            the last. Defaults to -1.
+        frozen_stages: Stem and this many blocks are frozen; -1 freezes nothing. All of them: the whole
+            backbone has no gradient and stays in evaluation mode, also after ``train()``.
+        layer_cfgs: Further arguments of the blocks, one dict for all or a sequence.
+        gaug: False builds a plain ViT, the baseline arm. Defaults to True.
+        with_pos_embed: Whether there is a learned position embedding. Defaults to True.
+        num_registers: Register tokens after the class token. Defaults to 0.
+        no_embed_class: Whether the position embedding covers the patches alone. Defaults to False.
+        ref_grid: The pretraining patch grid G of GAug. Defaults to that of ``img_size``.
+        attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
+        with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
+        **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
+            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, interpolate_mode,
+            layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
+
+    Raises:
+        AssertionError: ``arch`` or ``out_indices`` is invalid, worded as mmpretrain does.
+        ValueError: ``frozen_stages``, ``layer_cfgs``, ``num_registers``, ``ref_grid`` or
+            ``attention_backend`` is.
+    """
+
+    arch_zoo = {
+        **VisionTransformer.arch_zoo,
+        'tiny': VisionTransformer.arch_zoo['deit-tiny'],
+        'small': VisionTransformer.arch_zoo['deit-small'],
+        'base': VisionTransformer.arch_zoo['deit-base'],
+    }
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'base',
+                 img_size: Union[int, Tuple[int, int]] = 224,
+                 patch_size: Union[int, Tuple[int, int]] = 16,
+                 *,
+                 out_indices: Union[int, Sequence[int]] = -1,
+                 drop_rate: float = 0.,
+                 drop_path_rate: float = 0.,
+                 qkv_bias: bool = True,
+                 norm_cfg: dict = dict(type='LN', eps=1e-6),
+                 layer_scale_init_value: float = 0.,
+                 frozen_stages: int = -1,
+                 layer_cfgs: Union[dict, Sequence[dict]] = dict(),
+                 gaug: bool = True,
+                 with_pos_embed: bool = True,
+                 num_registers: int = 0,
+                 no_embed_class: bool = False,
+                 ref_grid: Optional[Union[int, Grid]] = None,
+                 attention_backend: str = 'auto',
+                 with_cp: bool = False,
+                 **kwargs) -> None:
+        settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
+        # The parent builds everything but the blocks, which are ours: it is asked for none. An invalid
+        # arch goes through unchanged, so that the parent's own assertion speaks.
+        without_blocks = {**settings, 'num_layers': 0} if settings and 'num_layers' in settings else arch
+        super().__init__(
+            without_blocks,
+            img_size,
+            patch_size,
+            out_indices=[0],
+            drop_rate=drop_rate,
+            norm_cfg=norm_cfg,
+            **kwargs)
+        self.arch_settings = settings
+        self.num_layers = settings['num_layers']
+        self.out_indices = self._absolute_indices(out_indices)
+        if frozen_stages > self.num_layers:
+            raise ValueError(f'frozen_stages={frozen_stages}, but there are {self.num_layers} blocks to freeze; '
+                             f'use {self.num_layers} for the whole backbone')
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+
+        self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
+        self.kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
+
+        if isinstance(layer_cfgs, dict):
+            layer_cfgs = [layer_cfgs] * self.num_layers
+        if len(layer_cfgs) != self.num_layers:
+            raise ValueError(f'layer_cfgs has {len(layer_cfgs)} entries for {self.num_layers} blocks; '
+                             'give one dict for all, or one a block')
+        # Stochastic depth grows linearly with depth.
+        drop_path_rates = np.linspace(0, drop_path_rate, self.num_layers)
+        self.layers = ModuleList()
+        for rate, layer_cfg in zip(drop_path_rates, layer_cfgs):
+            arguments = dict(
+                embed_dims=self.embed_dims,
+                num_heads=settings['num_heads'],
+                feedforward_channels=settings['feedforward_channels'],
+                layer_scale_init_value=layer_scale_init_value,
+                drop_rate=drop_rate,
+                drop_path_rate=float(rate),
+                qkv_bias=qkv_bias,
+                norm_cfg=norm_cfg,
+                kernel=self.kernel,
+                num_prefix_tokens=self.num_extra_tokens,
+                attention_backend=attention_backend)
+            self.layers.append(LocAtEncoderLayer(**{**arguments, **layer_cfg}))
+
+        self._init_tokens()
+        if self.frozen_stages > 0:
+            self._freeze_stages()
+
+    def _absolute_indices(self, out_indices: Union[int, Sequence[int]]) -> List[int]:
+        if isinstance(out_indices, int):
+            out_indices = [out_indices]
+        assert isinstance(out_indices, Sequence), \
+            f'"out_indices" must be a sequence or int, get {type(out_indices)} instead.'
+        absolute = [self.num_layers + index if index < 0 else index for index in out_indices]
+        for given, index in zip(out_indices, absolute):
+            assert 0 <= index < self.num_layers, f'Invalid out_indices {given}'
+        return absolute
+
+    def _build_extra_tokens(self, with_pos_embed: bool, num_registers: int, no_embed_class: bool) -> None:
+        if num_registers < 0:
+            raise ValueError(f'num_registers must not be negative, got {num_registers}')
+        self.num_registers = num_registers
+        self.num_extra_tokens = int(self.cls_token is not None) + num_registers
+        self.reg_token = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims)) if num_registers else None
+        # How many leading entries of the position embedding belong to prefix tokens.
+        self.num_prefix_positions = 0 if no_embed_class else self.num_extra_tokens
+        patches = self.patch_resolution[0] * self.patch_resolution[1]
+        self.pos_embed = nn.Parameter(
+            torch.zeros(1, self.num_prefix_positions + patches, self.embed_dims)) if with_pos_embed else None
+
+    def _init_tokens(self) -> None:
+        for token in (self.cls_token, self.reg_token):
+            if token is not None:
+                nn.init.normal_(token, std=1e-6)
+        if self.pos_embed is not None:
+            trunc_normal_(self.pos_embed, std=0.02)
+
+    def init_weights(self) -> None:
+        """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
+        if not self.is_init and not self._loads_pretrained():
+            self._init_tokens()
+        super(VisionTransformer, self).init_weights()
+
+    def _loads_pretrained(self) -> bool:
+        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        return any(str(getattr(config['type'], '__name__', config['type'])) in _PRETRAINED for config in configs)
+
+    def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        """Load hook: fits the position embedding of a checkpoint to this model's pretraining grid."""
+        name = prefix + 'pos_embed'
+        if name not in state_dict or self.pos_embed is None:
+            return
+        entries = state_dict[name].shape[1]
+        if self.cls_token is None and entries == self.pos_embed.shape[1] + 1:
+            state_dict[name] = state_dict[name][:, 1:]  # the checkpoint had a class token, this model has none
+            entries -= 1
+        if entries == self.pos_embed.shape[1]:
+            return
+        side = math.isqrt(max(entries - self.num_prefix_positions, 0))
+        if side * side + self.num_prefix_positions != entries or side == 0:
+            raise ValueError(f'{name} of the checkpoint has {entries} entries, which is not a square grid and '
+                             f'{self.num_prefix_positions} prefix entries; check with_cls_token, num_registers '
+                             'and no_embed_class of LocAtViT')
+        state_dict[name] = resize_position_embedding(state_dict[name], (side, side), self.patch_resolution,
+                                                     self.num_prefix_positions, self.interpolate_mode)
+        print_log(
+            f'Resize {name} from a grid of {(side, side)} to {tuple(self.patch_resolution)}.', logger='current')
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages == self.num_layers:
+            self.requires_grad_(False)
+            nn.Module.train(self, False)
+            return
+        super()._freeze_stages()
+        if self.reg_token is not None:
+            self.reg_token.requires_grad = False
+        self.pre_norm.eval()
+
+    def train(self, mode: bool = True) -> LocAtViT:
+        """Switches the mode, except of what is frozen, and returns the model.
+
+        Args:
+            mode: True for training, False for evaluation.
+        """
+        super(BaseBackbone, self).train(mode)
+        if self.frozen_stages > 0:
+            self._freeze_stages()
+        return self
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Computes features of images.
+
+        Args:
+            x: Shape (B, in_channels, height, width), any size; padded right and bottom with zeros to
+                whole patches.
+
+        Returns:
+            One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C),
+            'featmap' (B, C, H, W), 'raw' (B, P + H*W, C).
+        """
+        x, grid = self.patch_embed(x)
+        x = self.pre_norm(self.drop_after_pos(self._add_extra_tokens(x, grid)))
+        recompute = self.with_cp and torch.is_grad_enabled()
+        outs = []
+        for i, layer in enumerate(self.layers):
+            x = checkpoint(layer, x, grid, use_reentrant=False) if recompute else layer(x, grid)
+            if i == self.num_layers - 1 and self.final_norm:
+                x = self.ln1(x)
+            if i in self.out_indices:
+                outs.append(self._format_output(x, grid))
+        return tuple(outs)
+
+    def _add_extra_tokens(self, patches: Tensor, grid: Grid) -> Tensor:
+        """Puts prefix tokens before the patches (B, H*W, C) and adds the position embedding."""
+        tokens = [t.expand(len(patches), -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
+        if self.pos_embed is None:
+            return torch.cat([*tokens, patches], dim=1)
+        position = resize_position_embedding(self.pos_embed, self.patch_resolution, grid, self.num_prefix_positions,
+                                             self.interpolate_mode)
+        if self.num_prefix_positions:
+            return torch.cat([*tokens, patches], dim=1) + position
+        return torch.cat([*tokens, patches + position], dim=1)
+
+    def _format_output(self, x: Tensor, hw: Grid) -> Tensor:
+        # The parent's maps are permuted views; heads that reshape would each copy them.
+        return super()._format_output(x, hw).contiguous()
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
+
+        Args:
+            param_name: The parameter's name.
+            prefix: What its name begins with in the whole model, such as 'backbone.'.
+        """
+        if param_name.startswith(prefix) and param_name[len(prefix):].startswith(('reg_token', 'pre_norm')):
+            return 0, self.num_layers + 2
+        return super().get_layer_depth(param_name, prefix)

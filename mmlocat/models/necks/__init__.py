@@ -1,0 +1,3 @@
+from .patch_refinement import PatchRefinement
+
+__all__ = ['PatchRefinement']

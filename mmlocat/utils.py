@@ -1,0 +1,84 @@
+"""Small helpers that every folder may use; imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Iterator, Union
+
+
+def require_openmmlab(needed_by: str) -> None:
+    """Makes sure that the OpenMMLab packages import.
+
+    Args:
+        needed_by: What asks for them, for the message.
+
+    Raises:
+        ImportError: One is missing; the message names the extra that installs it.
+    """
+    require_modules(('mmengine', 'mmcv', 'mmpretrain', 'mmseg'), 'onedl', needed_by,
+                    'the maintained builds, or pip install "mmlocat[openmmlab]" for the upstream releases')
+
+
+def require_modules(modules: tuple, extra: str, needed_by: str, remark: str = '') -> None:
+    """Imports ``modules`` or says which extra installs the one that is missing.
+
+    Args:
+        modules: Names of importable modules.
+        extra: The extra of mmlocat that brings them.
+        needed_by: What asks for them, for the message.
+        remark: Further advice for the message.
+
+    Raises:
+        ImportError: One of them does not import.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            advice = f' ({remark})' if remark else ''
+            raise ImportError(f'{needed_by} needs {name}, which does not import here ({error}). '
+                              f'Install it with: pip install "mmlocat[{extra}]"{advice}') from error
+
+
+@contextmanager
+def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
+    """Opens a temporary file beside ``path`` and moves it there only when the block succeeds.
+
+    Args:
+        path: The file to write; its folder is made if needed.
+        mode: 'w' for text (UTF-8) or 'wb' for bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(descriptor, mode, encoding=None if 'b' in mode else 'utf-8') as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def share_folder() -> Path:
+    """Returns the folder that holds ``configs/``, ``tools/`` and ``model-index.yml``.
+
+    That is the checkout in an editable install and ``mmlocat/.mim`` in a wheel.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / '.mim', package.parent):
+        if (folder / 'configs').is_dir() and (folder / 'tools').is_dir():
+            return folder
+    raise FileNotFoundError(f'no configs/ and tools/ in {package / ".mim"} or {package.parent}; '
+                            'reinstall mmlocat, or work in a checkout')
