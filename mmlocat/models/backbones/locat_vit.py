@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.attention.kernel import Grid
+from mmlocat.checkpoints import to_mmlocat_names
 from .layers import LocAtEncoderLayer
 from .position import resize_position_embedding
 
@@ -184,7 +185,9 @@ class LocAtViT(VisionTransformer):
         return any(str(getattr(config['type'], '__name__', config['type'])) in _PRETRAINED for config in configs)
 
     def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        """Load hook: fits the position embedding of a checkpoint to this model's pretraining grid."""
+        """Load hook, registered by the parent: fits names and position embedding of a checkpoint."""
+        if not prefix:
+            self._translate_names(state_dict)
         name = prefix + 'pos_embed'
         if name not in state_dict or self.pos_embed is None:
             return
@@ -203,6 +206,19 @@ class LocAtViT(VisionTransformer):
                                                      self.num_prefix_positions, self.interpolate_mode)
         print_log(
             f'Resize {name} from a grid of {(side, side)} to {tuple(self.patch_resolution)}.', logger='current')
+
+    def _translate_names(self, state_dict: dict) -> None:
+        """Renames the weights of a backbone in place; a checkpoint without a single one of ours is an error.
+
+        ``init_cfg`` loads with ``strict=False``, which would pass it in silence.
+        """
+        renamed = to_mmlocat_names(state_dict)
+        own = dict(self.named_parameters())
+        if not own.keys() & renamed.keys():
+            raise RuntimeError(f'none of the {len(renamed)} entries of the checkpoint is a weight of LocAtViT; it has '
+                               f'{", ".join(list(state_dict)[:3])} ..., wanted are {", ".join(list(own)[:3])} ...')
+        state_dict.clear()
+        state_dict.update(renamed)
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages == self.num_layers:

@@ -1,0 +1,11 @@
+# The demo's frozen ViT with the one-layer head. Weights: --cfg-options checkpoint=FILE of vit-nano_digitscenes.py.
+_base_ = [
+    '_base_/models/vit_linear.py', '_base_/models/nano.py', '_base_/datasets/digitscenes_seg.py',
+    '_base_/schedules/digitscenes_seg.py', '_base_/runtime_mmseg.py'
+]
+checkpoint = None
+model = dict(
+    data_preprocessor=dict(size=(36, 36), mean=[127.5] * 3, std=[127.5] * 3),
+    backbone=dict(frozen_stages=4, **_base_.nano),
+    decode_head=dict(in_channels=64, channels=128, num_classes=11))
+default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=1))

@@ -1,0 +1,194 @@
+"""Makes DigitScenes once, in parallel, and vouches for what lies on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple, Union
+
+import numpy as np
+
+from mmlocat.utils import atomic_write
+from .sources import SPLITS, Sources, load_sources
+
+TASKS = ('classification', 'segmentation')
+_VERSION = 1  # raise it when a pixel changes
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class DigitScenesSpec:
+    """What fixes every pixel of the data set.
+
+    Args:
+        seed: Of the split and of every scene.
+        classification: Images in train, val and test, one digit each.
+        segmentation: The same for scenes of one to three digits.
+        classification_canvas: Side of a classification image in px.
+        segmentation_canvas: Side of a scene in px.
+    """
+
+    seed: int = 0
+    classification: Tuple[int, int, int] = (36000, 2000, 2000)
+    segmentation: Tuple[int, int, int] = (1500, 500, 500)
+    classification_canvas: int = 24
+    segmentation_canvas: int = 36
+
+    def describe(self) -> dict:
+        """Returns the specification as JSON-ready data, version included."""
+        return json.loads(json.dumps({'version': _VERSION, **asdict(self)}))
+
+
+def default_root() -> Path:
+    """Returns where DigitScenes is cached: ``$MMLOCAT_DATA``, else the user's cache folder."""
+    base = os.environ.get('MMLOCAT_DATA')
+    if base is None:
+        base = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'mmlocat'
+    return Path(base) / f'digit_scenes-v{_VERSION}'
+
+
+def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
+                         spec: DigitScenesSpec = DigitScenesSpec(),
+                         progress: bool = True) -> Path:
+    """Makes sure that the data set lies at ``root``; generates it if it does not.
+
+    Processes that call this at once wait for the first. An interrupted call leaves nothing behind.
+
+    Args:
+        root: Its folder. Defaults to ``default_root()``.
+        spec: What to generate.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: ``root`` holds a data set of another specification.
+        RuntimeError: ``root`` is a folder that is not DigitScenes.
+    """
+    from filelock import FileLock
+    root = Path(root) if root is not None else default_root()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(root) + '.lock'):
+        if not root.exists():
+            scratch = Path(tempfile.mkdtemp(dir=root.parent, prefix=f'.{root.name}.'))
+            try:
+                _generate(scratch, spec, progress)
+                scratch.chmod(0o755)
+                os.replace(scratch, root)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    found = read_manifest(root)['spec']
+    if found != spec.describe():
+        raise ValueError(f'{root} holds DigitScenes made from {found}, but {spec.describe()} is asked for; '
+                         'give another data_root, or delete the folder')
+    return root
+
+
+def read_manifest(root: Path) -> dict:
+    """Reads the manifest of a data set.
+
+    Raises:
+        RuntimeError: The folder has none, or one that is not JSON.
+    """
+    path = Path(root) / 'manifest.json'
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError) as error:
+        raise RuntimeError(f'{path} is missing or unreadable, so {root} is not a complete DigitScenes folder; '
+                           'delete it and it will be made anew') from error
+
+
+def verify_split(root: Path, task: str, split: str) -> None:
+    """Compares the files of one split with the checksum written when they were made.
+
+    Args:
+        root: The data set's folder.
+        task: 'classification' or 'segmentation'.
+        split: 'train', 'val' or 'test'.
+
+    Raises:
+        RuntimeError: A file is missing, or the files are not those that were made.
+    """
+    expected = read_manifest(root)['sha256'][task][split]
+    try:
+        found = _checksum(Path(root), task, split)
+    except FileNotFoundError as error:
+        raise RuntimeError(f'{error.filename} is missing; delete {root} and it will be made anew') from error
+    if found != expected:
+        raise RuntimeError(f'the {task} {split} files in {root} have sha256 {found}, not {expected} as made; '
+                           'delete the folder and it will be made anew')
+
+
+def split_files(root: Path, task: str, split: str) -> List[Path]:
+    """Lists the files of a split in order, annotations after images."""
+    count = read_manifest(root)['spec'][task][SPLITS.index(split)]
+    names = [f'{i:05d}.png' for i in range(count)]
+    if task == 'classification':
+        return [root / task / f'{split}.txt'] + [root / task / split / name for name in names]
+    return [root / task / kind / split / name for kind in ('images', 'annotations') for name in names]
+
+
+def _checksum(root: Path, task: str, split: str) -> str:
+    digest = hashlib.sha256()
+    for path in split_files(root, task, split):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
+    from rich.progress import track
+    sources = load_sources(spec.seed)
+    jobs = []
+    for task in TASKS:
+        for split, count in zip(SPLITS, getattr(spec, task)):
+            folders = [split] if task == 'classification' else [f'images/{split}', f'annotations/{split}']
+            for folder in folders:
+                (root / task / folder).mkdir(parents=True)
+            jobs += [(root, spec, sources[split], task, split, first, min(first + _CHUNK, count))
+                     for first in range(0, count, _CHUNK)]
+    # Forked, as data loader workers are: a spawned one would import the caller's main script again.
+    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
+    labels: Dict[Tuple[str, str], List[int]] = {}
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context(method)) as pool:
+        results = track(
+            pool.map(_render_chunk, jobs), description='Drawing DigitScenes', total=len(jobs), disable=not progress)
+        for job, first_labels in zip(jobs, results):
+            labels.setdefault(job[3:5], []).extend(first_labels)
+    for split in SPLITS:
+        lines = [f'{split}/{i:05d}.png {label}\n' for i, label in enumerate(labels['classification', split])]
+        (root / 'classification' / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
+    # The manifest comes first so that `split_files` can read the counts, and again with the checksums.
+    for sums in ({}, None):
+        if sums is None:
+            sums = {task: {split: _checksum(root, task, split) for split in SPLITS} for task in TASKS}
+        with atomic_write(root / 'manifest.json') as file:
+            json.dump({'spec': spec.describe(), 'sha256': sums}, file, indent=2)
+
+
+def _render_chunk(job: Tuple[Path, DigitScenesSpec, Sources, str, str, int, int]) -> List[int]:
+    """Draws scenes ``first`` to ``last`` and returns the class of the first digit in each."""
+    from PIL import Image
+
+    from .render import render_scene
+    root, spec, sources, task, split, first, last = job
+    labels = []
+    for i in range(first, last):
+        # A generator a scene: neither the number of workers nor the order can change a pixel.
+        rng = np.random.default_rng([spec.seed, TASKS.index(task), SPLITS.index(split), i])
+        if task == 'classification':
+            image, _, classes = render_scene(sources, spec.classification_canvas, 1, rng)
+            Image.fromarray(image).save(root / task / split / f'{i:05d}.png')
+        else:
+            image, label_map, classes = render_scene(sources, spec.segmentation_canvas, 3, rng)
+            Image.fromarray(image).save(root / task / 'images' / split / f'{i:05d}.png')
+            Image.fromarray(label_map).save(root / task / 'annotations' / split / f'{i:05d}.png')
+        labels.append(classes[0])
+    return labels

@@ -1,0 +1,1 @@
+"""The paper's experiment at laptop scale: pretrain, freeze, segment, compare."""

@@ -1,0 +1,1 @@
+"""What stands between a config and mmengine's Runner: checks, CPU launches, one command line."""

@@ -1,0 +1,94 @@
+"""Runs GPU recipes where there is no CUDA, and says what that changes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, List
+
+import torch
+from mmengine.config import Config
+
+_SYNC_BN = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN')
+
+
+def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
+    """Changes a config in place so that it runs without CUDA; does nothing where CUDA is.
+
+    SyncBN raises on a CPU and becomes BN, mixed precision becomes float32 (mmengine's AmpOptimWrapper
+    asserts a GPU), several processes talk over gloo.
+
+    Args:
+        config: The config to change.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        Remarks for the user, at most one line.
+
+    Raises:
+        RuntimeError: ``launcher`` is 'slurm' or 'mpi', which mmengine can only start on GPUs.
+    """
+    if torch.cuda.is_available():
+        return []
+    changes = []
+    if launcher in ('slurm', 'mpi'):
+        raise RuntimeError(f'--launcher {launcher} needs CUDA, and there is none; on CPUs use --launcher pytorch '
+                           '(tools/dist_train.sh)')
+    if launcher == 'pytorch':
+        config.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
+        # mmengine would pass the local rank as a device, which DistributedDataParallel refuses on a CPU.
+        wrapper = config.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
+        wrapper.setdefault('broadcast_buffers', False)
+        wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
+        wrapper['device_ids'] = None
+        changes.append('processes talk over gloo')
+    if _replace_sync_bn(config.get('model', {})):
+        changes.append('SyncBN runs as BN')
+    if config.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+        config.optim_wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype'):
+            config.optim_wrapper.pop(key, None)
+        changes.append('mixed precision runs as float32')
+    if not changes:
+        return []
+    return [f'No CUDA device: {", ".join(changes)}.']
+
+
+def _replace_sync_bn(node: Any) -> int:
+    """Turns every norm config of type SyncBN below ``node`` into BN; returns how many there were."""
+    if isinstance(node, dict):
+        count = int(node.get('type') in _SYNC_BN if isinstance(node.get('type'), str) else 0)
+        if count:
+            node['type'] = 'BN'
+        return count + sum(_replace_sync_bn(value) for value in node.values())
+    if isinstance(node, (list, tuple)):
+        return sum(_replace_sync_bn(value) for value in node)
+    return 0
+
+
+def init_cpu_processes(launcher: str) -> None:
+    """Joins the other processes over gloo where there is no CUDA.
+
+    mmengine's own initialisation calls ``torch.cuda.set_device`` first, which raises there.
+
+    Args:
+        launcher: Only 'pytorch' does anything.
+    """
+    if launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+
+
+def world_size(launcher: str) -> int:
+    """Returns how many processes this launch has, before they are initialised."""
+    if launcher == 'pytorch':
+        return int(os.environ.get('WORLD_SIZE', 1))
+    if launcher == 'slurm':
+        return int(os.environ.get('SLURM_NTASKS', 1))
+    if launcher == 'mpi':
+        return int(os.environ.get('OMPI_COMM_WORLD_SIZE', 1))
+    return 1
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all, judged by the launcher's environment."""
+    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', os.environ.get('OMPI_COMM_WORLD_RANK', '0')))
+    return int(rank) == 0

@@ -1,0 +1,51 @@
+"""The total batch size is part of a recipe."""
+
+from __future__ import annotations
+
+from typing import List
+
+from mmengine.config import Config
+
+
+def check_total_batch(config: Config, processes: int) -> List[str]:
+    """Compares the total batch of this launch with the recipe's (``auto_scale_lr.base_batch_size``).
+
+    With ``auto_scale_lr.enable`` mmengine scales the optimizer's learning rate; the peak of a OneCycleLR
+    is a number of its own that mmengine leaves alone, so it is scaled here.
+
+    Args:
+        config: A training config; changed in place when the learning rate is to be scaled.
+        processes: How many processes train.
+
+    Returns:
+        Remarks for the user: none when the totals agree, or the recipe states none.
+
+    Raises:
+        ValueError: Scaling is asked for, and the recipe does not state its total batch.
+    """
+    scale = config.get('auto_scale_lr') or {}
+    loader = config.get('train_dataloader') or {}
+    recipe = scale.get('base_batch_size')
+    if recipe is None:
+        if scale.get('enable'):
+            raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config: '
+                             'the total batch that its learning rate was chosen for')
+        return []
+    if 'batch_size' not in loader:
+        return []
+    steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    total = loader['batch_size'] * processes * steps
+    if total == recipe:
+        return []
+    rate = config.optim_wrapper.optimizer.lr
+    scaled = rate * total / recipe
+    size = f'Total batch {total} ({processes} x {loader["batch_size"]}{f" x {steps}" if steps > 1 else ""}) '
+    if scale.get('enable'):
+        for scheduler in config.get('param_scheduler') or []:
+            if scheduler.get('type') == 'OneCycleLR':
+                scheduler['eta_max'] = scheduler['eta_max'] * total / recipe
+        return [f'{size}instead of {recipe}: learning rate scaled from {rate:g} to {scaled:g}.']
+    fitting, rest = divmod(recipe, processes * steps)
+    batch = '' if rest or not fitting else f'train_dataloader.batch_size={fitting} by --cfg-options, or '
+    return [f"{size}is not the recipe's {recipe}. To keep to the recipe: {batch}--auto-scale-lr "
+            f'(learning rate {rate:g} -> {scaled:g}).']

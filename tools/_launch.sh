@@ -1,0 +1,17 @@
+# Sourced by dist_train.sh and dist_test.sh: `launch TOOL GPUS ARGS...` starts one process a GPU with torchrun.
+# NNODES, NODE_RANK, MASTER_ADDR and PORT are read from the environment; PYTHON names the interpreter.
+launch() {
+    local tool=$1 gpus=$2
+    shift 2
+    local rendezvous
+    if [ "${NNODES:-1}" -eq 1 ] && [ -z "${PORT:-}" ]; then
+        # torchrun picks a free port, so two launches on one machine do not collide.
+        rendezvous=(--standalone --local-addr=127.0.0.1)
+    else
+        rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
+                    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+    fi
+    # Not exec: bash then passes the exit code on and Ctrl-C reaches torchrun, which ends every process.
+    "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$gpus" \
+        "$tool" "$@" --launcher pytorch
+}
