@@ -12,6 +12,7 @@ launch() {
                     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
     fi
     # Not exec: bash then passes the exit code on and Ctrl-C reaches torchrun, which ends every process.
-    "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$gpus" \
+    PYTHONPATH="$(dirname "$tool")/..${PYTHONPATH:+:$PYTHONPATH}" \
+        "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$gpus" \
         "$tool" "$@" --launcher pytorch
 }

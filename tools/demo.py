@@ -25,7 +25,9 @@ def main() -> int:
     arms = tuple(ARMS) if args.full else DEMO_ARMS
     budget = Budget(args.pretraining_images, args.segmentation_iterations)
     work_dir = args.work_dir.resolve()
-    plans = [plan_seed(seed, arms, work_dir, budget, with_upernet=seed == 0) for seed in range(args.seeds)]
+    plans = [
+        plan_seed(seed, arms, work_dir, budget, with_upernet=seed == 0 and not args.full) for seed in range(args.seeds)
+    ]
     return run_demo(plans, arms, work_dir, Console())
 
 

@@ -125,7 +125,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
-        config.setdefault('auto_scale_lr', {})['enable'] = True
+        config.merge_from_dict({'auto_scale_lr.enable': True})
     if 'checkpoint' in (args.cfg_options or {}):
         set_initial_checkpoint(config, config.checkpoint)
     remarks = check_total_batch(config, world_size(args.launcher))

@@ -34,12 +34,13 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
         raise RuntimeError(f'--launcher {launcher} needs CUDA, and there is none; on CPUs use --launcher pytorch '
                            '(tools/dist_train.sh)')
     if launcher == 'pytorch':
-        config.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
+        config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
         # mmengine would pass the local rank as a device, which DistributedDataParallel refuses on a CPU.
-        wrapper = config.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
-        wrapper.setdefault('broadcast_buffers', False)
-        wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
-        wrapper['device_ids'] = None
+        wrapper = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=config.get('find_unused_parameters', False))
+        config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
         changes.append('processes talk over gloo')
     if _replace_sync_bn(config.get('model', {})):
         changes.append('SyncBN runs as BN')
