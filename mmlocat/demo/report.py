@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mmlocat.datasets import prepare_digit_scenes
 from mmlocat.utils import atomic_write
+
 from . import results
 from .picture import draw_summary
 from .plan import ARMS, SeedPlan

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmlocat.utils import atomic_write, share_folder
+
 from .plan import ARMS
 
 
@@ -195,7 +196,8 @@ def rows(summary: Summary) -> List[List[str]]:
 def class_rows(summary: Summary) -> List[List[str]]:
     """Returns the IoU of each class as text, mean over seeds, header first."""
     groups = summary.groups()
-    table = [['IoU %', *(ARMS[g[0].arm].title + (' + UperNet' if g[0].head == 'upernet' else '') for g in groups.values())]]
+    titles = [ARMS[g[0].arm].title + (' + UperNet' if g[0].head == 'upernet' else '') for g in groups.values()]
+    table = [['IoU %', *titles]]
     for index, name in enumerate(summary.classes):
         table.append([name, *(f'{np.nanmean([r.iou[index] for r in g]):.1f}' for g in groups.values())])
     return table
@@ -227,6 +229,6 @@ def verdict(summary: Summary) -> str:
     plain = {result.seed: result.miou for result in groups['vit linear']}
     differences = [r.miou - plain[r.seed] for r in groups['locatvit linear'] if r.seed in plain]
     better = sum(difference > 0 for difference in differences)
-    return (f'Frozen features: LocAtViT against ViT {mean_and_spread(differences)} mIoU points (paired by seed), higher '
-            f'in {better} of {len(differences)} runs. '
+    return (f'Frozen features: LocAtViT against ViT {mean_and_spread(differences)} mIoU points (paired by seed), '
+            f'higher in {better} of {len(differences)} runs. '
             'These are small models on small images; the size of a gap need not carry over.')

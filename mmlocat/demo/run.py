@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mmlocat.utils import atomic_write
+
 from .plan import SeedPlan, Step
 
 _EPOCH = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
@@ -176,7 +177,7 @@ class Runner:
     def _execute(self, step: Step, command: List[str], environment: dict):
         """Runs a command in a process group of its own; returns exit code and last lines."""
         tail: deque = deque(maxlen=12)
-        with open(step.folder / 'output.log', 'a', encoding='utf-8') as log:
+        with open(step.folder / 'output.log', 'a', buffering=1, encoding='utf-8') as log:
             process = subprocess.Popen(
                 command,
                 env=environment,

@@ -16,6 +16,7 @@ from typing import Dict, List, Optional, Tuple, Union
 import numpy as np
 
 from mmlocat.utils import atomic_write
+
 from .sources import SPLITS, Sources, load_sources
 
 TASKS = ('classification', 'segmentation')
@@ -55,7 +56,7 @@ def default_root() -> Path:
 
 
 def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
-                         spec: DigitScenesSpec = DigitScenesSpec(),
+                         spec: Optional[DigitScenesSpec] = DigitScenesSpec(),
                          progress: bool = True) -> Path:
     """Makes sure that the data set lies at ``root``; generates it if it does not.
 
@@ -63,7 +64,7 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
 
     Args:
         root: Its folder. Defaults to ``default_root()``.
-        spec: What to generate.
+        spec: What to generate; None takes what lies at ``root``, whatever its specification.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -77,7 +78,7 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
     root = Path(root) if root is not None else default_root()
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(root) + '.lock'):
-        if not root.exists():
+        if not root.exists() and spec is not None:
             scratch = Path(tempfile.mkdtemp(dir=root.parent, prefix=f'.{root.name}.'))
             try:
                 _generate(scratch, spec, progress)
@@ -86,7 +87,7 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     found = read_manifest(root)['spec']
-    if found != spec.describe():
+    if spec is not None and found != spec.describe():
         raise ValueError(f'{root} holds DigitScenes made from {found}, but {spec.describe()} is asked for; '
                          'give another data_root, or delete the folder')
     return root

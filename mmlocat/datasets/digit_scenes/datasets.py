@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Optional
 
 from mmpretrain.datasets import CustomDataset
@@ -21,7 +22,11 @@ _PALETTE = [[0, 0, 0], [204, 102, 119], [51, 34, 136], [221, 204, 119], [17, 119
 def _ready(data_root: Optional[str], task: str, split: str, seed: int) -> str:
     if split not in SPLITS:
         raise ValueError(f'unknown split {split!r} of DigitScenes; choose one of {", ".join(SPLITS)}')
-    root = prepare_digit_scenes(data_root or None, DigitScenesSpec(seed=seed))
+    spec = DigitScenesSpec(seed=seed)
+    if data_root and Path(data_root).exists():
+        # Made by the caller, of whatever size; its own manifest vouches for it.
+        spec = None
+    root = prepare_digit_scenes(data_root or None, spec)
     verify_split(root, task, split)
     return str(root / task)
 

@@ -46,8 +46,8 @@ def render_scene(sources: Sources, canvas: int, max_digits: int,
         boxes.append((*centre, size))
         cover = np.asarray(ink, np.float64)[..., None] / 255
         scene = scene * (1 - cover) + colour * cover
-        stroke = np.asarray(ink.point(lambda value: 255 * (value > 127)).filter(ImageFilter.MaxFilter(2 * _DILATION + 1)))
-        label_map[stroke > 0] = 1 + sources.labels[index]
+        stroke = ink.point(lambda value: 255 * (value > 127)).filter(ImageFilter.MaxFilter(2 * _DILATION + 1))
+        label_map[np.asarray(stroke) > 0] = 1 + sources.labels[index]
         labels.append(int(sources.labels[index]))
     scene = scene + rng.normal(0, 4, scene.shape)
     return np.clip(np.rint(scene), 0, 255).astype(np.uint8), label_map, labels

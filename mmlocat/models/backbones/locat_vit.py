@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from mmlocat.attention import GaussianKernel
 from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints import to_mmlocat_names
+
 from .layers import LocAtEncoderLayer
 from .position import resize_position_embedding
 

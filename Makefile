@@ -1,0 +1,47 @@
+# make demo | make demo-full | make test | make lint. Everything happens in .venv, which is made when needed.
+PYTHON ?= python3
+VENV ?= .venv
+SEEDS ?= 1
+BIN := $(VENV)/bin
+READY := $(VENV)/.mmlocat-ready
+
+.PHONY: install demo demo-full demo-quick test test-soak test-openmmlab lint clean
+
+install: $(READY)
+
+$(READY): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "Installing mmlocat with PyTorch and the OneDL builds of OpenMMLab (some minutes, several GB) ..."
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[onedl,dev]"
+	touch $@
+
+demo: install
+	$(BIN)/python tools/demo.py --seeds $(SEEDS)
+
+demo-full: install
+	$(BIN)/python tools/demo.py --full --seeds 5 --work-dir work_dirs/demo-full
+
+# Every step of the demo on a sliver of the data: proves that it runs, says nothing about the method.
+demo-quick: install
+	$(BIN)/python tools/demo.py --pretraining-images 640 --segmentation-iterations 40 --work-dir work_dirs/demo-quick
+
+test: install
+	$(BIN)/python -m pytest -m "not soak"
+
+test-soak: install
+	$(BIN)/python -m pytest -m soak
+
+# The upstream OpenMMLab releases, in an environment of their own (mmcv is built from source: 15 minutes).
+test-openmmlab:
+	$(PYTHON) -m venv .venv-openmmlab
+	.venv-openmmlab/bin/python -m pip install --quiet "setuptools<70" wheel "numpy<2" torch==2.1.2 torchvision==0.16.2
+	.venv-openmmlab/bin/python -m pip install --quiet --no-build-isolation mmcv==2.1.0
+	.venv-openmmlab/bin/python -m pip install --quiet --no-build-isolation -e ".[openmmlab,test]" "numpy<2" torch==2.1.2
+	.venv-openmmlab/bin/python -m pytest -m "not soak"
+
+lint: install
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) .venv-openmmlab build dist *.egg-info

@@ -1,0 +1,77 @@
+"""Packaging of mmlocat. Extras choose between the two families of OpenMMLab packages; nothing depends on both."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+# What `mim` and users of a wheel need beside the package; it goes to mmlocat/.mim, as OpenMMLab's own do.
+SHARED = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithShared(build_py):
+    """Copies configs, tools and the model index into the wheel; an editable install uses the checkout's."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / 'mmlocat' / '.mim'
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in SHARED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy2(source, target / name)
+
+    def get_source_files(self):
+        return super().get_source_files() + [str(path.relative_to(ROOT)) for path in self._shared_files()]
+
+    @staticmethod
+    def _shared_files():
+        for name in SHARED:
+            source = ROOT / name
+            yield from (path for path in source.rglob('*') if path.is_file()) if source.is_dir() else [source]
+
+
+VERSION = re.search(r"__version__ = '([^']+)'", (ROOT / 'mmlocat' / '__init__.py').read_text()).group(1)
+
+ONEDL = [
+    'onedl-mmengine>=0.10.7', 'onedl-mmcv>=2.3.0', 'onedl-mmpretrain>=1.3.0', 'onedl-mmsegmentation>=1.3.0',
+    'torchvision>=0.16'
+]
+OPENMMLAB = [
+    'mmengine>=0.10.3', 'mmcv>=2.0.0', 'mmpretrain>=1.2.0', 'mmsegmentation>=1.2.2', 'torchvision>=0.16', 'ftfy',
+    'regex'
+]
+DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
+TEST = [*DEMO, 'pytest>=7', 'hypothesis>=6', 'safetensors>=0.4', 'build>=1']
+
+setup(
+    name='mmlocat',
+    version=VERSION,
+    description='LocAtViT for MMPretrain and MMSegmentation: sharper dense features from a plain vision transformer',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=('mmlocat', 'mmlocat.*')),
+    package_data={'': ['README.md']},
+    cmdclass={'build_py': BuildWithShared},
+    python_requires='>=3.8',
+    install_requires=['torch>=2.1', 'numpy>=1.22'],
+    extras_require={
+        'onedl': ONEDL,
+        'openmmlab': OPENMMLAB,
+        'demo': DEMO,
+        'test': TEST,
+        'dev': [*TEST, 'ruff>=0.4', 'pre-commit>=3'],
+    },
+    classifiers=[
+        'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition',
+        'Intended Audience :: Science/Research'
+    ])

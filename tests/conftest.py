@@ -1,0 +1,65 @@
+"""What all tests share: golden data, small models, a small DigitScenes."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+# Two processes of a test must not fight over cores with the rest of the suite.
+os.environ.setdefault('OMP_NUM_THREADS', '2')
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / 'tests' / 'data' / 'golden'
+NANO = dict(embed_dims=64, num_layers=4, num_heads=2, feedforward_channels=256)
+
+
+def load_golden(name):
+    """Returns the tensors of a golden case and its description."""
+    from safetensors import safe_open
+    with safe_open(str(GOLDEN / f'{name}.safetensors'), 'pt') as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+        case = json.loads(file.metadata()['case'])
+    return SimpleNamespace(tensors=tensors, **case)
+
+
+def golden_names(prefix):
+    names = sorted(path.stem for path in GOLDEN.glob(f'{prefix}*.safetensors'))
+    assert names, f'no golden case {prefix}* in {GOLDEN}'
+    return names
+
+
+def assert_close(actual, expected, tolerance):
+    """Compares within tolerance * max(1, largest |expected|), as the golden README states."""
+    assert actual.shape == expected.shape
+    largest = max(1.0, expected.abs().max().item())
+    difference = (actual - expected).abs().max().item()
+    assert difference <= tolerance * largest, f'off by {difference:.3g}, allowed {tolerance * largest:.3g}'
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def digit_scenes(tmp_path_factory):
+    """A DigitScenes of 160 / 32 / 32 images and 32 / 8 / 9 scenes."""
+    from mmlocat.datasets.digit_scenes import DigitScenesSpec, prepare_digit_scenes
+    root = tmp_path_factory.mktemp('data') / 'digit_scenes'
+    return prepare_digit_scenes(
+        root, DigitScenesSpec(classification=(160, 32, 32), segmentation=(32, 8, 9)), progress=False)
+
+
+@pytest.fixture
+def clean_environment(monkeypatch):
+    """The environment of a child process: this checkout importable, no launcher's variables."""
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    import sys
+    monkeypatch.setenv('PYTHON', sys.executable)
+    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    return dict(os.environ)
