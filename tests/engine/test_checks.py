@@ -1,0 +1,113 @@
+"""What is checked or changed between a config and the Runner."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmlocat.engine.config import load_config
+from mmlocat.engine.hardware import adapt_to_hardware
+from mmlocat.engine.initial_weights import check_initial_weights, set_initial_checkpoint
+from mmlocat.engine.recipe import check_total_batch
+
+
+def recipe(**options):
+    return Config(
+        dict(
+            train_dataloader=dict(batch_size=4),
+            auto_scale_lr=dict(base_batch_size=32, **options),
+            optim_wrapper=dict(optimizer=dict(lr=1e-3)),
+            param_scheduler=[dict(type='OneCycleLR', eta_max=1e-3)]))
+
+
+def test_total_batch_that_fits_is_not_mentioned():
+    assert check_total_batch(recipe(), 8) == []
+    config = recipe()
+    config.optim_wrapper.accumulative_counts = 2
+    assert check_total_batch(config, 4) == []
+
+
+def test_total_batch_that_differs_says_what_to_do():
+    remark, = check_total_batch(recipe(), 2)
+    assert remark == ("Total batch 8 (2 x 4) is not the recipe's 32. To keep to the recipe: "
+                      'train_dataloader.batch_size=16 by --cfg-options, or --auto-scale-lr (learning rate 0.001 -> '
+                      '0.00025).')
+    remark, = check_total_batch(recipe(), 3)
+    assert 'Total batch 12 (3 x 4)' in remark and 'train_dataloader.batch_size' not in remark
+
+
+def test_auto_scale_reaches_the_peak_of_one_cycle():
+    config = recipe(enable=True)
+    remark, = check_total_batch(config, 2)
+    assert remark == 'Total batch 8 (2 x 4) instead of 32: learning rate scaled from 0.001 to 0.00025.'
+    assert config.param_scheduler[0].eta_max == pytest.approx(2.5e-4)
+    with pytest.raises(ValueError, match='--auto-scale-lr needs auto_scale_lr'):
+        check_total_batch(Config(dict(auto_scale_lr=dict(enable=True))), 2)
+    assert check_total_batch(Config(dict(train_dataloader=dict(batch_size=2))), 2) == []
+
+
+def test_configs_without_cuda(monkeypatch):
+    def config():
+        norm = dict(type='SyncBN', requires_grad=True)
+        return Config(
+            dict(
+                model=dict(decode_head=dict(norm_cfg=norm), auxiliary_head=[dict(norm_cfg=dict(norm))]),
+                optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic', optimizer=dict()),
+                env_cfg=dict(dist_cfg=dict(backend='nccl'))))
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    adapted = config()
+    remark, = adapt_to_hardware(adapted, 'pytorch')
+    assert remark == ('No CUDA device: processes talk over gloo, SyncBN runs as BN, mixed precision runs as float32.')
+    assert adapted.env_cfg.dist_cfg.backend == 'gloo' and adapted.model_wrapper_cfg.device_ids is None
+    assert adapted.model.decode_head.norm_cfg == dict(type='BN', requires_grad=True)
+    assert adapted.model.auxiliary_head[0].norm_cfg.type == 'BN'
+    assert adapted.optim_wrapper == dict(type='OptimWrapper', optimizer=dict())
+    with pytest.raises(RuntimeError, match='--launcher slurm needs CUDA'):
+        adapt_to_hardware(config(), 'slurm')
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    untouched = config()
+    assert adapt_to_hardware(untouched, 'pytorch') == []
+    assert untouched.to_dict() == config().to_dict()
+
+
+def model_config(frozen, **backbone):
+    return Config(dict(model=dict(backbone=dict(frozen_stages=frozen, **backbone))))
+
+
+def test_a_frozen_backbone_needs_weights(tmp_path):
+    with pytest.raises(RuntimeError, match='frozen and has no weights: give them with --cfg-options checkpoint=FILE'):
+        check_initial_weights(model_config(4))
+    assert 'random weights' in check_initial_weights(model_config(4), allow_random_backbone=True)[0]
+    assert check_initial_weights(model_config(-1)) == []
+    file = tmp_path / 'weights.pth'
+    config = model_config(4)
+    set_initial_checkpoint(config, str(file))
+    with pytest.raises(FileNotFoundError, match=f'initial weights {file} do not exist'):
+        check_initial_weights(config)
+    file.touch()
+    assert check_initial_weights(config) == [f'The backbone starts from {file}.']
+    set_initial_checkpoint(config, None)
+    assert config.model.backbone.init_cfg is None
+
+
+def test_hub_addresses_are_refused_with_the_way_round():
+    config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='hf://sinahmr/locatvit_base'))
+    with pytest.raises(RuntimeError, match='hf://sinahmr/locatvit_base cannot be read by this version yet'):
+        check_initial_weights(config)
+
+
+def test_a_config_that_does_not_exist_lists_near_matches(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*locatvit_upernet_ade20k.py'):
+        load_config('configs/locatvit_upernet_ade.py')
+    (tmp_path / 'my_model.py').write_text('a = 1')
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*my_model.py'):
+        load_config(str(tmp_path / 'my_mdel.py'))
+    with pytest.raises(FileNotFoundError, match='configs lie in'):
+        load_config('zzz.py')
+
+
+def test_a_config_that_is_not_python_says_so(tmp_path):
+    (tmp_path / 'broken.py').write_text('a = (1')
+    with pytest.raises(ValueError, match='broken.py cannot be read'):
+        load_config(str(tmp_path / 'broken.py'))

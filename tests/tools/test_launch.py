@@ -1,0 +1,96 @@
+"""The launch scripts: two processes over gloo, free ports, and their usage lines."""
+
+import os
+import re
+import subprocess
+
+import pytest
+import torch
+from conftest import ROOT
+
+TOOLS = ROOT / 'tools'
+CONFIG = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'
+
+
+def options(data_root, batch, iterations=6):
+    return ['--cfg-options', f'train_dataloader.dataset.data_root={data_root}',
+            f'val_dataloader.dataset.data_root={data_root}', f'test_dataloader.dataset.data_root={data_root}',
+            f'train_dataloader.batch_size={batch}', f'train_cfg.max_iters={iterations}',
+            f'train_cfg.val_interval={iterations}', f'param_scheduler.0.total_steps={iterations}']
+
+
+def launch(environment, *command):
+    result = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True,
+                            timeout=300)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def miou(log):
+    return float(re.findall(r'mIoU: +([\d.]+)', log)[-1])
+
+
+def test_two_processes_train_and_test_like_one(clean_environment, digit_scenes, tmp_path):
+    common = ['--allow-random-backbone']
+    log = launch(clean_environment, TOOLS / 'dist_train.sh', CONFIG, 2, '--work-dir', tmp_path / 'two', *common,
+                 *options(digit_scenes, 4))
+    assert 'mmlocat: No CUDA device: processes talk over gloo' in log or torch.cuda.is_available()
+    launch(clean_environment, TOOLS / 'dist_train.sh', CONFIG, 1, '--work-dir', tmp_path / 'one', *common,
+           *options(digit_scenes, 8))
+    states = [torch.load(tmp_path / name / 'iter_6.pth', weights_only=False)['state_dict'] for name in ('one', 'two')]
+    assert sum(name.startswith('decode_head') for name in states[0]) == 5
+    assert not torch.equal(states[0]['decode_head.convs.0.gn.weight'], torch.ones(128))  # it did train
+    for name, value in states[0].items():
+        assert torch.allclose(value, states[1][name], atol=1e-5), name
+
+    # 9 test scenes over two processes: the last batch is uneven.
+    logs = [launch(clean_environment, TOOLS / 'dist_test.sh', CONFIG, tmp_path / 'two' / 'iter_6.pth', processes,
+                   '--work-dir', tmp_path / 'test', *options(digit_scenes, 4)) for processes in (1, 2)]
+    assert miou(logs[0]) == miou(logs[1])
+
+
+def test_a_failing_process_fails_the_launch(clean_environment, tmp_path):
+    result = subprocess.run([str(TOOLS / 'dist_train.sh'), str(CONFIG), '2', '--work-dir', str(tmp_path / 'w')],
+                            env=clean_environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode != 0
+    assert result.stderr.count('Error: the backbone is frozen and has no weights') == 1
+
+
+@pytest.fixture
+def fake_python(tmp_path, clean_environment):
+    """A stand-in for the interpreter that prints how it was called."""
+    script = tmp_path / 'python'
+    script.write_text('#!/bin/sh\necho "$@"\n')
+    script.chmod(0o755)
+    return dict(clean_environment, PYTHON=str(script))
+
+
+def test_addresses_come_from_the_environment(fake_python):
+    command = [TOOLS / 'dist_train.sh', 'some.py', 8, '--resume']
+    alone = launch(fake_python, *command)
+    assert '--standalone' in alone and '--master_port' not in alone and '--nproc_per_node=8' in alone
+    assert alone.rstrip().endswith('train.py some.py --resume --launcher pytorch')
+    fixed = launch(dict(fake_python, PORT='12345'), *command)
+    assert '--master_port=12345' in fixed and '--nnodes=1' in fixed
+    nodes = launch(dict(fake_python, NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1'), *command)
+    assert '--nnodes=2 --node_rank=1 --master_addr=10.0.0.1 --master_port=29500' in nodes
+    test = launch(fake_python, TOOLS / 'dist_test.sh', 'some.py', 'a.pth', 4, '--out', 'x y')
+    assert test.rstrip().endswith('test.py some.py a.pth --out x y --launcher pytorch')
+
+
+def test_slurm_scripts_call_srun(clean_environment, tmp_path):
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    environment = dict(clean_environment, PATH=path, GPUS='16', SRUN_ARGS='-q a')
+    out = launch(environment, TOOLS / 'slurm_train.sh', 'gpu', 'job', 'some.py', '--amp')
+    assert '--partition=gpu --job-name=job --gres=gpu:8 --ntasks=16 --ntasks-per-node=8' in out and '-q a' in out
+    assert out.rstrip().endswith('train.py some.py --amp --launcher slurm')
+    out = launch(environment, TOOLS / 'slurm_test.sh', 'gpu', 'job', 'some.py', 'a.pth')
+    assert out.rstrip().endswith('test.py some.py a.pth --launcher slurm')
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
+def test_too_few_arguments_print_the_usage(script, clean_environment):
+    result = subprocess.run([str(TOOLS / script), 'one'], env=clean_environment, capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.startswith('usage: ') and script in result.stderr
