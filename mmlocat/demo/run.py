@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from .plan import SeedPlan, Step
 _EPOCH = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
 _ITERATION = re.compile(r'Iter\(train\)\s+\[\s*(\d+)/(\d+)\]')
 _GRACE = 10  # seconds a process gets to end by itself
+_REPORT_EVERY = 30  # seconds between progress lines where there is no terminal to draw a bar on
 
 
 class StepFailed(RuntimeError):
@@ -63,7 +65,7 @@ class Runner:
         self._total = sum(step.seconds for step in self._steps)
         self._fractions: Dict[int, float] = {id(step): float(is_done(step)) for step in self._steps}
         self._reused = sum(step.seconds * self._fractions[id(step)] for step in self._steps)
-        self._started = time.monotonic()
+        self._started = self._reported = time.monotonic()
         self._running: Dict[int, str] = {}
         self._processes: List[subprocess.Popen] = []
         self._stop = threading.Event()
@@ -154,7 +156,7 @@ class Runner:
             self._say(f'{step.name}: resuming')
         with atomic_write(pending) as file:
             json.dump({'fingerprint': step.fingerprint}, file)
-        environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHON=step_python(), PYTHONWARNINGS='ignore')
+        environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHON=sys.executable, PYTHONWARNINGS='ignore')
         if threads:
             environment['OMP_NUM_THREADS'] = str(threads)
         begin = time.monotonic()
@@ -207,19 +209,14 @@ class Runner:
         # Before there is a pace of its own, the ETA is that of the reference machine, two lanes at a time.
         pace = elapsed / fresh if fresh > 30 else 0.6
         eta = f'ETA {time.strftime("%H:%M:%S", time.gmtime(pace * (self._total - done)))}'
-        self._eta = eta
         self._progress.update(self._task, completed=done, now=names, eta=eta)
+        if not self.console.is_terminal and time.monotonic() - self._reported > _REPORT_EVERY:
+            self._reported = time.monotonic()
+            self._say(f'{done / self._total:.0%}, {eta}: {names}')
 
     def _say(self, message: str) -> None:
-        remaining = getattr(self, '_eta', '')
-        suffix = f'  ({remaining})' if remaining and not self.console.is_terminal else ''
-        self.console.print(f'[{time.strftime("%H:%M:%S")}] {message}{suffix}', highlight=False, markup=False)
-
-
-def step_python() -> str:
-    """Returns the interpreter for launch scripts."""
-    import sys
-    return sys.executable
+        self.console.print(
+            f'[{time.strftime("%H:%M:%S")}] {message}', highlight=False, markup=False, soft_wrap=True)
 
 
 def _same_start(pending: Path, fingerprint: str) -> bool:

@@ -1,0 +1,125 @@
+"""Running steps: reuse, resume, failure, interruption."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import ROOT
+from rich.console import Console
+
+from mmlocat.demo.plan import SeedPlan, Step
+from mmlocat.demo.run import Runner, StepFailed, is_done
+
+WRITE = '''
+import pathlib, sys
+pathlib.Path(sys.argv[1]).write_text(" ".join(sys.argv[2:]))
+print("Iter(train) [ 5/10]")
+'''
+
+
+def step(tmp_path, name='a', code=WRITE, fingerprint='f', resumable=False):
+    folder = tmp_path / name
+    return Step(name, folder, [sys.executable, '-c', code, str(folder / 'out')], 'out', 10.0, fingerprint, resumable)
+
+
+def run(*steps, chains=()):
+    console = Console(file=io.StringIO(), width=200)
+    plan = SeedPlan(0, [list(chain) for chain in chains], list(steps))
+    with Runner([plan], console) as runner:
+        runner.run(plan)
+    return console.file.getvalue()
+
+
+def test_a_step_runs_once(tmp_path):
+    first = step(tmp_path)
+    assert not is_done(first)
+    run(first)
+    assert is_done(first)
+    stamp = (tmp_path / 'a' / 'out').stat().st_mtime_ns
+    assert 'a: done before' in run(first)
+    assert (tmp_path / 'a' / 'out').stat().st_mtime_ns == stamp
+
+
+def test_a_step_whose_inputs_changed_starts_anew(tmp_path):
+    run(step(tmp_path))
+    (tmp_path / 'a' / 'leftover').touch()
+    changed = step(tmp_path, fingerprint='g')
+    assert not is_done(changed)
+    run(changed)
+    assert is_done(changed) and not (tmp_path / 'a' / 'leftover').exists()
+
+
+def test_a_missing_product_is_made_again(tmp_path):
+    run(step(tmp_path))
+    (tmp_path / 'a' / 'out').unlink()
+    assert not is_done(step(tmp_path))
+
+
+def test_an_interrupted_training_resumes(tmp_path):
+    training = step(tmp_path, resumable=True)
+    training.folder.mkdir()
+    (training.folder / 'pending.json').write_text(json.dumps(dict(fingerprint='f')))
+    (training.folder / 'last_checkpoint').write_text('x')
+    assert 'a: resuming' in run(training)
+    assert (training.folder / 'out').read_text() == '--resume'
+    # Another recipe's checkpoint is not gone on from.
+    other = step(tmp_path, 'b', resumable=True)
+    other.folder.mkdir()
+    (other.folder / 'pending.json').write_text(json.dumps(dict(fingerprint='else')))
+    (other.folder / 'last_checkpoint').write_text('x')
+    run(other)
+    assert (other.folder / 'out').read_text() == ''
+
+
+def test_a_failing_step_shows_its_last_lines_and_log(tmp_path):
+    failing = step(tmp_path, code='print("the reason"); raise SystemExit(3)')
+    with pytest.raises(StepFailed, match=r'a failed with exit code 3(.|\n)*the reason(.|\n)*output.log'):
+        run(failing)
+    assert not is_done(failing)
+    silent = step(tmp_path, 'b', code='pass')
+    with pytest.raises(StepFailed, match='b failed with exit code 0'):
+        run(silent)
+
+
+def test_a_failing_chain_ends_the_others(tmp_path):
+    sleeper = step(tmp_path, 'sleeper', code='import time; time.sleep(60)')
+    failing = step(tmp_path, 'failing', code='raise SystemExit(1)')
+    begin = time.monotonic()
+    with pytest.raises(StepFailed, match='failing failed'):
+        run(chains=[[sleeper], [failing]])
+    assert time.monotonic() - begin < 30
+
+
+def test_interruption_ends_every_process_and_the_next_run_goes_on(tmp_path, clean_environment):
+    script = tmp_path / 'main.py'
+    script.write_text(f'''
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT / "tests" / "demo")!r})
+from rich.console import Console
+from mmlocat.demo.plan import SeedPlan, Step
+from mmlocat.demo.run import Interrupted, Runner
+folder = Path(sys.argv[1])
+code = "import os, time, pathlib; pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid())); time.sleep(60)"
+plan = SeedPlan(0, [[Step('slow', folder / 'slow', [sys.executable, '-c', code], 'out', 1.0, 'f')]])
+try:
+    with Runner([plan], Console()) as runner:
+        runner.run(plan)
+except Interrupted:
+    sys.exit(130)
+''')
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=clean_environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / 'pid').exists() or not (tmp_path / 'pid').read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    threading.Timer(0.2, lambda: os.kill(process.pid, signal.SIGINT)).start()
+    assert process.wait(40) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / 'pid').read_text()), 0)
