@@ -42,7 +42,7 @@ class BuildWithShared(build_py):
 VERSION = re.search(r"__version__ = '([^']+)'", (ROOT / 'mmlocat' / '__init__.py').read_text()).group(1)
 
 ONEDL = [
-    'onedl-mmengine>=0.10.7', 'onedl-mmcv>=2.3.0', 'onedl-mmpretrain>=1.3.0', 'onedl-mmsegmentation>=1.3.0',
+    'onedl-mmengine>=0.10.8', 'onedl-mmcv>=2.3.0', 'onedl-mmpretrain>=1.3.0', 'onedl-mmsegmentation>=1.3.0',
     'torchvision>=0.16'
 ]
 OPENMMLAB = [

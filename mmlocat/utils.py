@@ -38,7 +38,7 @@ def require_modules(modules: tuple, extra: str, needed_by: str, remark: str = ''
     for name in modules:
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except (ImportError, AssertionError) as error:  # mmseg and mmpretrain assert mmcv's version
             advice = f' ({remark})' if remark else ''
             raise ImportError(f'{needed_by} needs {name}, which does not import here ({error}). '
                               f'Install it with: pip install "mmlocat[{extra}]"{advice}') from error

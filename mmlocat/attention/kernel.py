@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
+from operator import index
 from typing import Tuple, Union
 
 import torch
@@ -27,16 +29,15 @@ def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
     Raises:
         ValueError: It is not one or two positive whole numbers.
     """
-    pair = (grid, grid) if isinstance(grid, int) else grid
+    pair = (grid, grid) if isinstance(grid, Integral) else grid
     try:
-        height, width = pair
-        valid = int(height) == height > 0 and int(width) == width > 0
+        height, width = map(index, pair)
     except (TypeError, ValueError):
-        valid = False
-    if not valid:
+        height = width = 0
+    if height < 1 or width < 1:
         raise ValueError(
             f'{name} must be a positive whole number or a pair (H, W) of them, in patches; got {grid!r}')
-    return int(height), int(width)
+    return height, width
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

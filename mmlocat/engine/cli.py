@@ -12,13 +12,23 @@ import mmengine
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import find_latest_checkpoint
 
 from .config import load_config
-from .hardware import adapt_to_hardware, init_cpu_processes, is_main_process, world_size
+from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, set_initial_checkpoint
 from .recipe import check_total_batch
+from .runner import build_runner, build_test_data, build_training_data
+
+
+class _CheckedDictAction(DictAction):
+    """mmengine's KEY=VALUE pairs, with a word for what is none."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -28,7 +38,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_CheckedDictAction,
         metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
@@ -57,8 +67,10 @@ def _test_parser() -> argparse.ArgumentParser:
     parser = _parser('Test a classifier (MMPretrain) or a segmentor (MMSegmentation).')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--out', help='segmentation: folder for predicted label maps; classification: file (.pkl, .json) for results')
-    parser.add_argument('--out-item', choices=['pred', 'metrics'], default='pred', help='what --out FILE holds')
+        '--out',
+        help='segmentation: folder for predicted label maps; '
+        'classification: file, .pkl for predictions, .json for metrics')
+    parser.add_argument('--out-item', choices=['pred', 'metrics'], help='what --out FILE holds (default: by suffix)')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted images')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a shown picture stays')
@@ -79,23 +91,6 @@ def _prepare(args: argparse.Namespace) -> Config:
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return config
-
-
-def _say(remarks: List[str]) -> None:
-    if is_main_process():
-        for remark in remarks:
-            print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
-
-
-def _build_runner(config: Config, remarks: List[str]) -> Runner:
-    """Says the remarks before anything else, and again in the log."""
-    remarks = adapt_to_hardware(config, config.launcher) + remarks
-    _say(remarks)
-    init_cpu_processes(config.launcher)
-    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-    for remark in remarks:
-        runner.logger.info(remark)
-    return runner
 
 
 def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
@@ -121,16 +116,34 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         config.merge_from_dict({'auto_scale_lr.enable': True})
-    if 'checkpoint' in (args.cfg_options or {}):
-        set_initial_checkpoint(config, config.checkpoint)
     remarks = check_total_batch(config, world_size(args.launcher))
-    remarks += check_initial_weights(config, args.allow_random_backbone)
-    return _build_runner(config, remarks).train
+    options = args.cfg_options or {}
+    if 'checkpoint' in options or not any(key.startswith('model.backbone.init_cfg') for key in options):
+        set_initial_checkpoint(config)
+    resumed = _apply_resume(config, args.resume)
+    remarks += [f'Resuming from {resumed}.'] if resumed else check_initial_weights(config, args.allow_random_backbone)
+    runner = build_runner(config, remarks)
+    build_training_data(runner)
+    return runner.train
+
+
+def _apply_resume(config: Config, resume: Optional[str]) -> Optional[str]:
+    """Sets what to go on from; returns the checkpoint, or None where there is nothing to resume."""
+    if not resume:
+        return None
+    checkpoint = find_latest_checkpoint(config.work_dir) if resume == 'auto' else resume
+    config.resume = True
+    if checkpoint is None:
+        config.load_from = None
+        return None
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {checkpoint}, to resume from, does not exist; give another with --resume '
+                                f'FILE, or delete {Path(config.work_dir) / "last_checkpoint"} to start anew')
+    config.load_from = None if resume == 'auto' else checkpoint
+    config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
+    return checkpoint
 
 
 def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
@@ -151,7 +164,7 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     config.load_from = args.checkpoint
-    config.model.backbone.pop('init_cfg', None)  # the checkpoint holds the backbone
+    (config.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
     segments = config.get('default_scope') == 'mmseg'
     if args.show or args.show_dir:
         _show_predictions(config, args, segments)
@@ -161,19 +174,34 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = dict(**config.tta_model, module=config.model)
     if args.out and segments:
-        Path(args.out).mkdir(parents=True, exist_ok=True)  # mmseg lets the first process alone make it
-        config.test_evaluator.update(output_dir=args.out)
-    runner = _build_runner(config, [])
-    if args.out and not segments and args.out_item == 'pred':
+        _save_label_maps(config, args.out)
+    item = args.out_item or ('metrics' if (args.out or '').endswith('.json') else 'pred')
+    if args.out and not segments and item == 'pred' and not args.out.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out {args.out} must end in .pkl for predictions, or in .json for metrics')
+    runner = build_runner(config, [])
+    build_test_data(runner)
+    if args.out and not segments and item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
 
     def test() -> dict:
         metrics = runner.test()
-        if args.out and not segments and args.out_item == 'metrics' and is_main_process():
+        if args.out and not segments and item == 'metrics' and is_main_process():
             mmengine.dump(metrics, args.out)
         return metrics
 
     return test
+
+
+def _save_label_maps(config: Config, folder: str) -> None:
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f'--out {folder} is a file; for segmentation it names the folder for predicted label maps')
+    Path(folder).mkdir(parents=True, exist_ok=True)  # mmseg lets the first process alone make it
+    evaluators = config.test_evaluator if isinstance(config.test_evaluator, (list, tuple)) else [config.test_evaluator]
+    for evaluator in evaluators:
+        if evaluator.get('type') == 'IoUMetric':
+            evaluator['output_dir'] = folder
+            return
+    raise ValueError('--out needs an IoUMetric in test_evaluator, which writes the label maps')
 
 
 def _show_predictions(config: Config, args: argparse.Namespace, segments: bool) -> None:
@@ -201,9 +229,11 @@ def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
     """
     try:
         return prepare()
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError, AssertionError, ImportError) as error:
+    except Exception as error:
         if os.environ.get('MMLOCAT_TRACEBACK'):
             raise
         if is_main_process():
-            print(f'Error: {error}\n(MMLOCAT_TRACEBACK=1 shows where it was raised.)', file=sys.stderr)
+            # A KeyError prints its key alone, in quotes.
+            message = f'{type(error).__name__}: {error}' if isinstance(error, LookupError) or not str(error) else error
+            print(f'Error: {message}\n(MMLOCAT_TRACEBACK=1 shows where it was raised.)', file=sys.stderr)
         sys.exit(1)

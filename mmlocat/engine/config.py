@@ -55,8 +55,8 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         raise FileNotFoundError(f'config {path} does not exist; {hint}')
     try:
         config = Config.fromfile(path)
-    except (SyntaxError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'config {path} cannot be read: {error}') from error
+    except Exception as error:  # a config is Python: anything can go wrong in it
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
     if options:
         config.merge_from_dict(options)
     return config

@@ -8,16 +8,17 @@ from typing import List, Optional
 from mmengine.config import Config
 
 
-def set_initial_checkpoint(config: Config, checkpoint: Optional[str]) -> None:
-    """Hands the variable ``checkpoint``, given on the command line, to the backbone.
+def set_initial_checkpoint(config: Config) -> None:
+    """Hands the variable ``checkpoint`` of a config, whoever set it last, to the backbone.
 
-    A config does so itself, but only for the value it was written with.
+    A leaf's own ``init_cfg`` has only the value that the leaf was written with.
 
     Args:
-        config: The config to change in place.
-        checkpoint: The file or address to start from; None for random weights.
+        config: The config to change in place; one without the variable is left alone.
     """
-    config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
+    if 'checkpoint' in config:
+        checkpoint = config.checkpoint
+        config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
 
 
 def initial_checkpoint(config: Config) -> Optional[str]:
@@ -53,6 +54,8 @@ def check_initial_weights(config: Config, allow_random_backbone: bool = False) -
                                    '--cfg-options checkpoint=FILE (the result of a *_imagenet.py config), or pass '
                                    '--allow-random-backbone if random features are what you want')
             return ['The frozen backbone keeps random weights (--allow-random-backbone).']
+        if 'checkpoint' in config:
+            return ['The backbone starts from random weights; --cfg-options checkpoint=FILE gives it others.']
         return []
     if source.startswith('hf://'):
         raise RuntimeError(f'{source} cannot be read by this version yet: download model.safetensors from that hub '

@@ -10,8 +10,8 @@ from mmengine.config import Config
 def check_total_batch(config: Config, processes: int) -> List[str]:
     """Compares the total batch of this launch with the recipe's (``auto_scale_lr.base_batch_size``).
 
-    With ``auto_scale_lr.enable`` mmengine scales the optimizer's learning rate; the peak of a OneCycleLR
-    is a number of its own that mmengine leaves alone, so it is scaled here.
+    With ``auto_scale_lr.enable`` the learning rate is scaled here and mmengine's own scaling is switched off: that
+    one knows neither of accumulated gradients nor of the peak of a OneCycleLR.
 
     Args:
         config: A training config; changed in place when the learning rate is to be scaled.
@@ -35,13 +35,17 @@ def check_total_batch(config: Config, processes: int) -> List[str]:
         return []
     steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     total = loader['batch_size'] * processes * steps
+    if scale.get('enable'):
+        config.merge_from_dict({'auto_scale_lr.enable': False})
     if total == recipe:
         return []
     rate = config.optim_wrapper.optimizer.lr
     scaled = rate * total / recipe
     size = f'Total batch {total} ({processes} x {loader["batch_size"]}{f" x {steps}" if steps > 1 else ""}) '
     if scale.get('enable'):
-        for scheduler in config.get('param_scheduler') or []:
+        config.optim_wrapper.optimizer.lr = scaled
+        schedulers = config.get('param_scheduler') or []
+        for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
             if scheduler.get('type') == 'OneCycleLR':
                 scheduler['eta_max'] = scheduler['eta_max'] * total / recipe
         return [f'{size}instead of {recipe}: learning rate scaled from {rate:g} to {scaled:g}.']

@@ -149,6 +149,13 @@ def test_errors_name_what_is_wrong():
         gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 0), num_prefix_tokens=1)
 
 
+def test_the_oracle_stays_in_float32_under_autocast():
+    kernel, leaves = random_case((4, 4), 1, dtype=torch.float32)
+    expected = attend(kernel, leaves, (4, 4), 1, 'dense')
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(attend(kernel, leaves, (4, 4), 1, 'dense'), expected)
+
+
 def test_a_named_back_end_never_falls_back(monkeypatch):
     kernel, leaves = random_case((2, 2), 0)
     monkeypatch.setattr(api.sdpa, 'can_run', lambda query, needs_grad: 'it is Monday')

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -68,7 +69,7 @@ def test_half_precision_is_computed_in_float32():
 
 
 def test_a_kernel_is_a_value():
-    assert GaussianKernel(14) == GaussianKernel((14, 14))
+    assert GaussianKernel(14) == GaussianKernel((14, 14)) == GaussianKernel(np.int64(14))
     with pytest.raises(AttributeError):
         GaussianKernel(14).ref_grid = (7, 7)
 

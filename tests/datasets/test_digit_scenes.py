@@ -108,7 +108,7 @@ def test_damage_is_found_by_checksum(tmp_path):
     with pytest.raises(RuntimeError, match=r'00003.png is missing; delete'):
         DigitScenesSegmentation('val', str(root))
     (root / 'manifest.json').write_text('{')
-    with pytest.raises(RuntimeError, match='manifest.json is missing or unreadable'):
+    with pytest.raises(RuntimeError, match='manifest.json is damaged; delete'):
         DigitScenesClassification('val', str(root))
 
 
@@ -117,6 +117,16 @@ def test_bad_arguments(digit_scenes):
         DigitScenesClassification('dev')
     with pytest.raises(ValueError, match='holds DigitScenes made from .* give another data_root'):
         prepare_digit_scenes(digit_scenes, DigitScenesSpec(seed=5))
+    with pytest.raises(ValueError, match='holds DigitScenes of seed 0, not 7'):
+        DigitScenesClassification('train', str(digit_scenes), seed=7)
+    assert build.default_root(1) != build.default_root(0)
+
+
+def test_a_folder_of_the_users_is_left_alone(tmp_path):
+    (tmp_path / 'thesis.txt').touch()
+    with pytest.raises(RuntimeError, match='is not a DigitScenes folder: .* give data_root a name that does not exist'):
+        DigitScenesClassification('train', str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
 
 
 def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):

@@ -40,6 +40,11 @@ def test_auto_scale_reaches_the_peak_of_one_cycle():
     remark, = check_total_batch(config, 2)
     assert remark == 'Total batch 8 (2 x 4) instead of 32: learning rate scaled from 0.001 to 0.00025.'
     assert config.param_scheduler[0].eta_max == pytest.approx(2.5e-4)
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(2.5e-4) and not config.auto_scale_lr.enable
+    config = recipe(enable=True)
+    config.optim_wrapper.accumulative_counts = 4  # 2 x 4 x 4 is the recipe's 32: nothing is scaled, by nobody
+    assert check_total_batch(config, 2) == []
+    assert config.optim_wrapper.optimizer.lr == 1e-3 and not config.auto_scale_lr.enable
     with pytest.raises(ValueError, match='--auto-scale-lr needs auto_scale_lr'):
         check_total_batch(Config(dict(auto_scale_lr=dict(enable=True))), 2)
     assert check_total_batch(Config(dict(train_dataloader=dict(batch_size=2))), 2) == []
@@ -82,13 +87,17 @@ def test_a_frozen_backbone_needs_weights(tmp_path):
     assert check_initial_weights(model_config(-1)) == []
     file = tmp_path / 'weights.pth'
     config = model_config(4)
-    set_initial_checkpoint(config, str(file))
+    config.checkpoint = str(file)
+    set_initial_checkpoint(config)
     with pytest.raises(FileNotFoundError, match=f'initial weights {file} do not exist'):
         check_initial_weights(config)
     file.touch()
     assert check_initial_weights(config) == [f'The backbone starts from {file}.']
-    set_initial_checkpoint(config, None)
+    config.checkpoint = None
+    set_initial_checkpoint(config)
     assert config.model.backbone.init_cfg is None
+    config.model.backbone.frozen_stages = -1
+    assert 'starts from random weights' in check_initial_weights(config)[0]
 
 
 def test_hub_addresses_are_refused_with_the_way_round():

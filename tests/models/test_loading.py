@@ -82,3 +82,25 @@ def test_a_checkpoint_without_one_of_our_weights_is_refused(tmp_path):
     model = LocAtViT(NANO, 24, 4, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'resnet.pth')))
     with pytest.raises(RuntimeError, match='none of the 2 entries of the checkpoint is a weight of LocAtViT.*conv1'):
         model.init_weights()
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(gaug=False), 'lacks 16 of 70 weights of LocAtViT: layers.0.attn.gaug.log_var.weight'),
+    (dict(arch=dict(NANO, feedforward_channels=64)),
+     r'has in another shape 12 of 70 .*layers.0.ffn.layers.0.0.weight \(64, 64\) instead of \(256, 64\)'),
+    (dict(arch=dict(NANO, num_layers=2)), 'lacks 32 of 70 weights'),
+])
+def test_a_checkpoint_that_would_leave_the_model_half_loaded_is_refused(options, message, tmp_path):
+    source = LocAtViT(**{**dict(arch=NANO, img_size=24, patch_size=4), **options})
+    torch.save(source.state_dict(), tmp_path / 'weights.pth')
+    model = LocAtViT(NANO, 24, 4, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth')))
+    with pytest.raises(RuntimeError, match=message):
+        model.init_weights()
+
+
+def test_a_plain_vit_is_taken_when_asked_for():
+    plain, model = LocAtViT(NANO, 24, 4, gaug=False), LocAtViT(NANO, 24, 4, allow_partial=['gaug'])
+    kept = model.layers[0].attn.gaug.log_var.weight.clone()
+    model.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(model.layers[3].ffn.layers[1].weight, plain.layers[3].ffn.layers[1].weight)
+    assert torch.equal(model.layers[0].attn.gaug.log_var.weight, kept)

@@ -95,6 +95,20 @@ def test_one_seed_gives_all_arms_the_same_shared_weights():
                            locat['layers.0.attn.gaug.log_var.weight'])
 
 
+def test_gaussian_layers_share_no_draw_with_others_or_each_other():
+    model = nano()
+    for _ in range(2):  # as constructed, and as initialised
+        drawn = [layer.attn.gaug.log_var.weight.flatten() for layer in model.layers]
+        drawn += [layer.attn.gaug.log_alpha.weight.flatten() for layer in model.layers]
+        for i, one in enumerate(drawn):
+            for other in drawn[i + 1:]:
+                assert not torch.isin(one, other).any()
+            for name, parameter in model.named_parameters():
+                if 'gaug' not in name and parameter.std() > 0:
+                    assert torch.isin(one, parameter).float().mean() < 0.1, name
+        model.init_weights()
+
+
 def test_out_types_and_indices():
     shapes = {'raw': (2, 37, 64), 'cls_token': (2, 64), 'featmap': (2, 64, 6, 6), 'avg_featmap': (2, 64)}
     for out_type, shape in shapes.items():

@@ -47,24 +47,27 @@ class DigitScenesSpec:
         return json.loads(json.dumps({'version': _VERSION, **asdict(self)}))
 
 
-def default_root() -> Path:
-    """Returns where DigitScenes is cached: ``$MMLOCAT_DATA``, else the user's cache folder."""
+DEFAULT_SPEC = DigitScenesSpec()
+
+
+def default_root(seed: int = 0) -> Path:
+    """Returns where DigitScenes of a seed is cached: under ``$MMLOCAT_DATA``, else the user's cache folder."""
     base = os.environ.get('MMLOCAT_DATA')
     if base is None:
         base = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'mmlocat'
-    return Path(base) / f'digit_scenes-v{_VERSION}'
+    return Path(base) / f'digit_scenes-v{_VERSION}-seed{seed}'
 
 
 def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
-                         spec: Optional[DigitScenesSpec] = DigitScenesSpec(),
+                         spec: DigitScenesSpec = DEFAULT_SPEC,
                          progress: bool = True) -> Path:
-    """Makes sure that the data set lies at ``root``; generates it if it does not.
+    """Makes sure that the data set lies at ``root``; generates it if nothing is there.
 
     Processes that call this at once wait for the first. An interrupted call leaves nothing behind.
 
     Args:
-        root: Its folder. Defaults to ``default_root()``.
-        spec: What to generate; None takes what lies at ``root``, whatever its specification.
+        root: Its folder. Defaults to ``default_root(spec.seed)``.
+        spec: What to generate.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -75,22 +78,27 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
         RuntimeError: ``root`` is a folder that is not DigitScenes.
     """
     from filelock import FileLock
-    root = Path(root) if root is not None else default_root()
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(root) + '.lock'):
-        if not root.exists() and spec is not None:
-            scratch = Path(tempfile.mkdtemp(dir=root.parent, prefix=f'.{root.name}.'))
-            try:
-                _generate(scratch, spec, progress)
-                scratch.chmod(0o755)
-                os.replace(scratch, root)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+    root = Path(root) if root is not None else default_root(spec.seed)
+    if not root.exists():  # a finished data set may lie where nothing can be written
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(root) + '.lock'):
+            if not root.exists():
+                _generate_at(root, spec, progress)
     found = read_manifest(root)['spec']
-    if spec is not None and found != spec.describe():
+    if found != spec.describe():
         raise ValueError(f'{root} holds DigitScenes made from {found}, but {spec.describe()} is asked for; '
                          'give another data_root, or delete the folder')
     return root
+
+
+def _generate_at(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
+    scratch = Path(tempfile.mkdtemp(dir=root.parent, prefix=f'.{root.name}.'))
+    try:
+        _generate(scratch, spec, progress)
+        scratch.chmod(0o755)
+        os.replace(scratch, root)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def read_manifest(root: Path) -> dict:
@@ -102,9 +110,11 @@ def read_manifest(root: Path) -> dict:
     path = Path(root) / 'manifest.json'
     try:
         return json.loads(path.read_text(encoding='utf-8'))
-    except (FileNotFoundError, ValueError) as error:
-        raise RuntimeError(f'{path} is missing or unreadable, so {root} is not a complete DigitScenes folder; '
-                           'delete it and it will be made anew') from error
+    except OSError as error:
+        raise RuntimeError(f'{root} is not a DigitScenes folder: it has no readable manifest.json; give data_root '
+                           'a name that does not exist yet, and the data will be made there') from error
+    except ValueError as error:
+        raise RuntimeError(f'{path} is damaged; delete {root} and it will be made anew') from error
 
 
 def verify_split(root: Path, task: str, split: str) -> None:

@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS as PRETRAIN_DATASETS
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS as SEG_DATASETS
 
-from .build import DigitScenesSpec, prepare_digit_scenes, verify_split
+from .build import DigitScenesSpec, prepare_digit_scenes, read_manifest, verify_split
 from .sources import SPLITS
 
 _DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
@@ -22,11 +22,14 @@ _PALETTE = [[0, 0, 0], [204, 102, 119], [51, 34, 136], [221, 204, 119], [17, 119
 def _ready(data_root: Optional[str], task: str, split: str, seed: int) -> str:
     if split not in SPLITS:
         raise ValueError(f'unknown split {split!r} of DigitScenes; choose one of {", ".join(SPLITS)}')
-    spec = DigitScenesSpec(seed=seed)
     if data_root and Path(data_root).exists():
         # Made by the caller, of whatever size; its own manifest vouches for it.
-        spec = None
-    root = prepare_digit_scenes(data_root or None, spec)
+        root = Path(data_root)
+        found = read_manifest(root)['spec']['seed']
+        if found != seed:
+            raise ValueError(f'{root} holds DigitScenes of seed {found}, not {seed}; give another data_root or seed')
+    else:
+        root = prepare_digit_scenes(data_root, DigitScenesSpec(seed=seed))
     verify_split(root, task, split)
     return str(root / task)
 
@@ -45,7 +48,7 @@ class DigitScenesClassification(CustomDataset):
         **kwargs: Other arguments of mmpretrain's ``CustomDataset``, such as ``pipeline``, ``indices``.
 
     Raises:
-        ValueError: ``split`` is unknown, or ``data_root`` holds another specification.
+        ValueError: ``split`` is unknown, or ``data_root`` holds another seed.
         RuntimeError: The files on disk are damaged; the message says what to delete.
     """
 
@@ -69,7 +72,7 @@ class DigitScenesSegmentation(BaseSegDataset):
         **kwargs: Other arguments of mmseg's ``BaseSegDataset``, such as ``pipeline``, ``indices``.
 
     Raises:
-        ValueError: ``split`` is unknown, or ``data_root`` holds another specification.
+        ValueError: ``split`` is unknown, or ``data_root`` holds another seed.
         RuntimeError: The files on disk are damaged; the message says what to delete.
     """
 

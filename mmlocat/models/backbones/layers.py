@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from contextlib import contextmanager
+from typing import Iterator, Optional, Tuple
 
 import torch
 from mmengine.model.weight_init import trunc_normal_
@@ -25,11 +26,23 @@ def init_linear_layers(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+@contextmanager
+def independent_random_state() -> Iterator[None]:
+    """Gives the block a random state of its own, drawn from PyTorch's, which afterwards is as it was.
+
+    So one seed gives LocAtViT and the plain ViT the same weights wherever both have them, and what is
+    drawn inside shares no number with what is drawn next outside.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the GPUs' generators too.
+        torch.default_generator.manual_seed(int(torch.randint(2**31, ())))
+        yield
+
+
 class GaussianAugmentation(nn.Module):
     """Predicts variance and scale of each query's Gaussian: 3d + 3 parameters a block.
 
-    Drawing them leaves PyTorch's random state as it was, so one seed gives LocAtViT and the plain ViT
-    the same weights wherever both have them. The names of the layers are those of published checkpoints.
+    The names of the layers are those of published checkpoints.
 
     Args:
         head_dims: d, channels of one head; all heads share the two layers.
@@ -39,15 +52,21 @@ class GaussianAugmentation(nn.Module):
     def __init__(self, head_dims: int, kernel: GaussianKernel) -> None:
         super().__init__()
         self.kernel = kernel
-        with torch.random.fork_rng(devices=[]):
+        with independent_random_state():
             self.log_var = nn.Linear(head_dims, 2)
             self.log_alpha = nn.Linear(head_dims, 1)
-        self.init_weights()
+            self.reset_parameters()
 
-    def init_weights(self) -> None:
-        """Starts near variance 1 and alpha ln 2: truncated normal 0.02, bias 0."""
-        with torch.random.fork_rng(devices=[]):
-            init_linear_layers(self)
+    def reset_parameters(self) -> None:
+        """Starts near variance 1 and alpha ln 2: truncated normal 0.02, bias 0.
+
+        Drawn on the CPU wherever the weights are, because only its random state is set aside.
+        """
+        for layer in (self.log_var, self.log_alpha):
+            drawn = trunc_normal_(torch.empty(layer.weight.shape), std=0.02)
+            with torch.no_grad():
+                layer.weight.copy_(drawn)
+                layer.bias.zero_()
 
     def forward(self, query: Tensor, grid: Grid) -> Tuple[Tensor, Tensor]:
         """Returns variance (B, h, H*W, 2) and alpha (B, h, H*W, 1) for patch queries (B, h, H*W, d)."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones import VisionTransformer
@@ -19,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.attention.kernel import Grid
-from mmlocat.checkpoints import to_mmlocat_names
 
-from .layers import LocAtEncoderLayer
+from .layers import LocAtEncoderLayer, independent_random_state
+from .loading import fit_backbone, fit_position_embedding
 from .position import resize_position_embedding
 
 # Keys under which an OpenMMLab config may ask for pretrained weights.
@@ -57,6 +55,8 @@ class LocAtViT(VisionTransformer):
         ref_grid: The pretraining patch grid G of GAug. Defaults to that of ``img_size``.
         attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
+        allow_partial: Parts of names of weights that a backbone checkpoint may lack, such as 'gaug' to start
+            from a plain ViT. Anything else that is missing is an error. Defaults to none.
         **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
             drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, interpolate_mode,
             layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
@@ -94,6 +94,7 @@ class LocAtViT(VisionTransformer):
                  ref_grid: Optional[Union[int, Grid]] = None,
                  attention_backend: str = 'auto',
                  with_cp: bool = False,
+                 allow_partial: Sequence[str] = (),
                  **kwargs) -> None:
         settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
         # The parent builds everything but the blocks, which are ours: it is asked for none. An invalid
@@ -115,6 +116,7 @@ class LocAtViT(VisionTransformer):
                              f'use {self.num_layers} for the whole backbone')
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
+        self.allow_partial = tuple(allow_partial)
 
         self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
         self.kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
@@ -175,10 +177,17 @@ class LocAtViT(VisionTransformer):
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
 
+    def _init_gaug(self) -> None:
+        # One random state for all blocks: on a GPU nothing would advance the CPU's between them.
+        with independent_random_state():
+            for layer in self.layers if self.kernel else []:
+                layer.attn.gaug.reset_parameters()
+
     def init_weights(self) -> None:
         """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
         if not self.is_init and not self._loads_pretrained():
             self._init_tokens()
+            self._init_gaug()
         super(VisionTransformer, self).init_weights()
 
     def _loads_pretrained(self) -> bool:
@@ -187,39 +196,9 @@ class LocAtViT(VisionTransformer):
 
     def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         """Load hook, registered by the parent: fits names and position embedding of a checkpoint."""
-        if not prefix:
-            self._translate_names(state_dict)
-        name = prefix + 'pos_embed'
-        if name not in state_dict or self.pos_embed is None:
-            return
-        entries = state_dict[name].shape[1]
-        if self.cls_token is None and entries == self.pos_embed.shape[1] + 1:
-            state_dict[name] = state_dict[name][:, 1:]  # the checkpoint had a class token, this model has none
-            entries -= 1
-        if entries == self.pos_embed.shape[1]:
-            return
-        side = math.isqrt(max(entries - self.num_prefix_positions, 0))
-        if side * side + self.num_prefix_positions != entries or side == 0:
-            raise ValueError(f'{name} of the checkpoint has {entries} entries, which is not a square grid and '
-                             f'{self.num_prefix_positions} prefix entries; check with_cls_token, num_registers '
-                             'and no_embed_class of LocAtViT')
-        state_dict[name] = resize_position_embedding(state_dict[name], (side, side), self.patch_resolution,
-                                                     self.num_prefix_positions, self.interpolate_mode)
-        print_log(
-            f'Resize {name} from a grid of {(side, side)} to {tuple(self.patch_resolution)}.', logger='current')
-
-    def _translate_names(self, state_dict: dict) -> None:
-        """Renames the weights of a backbone in place; a checkpoint without a single one of ours is an error.
-
-        ``init_cfg`` loads with ``strict=False``, which would pass it in silence.
-        """
-        renamed = to_mmlocat_names(state_dict)
-        own = dict(self.named_parameters())
-        if not own.keys() & renamed.keys():
-            raise RuntimeError(f'none of the {len(renamed)} entries of the checkpoint is a weight of LocAtViT; it has '
-                               f'{", ".join(list(state_dict)[:3])} ..., wanted are {", ".join(list(own)[:3])} ...')
-        state_dict.clear()
-        state_dict.update(renamed)
+        if not prefix:  # weights of a backbone, not of a whole model around it
+            fit_backbone(self, state_dict)
+        fit_position_embedding(self, state_dict, prefix)
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages == self.num_layers:
