@@ -24,4 +24,4 @@ param_scheduler = [
         by_epoch=False)
 ]
 train_cfg = dict(max_iters=_iterations, val_interval=_iterations)
-default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=2))

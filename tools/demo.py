@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmlocat.demo.plan import ARMS, DEMO_ARMS, Budget, plan_seed
+from mmlocat.demo.report import run_demo
 
 
 def main() -> int:
@@ -21,14 +22,13 @@ def main() -> int:
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error(f'--seeds must be at least 1, got {args.seeds}')
-    from mmlocat.demo.report import run_demo
     arms = tuple(ARMS) if args.full else DEMO_ARMS
     budget = Budget(args.pretraining_images, args.segmentation_iterations)
     work_dir = args.work_dir.resolve()
     plans = [
         plan_seed(seed, arms, work_dir, budget, with_upernet=seed == 0 and not args.full) for seed in range(args.seeds)
     ]
-    return run_demo(plans, arms, work_dir, Console())
+    return run_demo(plans, work_dir, Console())
 
 
 if __name__ == '__main__':

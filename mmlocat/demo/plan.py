@@ -11,6 +11,8 @@ from typing import Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 
+from mmlocat import __version__
+from mmlocat.datasets.digit_scenes import DigitScenesSpec
 from mmlocat.utils import share_folder
 
 PROCESSES = 2  # of every training and test of a segmentation head
@@ -56,7 +58,8 @@ class Step:
         command: The command line.
         product: The file or folder in ``folder`` that proves success.
         seconds: What it took on the reference machine (2 cores), for the ETA.
-        fingerprint: Of everything its result depends on: command, config and the steps before it.
+        fingerprint: Of what its result depends on: versions of mmlocat and of the data, command, config and the steps
+            before it. A change of code between releases is not seen: delete the work dir after one.
         resumable: Whether ``--resume`` goes on from a checkpoint in ``folder``.
     """
 
@@ -75,11 +78,13 @@ class SeedPlan:
 
     Args:
         seed: Of weights and data order, the same for all arms.
+        root: The work dir of this seed, with a folder an arm.
         chains: Pretraining and its test, one chain an arm.
         heads: Segmentation heads, trained and tested one after another.
     """
 
     seed: int
+    root: Path
     chains: List[List[Step]] = field(default_factory=list)
     heads: List[Step] = field(default_factory=list)
 
@@ -131,10 +136,10 @@ def plan_seed(seed: int, arms: Tuple[str, ...], work_dir: Path, budget: Budget =
         The plan. All arms share data, order, seed, budget and, where they have the same weights, those.
     """
     share = share_folder()
-    plan = SeedPlan(seed)
+    plan = SeedPlan(seed, work_dir / f'seed{seed}')
     for key in arms:
         arm = ARMS[key]
-        root = work_dir / f'seed{seed}' / key
+        root = plan.root / key
         checkpoint, parent = None, ''
         if arm.pretraining:
             chain = _pretraining(seed, arm, root, share, budget)
@@ -212,5 +217,6 @@ def _step(name: str, folder: Path, command: List, options: List, *, product: str
     stable = [option for option in options if not option.startswith('checkpoint=') and str(folder) not in option]
     parts = [part if isinstance(part, str) else json.dumps(part.to_dict(), sort_keys=True, default=str)
              for part in configs]
+    parts += [__version__, json.dumps(DigitScenesSpec().describe())]
     digest = hashlib.sha256('\n'.join([*names, *stable, *parts]).encode()).hexdigest()
     return Step(name, folder, [*command, '--work-dir', str(folder), *options], product, seconds, digest, resumable)

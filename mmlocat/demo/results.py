@@ -21,7 +21,10 @@ from rich.table import Table
 
 from mmlocat.utils import atomic_write, share_folder
 
-from .plan import ARMS
+from .plan import ARMS, SeedPlan
+from .run import is_done
+
+HEADS = {'linear': 'one layer, frozen', 'upernet': 'UperNet, fine-tuned'}
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Summary:
 
     def groups(self) -> Dict[str, List[Result]]:
         """Returns results by 'arm head', in the order of ``ARMS``."""
-        keys = [f'{arm} {head}' for head in ('linear', 'upernet') for arm in ARMS]
+        keys = [f'{arm} {head}' for head in HEADS for arm in ARMS]
         grouped = {key: [r for r in self.results if f'{r.arm} {r.head}' == key] for key in keys}
         return {key: sorted(rows, key=lambda r: r.seed) for key, rows in grouped.items() if rows}
 
@@ -116,33 +119,31 @@ def class_iou(predictions: Path, dataset) -> np.ndarray:
     return IoUMetric.total_area_to_metrics(*totals, ['mIoU'])['IoU'] * 100
 
 
-def collect(work_dir: Path, seeds: Sequence[int], arms: Sequence[str]) -> Summary:
-    """Reads the results of all seeds that are complete.
+def collect(plans: Sequence[SeedPlan]) -> Summary:
+    """Reads the results of all plans; what is missing or stale is left out.
 
     Args:
-        work_dir: Root of all work dirs.
-        seeds: Which to look for.
-        arms: Keys of ``ARMS``.
+        plans: One a seed.
     """
     dataset = test_scenes()
     summary = Summary(dataset.metainfo['classes'])
     counts: Dict[str, int] = {}
-    for seed in seeds:
-        for arm in arms:
-            root = work_dir / f'seed{seed}' / arm
-            metrics = root / 'pretrain_test' / 'metrics.json'
-            top1 = json.loads(metrics.read_text())['accuracy/top1'] if metrics.exists() else None
-            for head in ('linear', 'upernet'):
-                predictions = root / f'{head}_test' / 'predictions'
-                if not (root / f'{head}_test' / 'step.json').exists():
+    for plan in plans:
+        done = {step.folder for step in plan.steps if is_done(step)}
+        for arm in ARMS:
+            metrics = plan.root / arm / 'pretrain_test' / 'metrics.json'
+            top1 = json.loads(metrics.read_text())['accuracy/top1'] if metrics.parent in done else None
+            for head in HEADS:
+                folder = plan.root / arm / f'{head}_test'
+                if folder not in done:
                     continue
-                iou = class_iou(predictions, dataset)
+                iou = class_iou(folder / 'predictions', dataset)
                 config = getattr(ARMS[arm], head)
                 if config not in counts:
                     model = MODELS.build(segmentation_config(arm, head).model)
                     counts[config] = sum(parameter.numel() for parameter in model.parameters())
                 summary.results.append(
-                    Result(arm, head, seed, float(np.nanmean(iou)), iou.tolist(), top1, counts[config]))
+                    Result(arm, head, plan.seed, float(np.nanmean(iou)), iou.tolist(), top1, counts[config]))
     return summary
 
 
@@ -178,18 +179,25 @@ def mean_and_spread(values: Sequence[float]) -> str:
 
 def rows(summary: Summary) -> List[List[str]]:
     """Returns the main table as text, header first."""
-    seeds = sorted({result.seed for result in summary.results})
-    table = [['model', 'head', 'top-1 %', 'mIoU %', *(f'seed {s}' for s in seeds if len(seeds) > 1), 'parameters',
-              'images/s']]
+    table = [['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s']]
     for key, group in summary.groups().items():
-        by_seed = {result.seed: f'{result.miou:.1f}' for result in group}
         tops = [result.top1 for result in group if result.top1 is not None]
         table.append([
-            ARMS[group[0].arm].title, 'one layer, frozen' if group[0].head == 'linear' else 'UperNet, fine-tuned',
+            ARMS[group[0].arm].title, HEADS[group[0].head],
             mean_and_spread(tops) if tops else 'untrained', mean_and_spread([result.miou for result in group]),
-            *(by_seed.get(s, '') for s in seeds if len(seeds) > 1), f'{group[0].parameters:,}',
-            f'{summary.speed[key]:.0f}' if key in summary.speed else ''
+            f'{group[0].parameters:,}', f'{summary.speed[key]:.0f}' if key in summary.speed else ''
         ])
+    return table
+
+
+def seed_rows(summary: Summary) -> List[List[str]]:
+    """Returns every single run as text, header first: what the means are made of."""
+    table = [['model', 'head', 'seed', 'top-1 %', 'mIoU %', *summary.classes]]
+    for group in summary.groups().values():
+        for result in group:
+            top1 = 'untrained' if result.top1 is None else f'{result.top1:.1f}'
+            table.append([ARMS[result.arm].title, HEADS[result.head], str(result.seed), top1, f'{result.miou:.1f}',
+                          *(f'{value:.1f}' for value in result.iou)])
     return table
 
 

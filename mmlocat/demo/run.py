@@ -33,10 +33,6 @@ class StepFailed(RuntimeError):
     """A command of the demo ended with an error; the message has its last lines and its log."""
 
 
-class Interrupted(RuntimeError):
-    """Someone pressed Ctrl-C or asked the demo to end."""
-
-
 def cores() -> int:
     """Returns how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -51,7 +47,7 @@ def is_done(step: Step) -> bool:
     return record.get('fingerprint') == step.fingerprint and (step.folder / step.product).exists()
 
 
-class Runner:
+class StepRunner:
     """Runs plans, chains side by side on the available cores.
 
     Args:
@@ -80,7 +76,7 @@ class Runner:
             console=console,
             disable=not console.is_terminal)
 
-    def __enter__(self) -> Runner:
+    def __enter__(self) -> StepRunner:
         self._started = time.monotonic()
         self._task = self._progress.add_task('demo', total=self._total, now='', eta='')
         self._progress.start()
@@ -94,7 +90,7 @@ class Runner:
 
         Raises:
             StepFailed: A command failed; the others have been ended.
-            Interrupted: Ctrl-C; the next call resumes from the last checkpoints.
+            KeyboardInterrupt: Ctrl-C; all processes have been ended, the next call resumes from the last checkpoints.
         """
         lanes = max(1, min(cores(), len(plan.chains)))
         threads = max(1, cores() // lanes)
@@ -107,17 +103,15 @@ class Runner:
                             future.result()
                 for future in futures:
                     future.result()
-            except BaseException as error:
+            except BaseException:
                 self.stop()
-                if isinstance(error, KeyboardInterrupt):
-                    raise Interrupted from error
                 raise
         try:
             for step in plan.heads:
                 self._run_step(step, threads=None)
-        except KeyboardInterrupt as error:
+        except BaseException:
             self.stop()
-            raise Interrupted from error
+            raise
 
     def stop(self) -> None:
         """Ends every process that was started, their children included."""
@@ -151,7 +145,7 @@ class Runner:
         pending = step.folder / 'pending.json'
         if not (step.resumable and _same_start(pending, step.fingerprint)):
             shutil.rmtree(step.folder, ignore_errors=True)
-        elif (step.folder / 'last_checkpoint').exists():
+        elif _last_checkpoint_exists(step.folder):
             command.append('--resume')
             self._say(f'{step.name}: resuming')
         with atomic_write(pending) as file:
@@ -217,6 +211,14 @@ class Runner:
     def _say(self, message: str) -> None:
         self.console.print(
             f'[{time.strftime("%H:%M:%S")}] {message}', highlight=False, markup=False, soft_wrap=True)
+
+
+def _last_checkpoint_exists(folder: Path) -> bool:
+    """Whether there is a checkpoint to go on from; a kill can leave the name of one that is gone."""
+    try:
+        return Path((folder / 'last_checkpoint').read_text(encoding='utf-8').strip()).is_file()
+    except OSError:
+        return False
 
 
 def _same_start(pending: Path, fingerprint: str) -> bool:

@@ -43,9 +43,12 @@ def summary():
 
 def test_tables():
     header, plain, locat = results.rows(summary())
-    assert header == ['model', 'head', 'top-1 %', 'mIoU %', 'seed 0', 'seed 1', 'parameters', 'images/s']
-    assert plain == ['ViT', 'one layer, frozen', '91.0 ± 1.4', '21.0 ± 1.4', '20.0', '22.0', '1,234', '100']
-    assert locat[4:6] == ['30.0', '21.0']
+    assert header == ['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s']
+    assert plain == ['ViT', 'one layer, frozen', '91.0 ± 1.4', '21.0 ± 1.4', '1,234', '100']
+    assert locat[3] == '25.5 ± 6.4'
+    by_seed = results.seed_rows(summary())
+    assert by_seed[0] == ['model', 'head', 'seed', 'top-1 %', 'mIoU %', 'background', 'zero']
+    assert by_seed[4] == ['LocAtViT', 'one layer, frozen', '1', '96.0', '21.0', '21.0', '21.0']
     assert results.class_rows(summary())[1] == ['background', '21.0', '25.5']
     assert results.markdown([['a', 'b'], ['1', '2']]) == '| a | b |\n| --- | --- |\n| 1 | 2 |\n'
 

@@ -10,11 +10,10 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT
 from rich.console import Console
 
 from mmlocat.demo.plan import SeedPlan, Step
-from mmlocat.demo.run import Runner, StepFailed, is_done
+from mmlocat.demo.run import StepFailed, StepRunner, is_done
 
 WRITE = '''
 import pathlib, sys
@@ -30,8 +29,9 @@ def step(tmp_path, name='a', code=WRITE, fingerprint='f', resumable=False):
 
 def run(*steps, chains=()):
     console = Console(file=io.StringIO(), width=200)
-    plan = SeedPlan(0, [list(chain) for chain in chains], list(steps))
-    with Runner([plan], console) as runner:
+    root = (steps or chains[0])[0].folder.parent
+    plan = SeedPlan(0, root, [list(chain) for chain in chains], list(steps))
+    with StepRunner([plan], console) as runner:
         runner.run(plan)
     return console.file.getvalue()
 
@@ -65,7 +65,8 @@ def test_an_interrupted_training_resumes(tmp_path):
     training = step(tmp_path, resumable=True)
     training.folder.mkdir()
     (training.folder / 'pending.json').write_text(json.dumps(dict(fingerprint='f')))
-    (training.folder / 'last_checkpoint').write_text('x')
+    (training.folder / 'last_checkpoint').write_text(str(training.folder / 'epoch_1.pth'))
+    (training.folder / 'epoch_1.pth').touch()
     assert 'a: resuming' in run(training)
     assert (training.folder / 'out').read_text() == '--resume'
     # Another recipe's checkpoint is not gone on from.
@@ -75,6 +76,13 @@ def test_an_interrupted_training_resumes(tmp_path):
     (other.folder / 'last_checkpoint').write_text('x')
     run(other)
     assert (other.folder / 'out').read_text() == ''
+    # Neither is one that a kill took away after its name was written.
+    gone = step(tmp_path, 'c', resumable=True)
+    gone.folder.mkdir()
+    (gone.folder / 'pending.json').write_text(json.dumps(dict(fingerprint='f')))
+    (gone.folder / 'last_checkpoint').write_text(str(gone.folder / 'epoch_1.pth'))
+    run(gone)
+    assert (gone.folder / 'out').read_text() == ''
 
 
 def test_a_failing_step_shows_its_last_lines_and_log(tmp_path):
@@ -96,22 +104,25 @@ def test_a_failing_chain_ends_the_others(tmp_path):
     assert time.monotonic() - begin < 30
 
 
-def test_interruption_ends_every_process_and_the_next_run_goes_on(tmp_path, clean_environment):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interruption_ends_every_process(number, tmp_path, clean_environment):
     script = tmp_path / 'main.py'
     script.write_text(f'''
 import sys
 from pathlib import Path
-sys.path.insert(0, {str(ROOT / "tests" / "demo")!r})
 from rich.console import Console
 from mmlocat.demo.plan import SeedPlan, Step
-from mmlocat.demo.run import Interrupted, Runner
+from mmlocat.demo.run import StepRunner
+import signal
+from mmlocat.demo import report
+signal.signal(signal.SIGTERM, report._interrupt)
 folder = Path(sys.argv[1])
 code = "import os, time, pathlib; pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid())); time.sleep(60)"
-plan = SeedPlan(0, [[Step('slow', folder / 'slow', [sys.executable, '-c', code], 'out', 1.0, 'f')]])
+plan = SeedPlan(0, folder, [[Step('slow', folder / 'slow', [sys.executable, '-c', code], 'out', 1.0, 'f')]])
 try:
-    with Runner([plan], Console()) as runner:
+    with StepRunner([plan], Console()) as runner:
         runner.run(plan)
-except Interrupted:
+except KeyboardInterrupt:
     sys.exit(130)
 ''')
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=clean_environment)
@@ -119,7 +130,7 @@ except Interrupted:
     while not (tmp_path / 'pid').exists() or not (tmp_path / 'pid').read_text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    threading.Timer(0.2, lambda: os.kill(process.pid, signal.SIGINT)).start()
+    threading.Timer(0.2, lambda: os.kill(process.pid, number)).start()
     assert process.wait(40) == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / 'pid').read_text()), 0)
