@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests with several processes: tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
-# Several nodes: NNODES, NODE_RANK, MASTER_ADDR and PORT. A free port is picked unless PORT is set.
+# Several nodes: NNODES, NODE_RANK, MASTER_ADDR and PORT (29500). On one node a free port is picked unless PORT is set.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $# -lt 3 ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains with several processes: tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
-# Several nodes: NNODES, NODE_RANK, MASTER_ADDR and PORT. A free port is picked unless PORT is set.
+# Several nodes: NNODES, NODE_RANK, MASTER_ADDR and PORT (29500). On one node a free port is picked unless PORT is set.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $# -lt 2 ]; then

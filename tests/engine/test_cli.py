@@ -61,8 +61,8 @@ def test_classifier_then_frozen_segmentor(pretrained, digit_scenes, tmp_path):
 
 def test_classifier_metrics_and_predictions(pretrained, digit_scenes, tmp_path):
     config = str(CONFIGS / 'locatvit-nano_digitscenes.py')
-    for item, name in (('metrics', 'metrics.json'), ('pred', 'pred.pkl')):
-        arguments = ['--work-dir', str(tmp_path), '--out', str(tmp_path / name), '--out-item', item]
+    for name in ('metrics.json', 'pred.pkl'):
+        arguments = ['--work-dir', str(tmp_path), '--out', str(tmp_path / name)]
         make_test_job([config, str(pretrained), *arguments, *tiny(digit_scenes)])()
     assert 0 <= json.loads((tmp_path / 'metrics.json').read_text())['accuracy/top1'] <= 100
     assert (tmp_path / 'pred.pkl').stat().st_size > 1000
@@ -99,6 +99,7 @@ def test_first_line_states_batch_and_weights(digit_scenes, tmp_path, capsys):
     (['vit_linear_ade20k.py'], 'the backbone is frozen and has no weights'),
     (['locatvit_linear_ade20k.py'], 'hf://sinahmr/locatvit_base cannot be read by this version yet'),
     (['vit_upernet_ade20k.py', '--cfg-options', 'checkpoint=nowhere.pth'], 'initial weights nowhere.pth do not exist'),
+    (['vit_linear_ade20k.py', '--resume', 'gone.pth'], 'checkpoint gone.pth, to resume from, does not exist'),
     (['vit_imagenet.py', '--launcher', 'pytorch'], '--launcher pytorch needs torchrun'),
     pytest.param(['vit_imagenet.py', '--amp'], '--amp needs CUDA for now',
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')),
@@ -111,6 +112,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_p
     assert len(errors) == 1 and message in errors[0]
     assert 'Traceback' not in result.stderr
     assert not (tmp_path / 'w').exists()
+
+
+def test_missing_data_show_before_training(run, tmp_path):
+    result = run(sys.executable, ROOT / 'tools' / 'train.py', CONFIGS / 'vit_linear_ade20k.py', '--work-dir', tmp_path,
+                 '--allow-random-backbone', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')
+    assert result.returncode == 1
+    error, = [line for line in result.stderr.splitlines() if line.startswith('Error: ')]
+    assert 'nowhere' in error and 'Traceback' not in result.stderr
+
+
+def test_options_that_are_no_pairs(run):
+    result = run(sys.executable, ROOT / 'tools' / 'train.py', 'x.py', '--cfg-options', 'checkpoint')
+    assert result.returncode == 2 and "--cfg-options takes KEY=VALUE, got 'checkpoint'" in result.stderr
 
 
 def test_missing_checkpoint_of_a_test(run, tmp_path):

@@ -79,15 +79,19 @@ def test_addresses_come_from_the_environment(fake_python):
 
 
 def test_slurm_scripts_call_srun(clean_environment, tmp_path):
-    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@" port=$MASTER_PORT\n')
     (tmp_path / 'srun').chmod(0o755)
     path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
     environment = dict(clean_environment, PATH=path, GPUS='16', SRUN_ARGS='-q a')
     out = launch(environment, TOOLS / 'slurm_train.sh', 'gpu', 'job', 'some.py', '--amp')
     assert '--partition=gpu --job-name=job --gres=gpu:8 --ntasks=16 --ntasks-per-node=8' in out and '-q a' in out
-    assert out.rstrip().endswith('train.py some.py --amp --launcher slurm')
+    assert 'train.py some.py --amp --launcher slurm port=' in out
+    ports = {launch(environment, TOOLS / 'slurm_train.sh', 'gpu', 'job', 'x.py').split('port=')[1] for _ in range(5)}
+    assert len(ports) > 1
+    environment.update(GPUS='4', PORT='12345')
     out = launch(environment, TOOLS / 'slurm_test.sh', 'gpu', 'job', 'some.py', 'a.pth')
-    assert out.rstrip().endswith('test.py some.py a.pth --launcher slurm')
+    assert '--gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in out
+    assert out.rstrip().endswith('test.py some.py a.pth --launcher slurm port=12345')
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
