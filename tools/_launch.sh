@@ -3,6 +3,14 @@
 launch() {
     local tool=$1 gpus=$2
     shift 2
+    local name value
+    for name in GPUS NNODES PORT; do
+        value=$([ "$name" = GPUS ] && echo "$gpus" || echo "${!name:-1}")
+        if ! [[ $value =~ ^[1-9][0-9]*$ ]]; then
+            echo "Error: $name must be a positive whole number, got '$value'; call $0 without arguments for its usage" >&2
+            exit 2
+        fi
+    done
     local rendezvous
     if [ "${NNODES:-1}" -eq 1 ] && [ -z "${PORT:-}" ]; then
         # torchrun picks a free port, so two launches on one machine do not collide.

@@ -20,8 +20,12 @@ def main() -> int:
     parser.add_argument('--pretraining-images', type=int, help='train on the first so many images (a quick look)')
     parser.add_argument('--segmentation-iterations', type=int, help='iterations of each head (a quick look)')
     args = parser.parse_args()
-    if args.seeds < 1:
-        parser.error(f'--seeds must be at least 1, got {args.seeds}')
+    for name in ('seeds', 'pretraining_images', 'segmentation_iterations'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+    if args.work_dir.exists() and not args.work_dir.is_dir():
+        parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
     arms = tuple(ARMS) if args.full else DEMO_ARMS
     budget = Budget(args.pretraining_images, args.segmentation_iterations)
     work_dir = args.work_dir.resolve()

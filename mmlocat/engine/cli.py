@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Callable, List, Optional
 
-import mmengine
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
 from mmengine.runner import find_latest_checkpoint
 
+from mmlocat.utils import atomic_write
+
 from .config import load_config
 from .hardware import is_main_process, world_size
-from .initial_weights import check_initial_weights, set_initial_checkpoint
+from .initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
 from .recipe import check_total_batch
 from .runner import build_runner, build_test_data, build_training_data
 
@@ -68,8 +70,8 @@ def _test_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--out',
-        help='segmentation: folder for predicted label maps; '
-        'classification: file, .pkl for predictions, .json for metrics')
+        help='.json: file for the metrics; else segmentation: folder for predicted label maps, '
+        'classification: .pkl file for predictions')
     parser.add_argument('--out-item', choices=['pred', 'metrics'], help='what --out FILE holds (default: by suffix)')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted images')
@@ -90,6 +92,8 @@ def _prepare(args: argparse.Namespace) -> Config:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if Path(config.work_dir).exists() and not Path(config.work_dir).is_dir():
+        raise ValueError(f'--work-dir {config.work_dir} is a file; it names a folder')
     return config
 
 
@@ -123,6 +127,8 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     if 'checkpoint' in options or not any(key.startswith('model.backbone.init_cfg') for key in options):
         set_initial_checkpoint(config)
     resumed = _apply_resume(config, args.resume)
+    if args.resume and not resumed:
+        remarks.append(f'Nothing to resume in {config.work_dir}: starting anew.')
     remarks += [f'Resuming from {resumed}.'] if resumed else check_initial_weights(config, args.allow_random_backbone)
     runner = build_runner(config, remarks)
     build_training_data(runner)
@@ -161,8 +167,7 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
     """
     args = _test_parser().parse_args(argv)
     config = _prepare(args)
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
+    check_model_weights(config, args.checkpoint)
     config.load_from = args.checkpoint
     (config.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
     segments = config.get('default_scope') == 'mmseg'
@@ -173,11 +178,14 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
             raise ValueError(f'{args.config} has no tta_model and tta_pipeline, which --tta needs')
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = dict(**config.tta_model, module=config.model)
-    if args.out and segments:
-        _save_label_maps(config, args.out)
     item = args.out_item or ('metrics' if (args.out or '').endswith('.json') else 'pred')
-    if args.out and not segments and item == 'pred' and not args.out.endswith(('.pkl', '.pickle')):
-        raise ValueError(f'--out {args.out} must end in .pkl for predictions, or in .json for metrics')
+    suffixes = dict(metrics=('.json', ), pred=('', ) if segments else ('.pkl', '.pickle'))[item]
+    if args.out and not args.out.endswith(suffixes):
+        raise ValueError(f'--out {args.out} must end in {" or ".join(suffixes)} for {item}')
+    if args.out and Path(args.out).is_dir() and not (segments and item == 'pred'):
+        raise ValueError(f'--out {args.out} is a folder; for {item} it names a file')
+    if args.out and segments and item == 'pred':
+        _save_label_maps(config, args.out)
     runner = build_runner(config, [])
     build_test_data(runner)
     if args.out and not segments and item == 'pred':
@@ -185,8 +193,9 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
 
     def test() -> dict:
         metrics = runner.test()
-        if args.out and not segments and item == 'metrics' and is_main_process():
-            mmengine.dump(metrics, args.out)
+        if args.out and item == 'metrics' and is_main_process():
+            with atomic_write(args.out) as file:
+                json.dump(metrics, file, indent=2, default=float)
         return metrics
 
     return test
@@ -232,7 +241,8 @@ def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
     except Exception as error:
         if os.environ.get('MMLOCAT_TRACEBACK'):
             raise
-        if is_main_process():
+        # One voice a machine: what is wrong may be wrong on this one alone.
+        if int(os.environ.get('LOCAL_RANK', 0)) == 0:
             # A KeyError prints its key alone, in quotes.
             message = f'{type(error).__name__}: {error}' if isinstance(error, LookupError) or not str(error) else error
             print(f'Error: {message}\n(MMLOCAT_TRACEBACK=1 shows where it was raised.)', file=sys.stderr)

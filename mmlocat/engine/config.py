@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from pathlib import Path
 from typing import List, Optional
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmlocat.utils import share_folder
+
+# Keys that mmengine and our tools read besides the Runner's arguments.
+_OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
+               'tta_model', 'tta_pipeline')
 
 
 def near_matches(path: str, most: int = 5) -> List[str]:
@@ -47,7 +53,7 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
 
     Raises:
         FileNotFoundError: There is no such file; the message lists near matches.
-        ValueError: The file is not a valid config; the message says what Python or mmengine found.
+        ValueError: The file is not a valid config, has no model, or an option does not fit it.
     """
     if not Path(path).is_file():
         matches = near_matches(path)
@@ -57,6 +63,17 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         config = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can go wrong in it
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
-    if options:
-        config.merge_from_dict(options)
+    if 'model' not in config:
+        raise ValueError(f'config {path} has no model; is it a part for other configs?')
+    known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}
+    for key, value in (options or {}).items():
+        first = key.split('.')[0]
+        if first not in known:
+            near = difflib.get_close_matches(first, known, n=3)
+            raise ValueError(f'--cfg-options {key}={value}: {first} is no key of {path}'
+                             + (f'; did you mean {", ".join(near)}?' if near else ''))
+        try:
+            config.merge_from_dict({key: value})
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f'--cfg-options {key}={value} does not fit the config: {error}') from error
     return config

@@ -1,11 +1,19 @@
-"""Initial weights are a parameter of a recipe, and are checked before training starts."""
+"""Weights are checked before a Runner exists: that they are there, can be read, and fit the model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import Tensor, nn
+
+from mmlocat.models import LocAtViT
+from mmlocat.models.backbones.loading import fit_backbone
+
+_GIVE_ANOTHER = 'give another file with --cfg-options checkpoint=FILE'
 
 
 def set_initial_checkpoint(config: Config) -> None:
@@ -15,10 +23,16 @@ def set_initial_checkpoint(config: Config) -> None:
 
     Args:
         config: The config to change in place; one without the variable is left alone.
+
+    Raises:
+        ValueError: The variable is not text.
     """
-    if 'checkpoint' in config:
-        checkpoint = config.checkpoint
-        config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
+    if 'checkpoint' not in config:
+        return
+    checkpoint = config.checkpoint
+    if checkpoint is not None and not isinstance(checkpoint, str):
+        raise ValueError(f'checkpoint={checkpoint!r} is not the name of a file')
+    config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
 
 
 def initial_checkpoint(config: Config) -> Optional[str]:
@@ -31,8 +45,35 @@ def initial_checkpoint(config: Config) -> Optional[str]:
     return config.get('model', {}).get('pretrained') or config.get('load_from')
 
 
+def read_weights(source: str) -> Dict[str, Tensor]:
+    """Reads the weights in a checkpoint, as mmengine will.
+
+    Args:
+        source: A file, or an address that mmengine reads.
+
+    Returns:
+        The state dict, taken out of 'state_dict' if it is nested there.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RuntimeError: It cannot be read, or holds no weights.
+    """
+    if '://' not in source and not Path(source).is_file():
+        raise FileNotFoundError(f'checkpoint {source} does not exist')
+    try:
+        checkpoint = _load_checkpoint(source, map_location='cpu')
+    except Exception as error:  # pickle raises whatever its bytes suggest
+        raise RuntimeError(f'{source} is not a checkpoint that PyTorch can read ({type(error).__name__}: {error}); '
+                           'is it complete, and a .pth or .pt file?') from error
+    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
+    state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not state:
+        raise RuntimeError(f'{source} holds no weights: neither tensors by name nor a state_dict of them')
+    return state
+
+
 def check_initial_weights(config: Config, allow_random_backbone: bool = False) -> List[str]:
-    """Makes sure that what a recipe starts from is there.
+    """Makes sure that what a recipe starts from is there and fits.
 
     Args:
         config: A training config.
@@ -42,17 +83,18 @@ def check_initial_weights(config: Config, allow_random_backbone: bool = False) -
         Remarks for the user.
 
     Raises:
-        RuntimeError: A frozen backbone has no weights to start from, or they cannot be read yet.
+        RuntimeError: A frozen backbone has no weights to start from, or they cannot be read, or do not fit.
         FileNotFoundError: The file does not exist.
     """
     source = initial_checkpoint(config)
     backbone = config.get('model', {}).get('backbone') or {}
+    frozen = backbone.get('frozen_stages', -1) > 0
     if source is None:
-        if backbone.get('frozen_stages', -1) > 0:
-            if not allow_random_backbone:
-                raise RuntimeError('the backbone is frozen and has no weights: give them with '
-                                   '--cfg-options checkpoint=FILE (the result of a *_imagenet.py config), or pass '
-                                   '--allow-random-backbone if random features are what you want')
+        if frozen and not allow_random_backbone:
+            raise RuntimeError('the backbone is frozen and has no weights: give them with --cfg-options '
+                               'checkpoint=FILE (the result of the pretraining config), or pass '
+                               '--allow-random-backbone if random features are what you want')
+        if frozen:
             return ['The frozen backbone keeps random weights (--allow-random-backbone).']
         if 'checkpoint' in config:
             return ['The backbone starts from random weights; --cfg-options checkpoint=FILE gives it others.']
@@ -60,8 +102,54 @@ def check_initial_weights(config: Config, allow_random_backbone: bool = False) -
     if source.startswith('hf://'):
         raise RuntimeError(f'{source} cannot be read by this version yet: download model.safetensors from that hub '
                            'repository, turn it into a .pth with safetensors.torch.load_file and torch.save, and give '
-                           'it with --cfg-options checkpoint=FILE')
+                           'it with --cfg-options checkpoint=FILE (checkpoint=None for random weights)')
     if '://' not in source and not Path(source).is_file():
-        raise FileNotFoundError(f'initial weights {source} do not exist; give another file with '
-                                '--cfg-options checkpoint=FILE')
+        raise FileNotFoundError(f'initial weights {source} do not exist; {_GIVE_ANOTHER}')
+    _check_backbone(config, source)
     return [f'The backbone starts from {source}.']
+
+
+def _check_backbone(config: Config, source: str) -> None:
+    """Fits the weights to a backbone built for the purpose; only ours knows how."""
+    settings = config.model.get('backbone')
+    if not settings or 'LocAtViT' not in str(settings.get('type')):
+        return
+    state = read_weights(source)
+    whole_model = source == config.get('load_from')
+    if whole_model:  # mmengine matches its names with those of the whole model
+        prefix = 'backbone.'
+        state = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    model = MODELS.build({**settings, 'init_cfg': None})
+    assert isinstance(model, LocAtViT)
+    try:
+        fit_backbone(model, state)
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeError(f'{source}: {error}') from error
+
+
+def check_model_weights(config: Config, source: str) -> None:
+    """Makes sure that a checkpoint is one of the config's whole model, before it is tested.
+
+    mmengine would only log what does not match, and score what is left.
+
+    Args:
+        config: A test config.
+        source: The checkpoint.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RuntimeError: It cannot be read, or lacks weights of the model, or has them in another shape.
+    """
+    state = read_weights(source)
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    model: nn.Module = MODELS.build(config.model)
+    own = model.state_dict()
+    wrong = [name for name, value in own.items()
+             if name not in state or (state[name].shape != value.shape and not name.endswith('pos_embed'))]
+    unused = [name for name in state if name not in own and '.attn.gaug.' in name]
+    if wrong or unused:
+        names = wrong or unused
+        problem = 'are missing or have another shape' if wrong else 'are in the checkpoint alone'
+        raise RuntimeError(f'{source} does not fit the model of this config: {len(names)} weights {problem} '
+                           f'({", ".join(names[:3])}{" ..." if len(names) > 3 else ""}); is it of another config?')

@@ -21,7 +21,8 @@ def check_total_batch(config: Config, processes: int) -> List[str]:
         Remarks for the user: none when the totals agree, or the recipe states none.
 
     Raises:
-        ValueError: Scaling is asked for, and the recipe does not state its total batch.
+        ValueError: Scaling is asked for, and the recipe does not state its total batch; or the batch size is no
+            positive number.
     """
     scale = config.get('auto_scale_lr') or {}
     loader = config.get('train_dataloader') or {}
@@ -33,6 +34,8 @@ def check_total_batch(config: Config, processes: int) -> List[str]:
         return []
     if 'batch_size' not in loader:
         return []
+    if not isinstance(loader['batch_size'], int) or loader['batch_size'] < 1:
+        raise ValueError(f'train_dataloader.batch_size must be a positive whole number, got {loader["batch_size"]!r}')
     steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     total = loader['batch_size'] * processes * steps
     if scale.get('enable'):

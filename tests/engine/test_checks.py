@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 
 from mmlocat.engine.config import load_config
 from mmlocat.engine.hardware import adapt_to_hardware
-from mmlocat.engine.initial_weights import check_initial_weights, set_initial_checkpoint
+from mmlocat.engine.initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
 from mmlocat.engine.recipe import check_total_batch
 
 
@@ -91,13 +92,55 @@ def test_a_frozen_backbone_needs_weights(tmp_path):
     set_initial_checkpoint(config)
     with pytest.raises(FileNotFoundError, match=f'initial weights {file} do not exist'):
         check_initial_weights(config)
-    file.touch()
+    torch.save({'state_dict': {'w': torch.ones(1)}}, file)
     assert check_initial_weights(config) == [f'The backbone starts from {file}.']
     config.checkpoint = None
     set_initial_checkpoint(config)
     assert config.model.backbone.init_cfg is None
     config.model.backbone.frozen_stages = -1
     assert 'starts from random weights' in check_initial_weights(config)[0]
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    (b'', 'is not a checkpoint that PyTorch can read'),
+    (b'<html>not found</html>', 'is not a checkpoint that PyTorch can read'),
+    (dict(epoch=3), 'holds no weights'),
+    ({'conv1.weight': torch.ones(2)}, 'none of the 1 entries of the checkpoint is a weight of LocAtViT'),
+])
+def test_weights_that_cannot_be_used_are_named(content, message, tmp_path):
+    file = tmp_path / 'weights.pth'
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    for key in ('checkpoint', 'load_from'):
+        config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), {key: str(file)})
+        set_initial_checkpoint(config)
+        with pytest.raises(RuntimeError, match=f'{file}.*({message}|none of the 0 entries)'):
+            check_initial_weights(config)
+
+
+def test_a_checkpoint_of_another_config_is_not_tested(tmp_path):
+    from mmengine.registry import MODELS, init_default_scope
+    file = str(tmp_path / 'vit.pth')
+    configs = {name: load_config(str(ROOT / 'configs' / f'{name}_linear_digitscenes.py'))
+               for name in ('vit-nano', 'locatvit-nano')}
+    init_default_scope('mmseg')
+    for name, config in configs.items():
+        torch.save(MODELS.build(config.model).state_dict(), file)
+        check_model_weights(config, file)
+        other = configs['locatvit-nano' if name == 'vit-nano' else 'vit-nano']
+        with pytest.raises(RuntimeError, match='does not fit the model of this config: 16 weights are .*another'):
+            check_model_weights(other, file)
+
+
+def test_options_are_checked_against_the_config():
+    path = str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py')
+    with pytest.raises(ValueError, match='chekpoint=x: chekpoint is no key of .*; did you mean checkpoint'):
+        load_config(path, {'chekpoint': 'x'})
+    with pytest.raises(ValueError, match='param_scheduler.total_steps=8 does not fit the config'):
+        load_config(path, {'param_scheduler.total_steps': 8})
+    config = recipe()
+    config.train_dataloader.batch_size = 'abc'
+    with pytest.raises(ValueError, match="batch_size must be a positive whole number, got 'abc'"):
+        check_total_batch(config, 1)
 
 
 def test_hub_addresses_are_refused_with_the_way_round():
@@ -117,6 +160,9 @@ def test_a_config_that_does_not_exist_lists_near_matches(tmp_path):
 
 
 def test_a_config_that_is_not_python_says_so(tmp_path):
+    (tmp_path / 'part.py').write_text('a = 1')
+    with pytest.raises(ValueError, match='part.py has no model; is it a part'):
+        load_config(str(tmp_path / 'part.py'))
     (tmp_path / 'broken.py').write_text('a = (1')
     with pytest.raises(ValueError, match='broken.py cannot be read'):
         load_config(str(tmp_path / 'broken.py'))

@@ -98,6 +98,16 @@ def test_a_checkpoint_that_would_leave_the_model_half_loaded_is_refused(options,
         model.init_weights()
 
 
+def test_locat_weights_do_not_go_into_a_plain_vit_and_nan_goes_nowhere():
+    source = LocAtViT(NANO, 24, 4)
+    with pytest.raises(RuntimeError, match='is of a LocAtViT, this model is a plain ViT; set gaug=True'):
+        LocAtViT(NANO, 24, 4, gaug=False).load_state_dict(source.state_dict(), strict=False)
+    state = source.state_dict()
+    state['ln1.weight'][3] = float('nan')
+    with pytest.raises(RuntimeError, match='1 weights of the checkpoint hold NaN or infinity: ln1.weight'):
+        LocAtViT(NANO, 24, 4).load_state_dict(state)
+
+
 def test_a_plain_vit_is_taken_when_asked_for():
     plain, model = LocAtViT(NANO, 24, 4, gaug=False), LocAtViT(NANO, 24, 4, allow_partial=['gaug'])
     kept = model.layers[0].attn.gaug.log_var.weight.clone()

@@ -94,6 +94,19 @@ def test_slurm_scripts_call_srun(clean_environment, tmp_path):
     assert out.rstrip().endswith('test.py some.py a.pth --launcher slurm port=12345')
 
 
+@pytest.mark.parametrize(('arguments', 'variables', 'message'), [
+    (['x.py', '0'], {}, "GPUS must be a positive whole number, got '0'"),
+    (['x.py', 'two'], {}, "GPUS must be a positive whole number, got 'two'"),
+    (['x.py', '--resume'], {}, "GPUS must be a positive whole number, got '--resume'"),
+    (['x.py', '2'], dict(PORT='abc'), "PORT must be a positive whole number, got 'abc'"),
+    (['x.py', '2'], dict(NNODES='x'), "NNODES must be a positive whole number, got 'x'"),
+])
+def test_numbers_that_are_none(arguments, variables, message, fake_python):
+    result = subprocess.run([str(TOOLS / 'dist_train.sh'), *arguments], env={**fake_python, **variables},
+                            capture_output=True, text=True)
+    assert result.returncode == 2 and message in result.stderr and not result.stdout
+
+
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
 def test_too_few_arguments_print_the_usage(script, clean_environment):
     result = subprocess.run([str(TOOLS / script), 'one'], env=clean_environment, capture_output=True, text=True)

@@ -53,8 +53,10 @@ DEFAULT_SPEC = DigitScenesSpec()
 def default_root(seed: int = 0) -> Path:
     """Returns where DigitScenes of a seed is cached: under ``$MMLOCAT_DATA``, else the user's cache folder."""
     base = os.environ.get('MMLOCAT_DATA')
-    if base is None:
-        base = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'mmlocat'
+    if not base:
+        base = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmlocat'
+    if Path(base).exists() and not Path(base).is_dir():
+        raise ValueError(f'MMLOCAT_DATA={base} is a file; it names the folder for data')
     return Path(base) / f'digit_scenes-v{_VERSION}-seed{seed}'
 
 

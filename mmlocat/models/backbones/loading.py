@@ -41,6 +41,11 @@ def fit_backbone(model, state_dict: Dict[str, Tensor]) -> None:
             raise RuntimeError(f'the checkpoint {problem} {len(wrong)} of {len(own)} weights of LocAtViT: '
                                f'{", ".join(wrong[:3])}{more}; check arch, gaug and patch_size, or name what may be '
                                'missing in allow_partial')
+    if model.kernel is None and any('.attn.gaug.' in name for name in renamed):
+        raise RuntimeError('the checkpoint is of a LocAtViT, this model is a plain ViT; set gaug=True')
+    broken = [name for name in own if name in renamed and not renamed[name].isfinite().all()]
+    if broken:
+        raise RuntimeError(f'{len(broken)} weights of the checkpoint hold NaN or infinity: {", ".join(broken[:3])}')
     state_dict.clear()
     state_dict.update(renamed)
 
