@@ -9,11 +9,12 @@ from typing import Dict, Optional, Set, Tuple, Union
 import torch
 from torch import Tensor
 
-from . import dense, sdpa
+from . import dense, sdpa, streaming
 from .kernel import GaussianKernel, Grid, as_grid
 
-_BACKENDS: Dict[str, ModuleType] = {'dense': dense, 'sdpa': sdpa}
-# What 'auto' tries, in order; the first that can run is taken. `dense` is an oracle and never chosen.
+_BACKENDS: Dict[str, ModuleType] = {'dense': dense, 'sdpa': sdpa, 'streaming': streaming}
+# What 'auto' tries, in order; the first that can run is taken. `dense` is an oracle and never chosen; `streaming`
+# saves memory, but has not been measured against `sdpa` well enough to be chosen.
 _AUTO_ORDER = ('sdpa', )
 _logged: Set[Tuple[str, str]] = set()
 _logger = logging.getLogger('mmlocat')

@@ -131,7 +131,7 @@ def test_errors_name_what_is_wrong():
     options = dict(kernel=kernel, grid=(4, 5), num_prefix_tokens=1)
     with pytest.raises(ValueError, match=r'grid of \(4, 4\) and 1 prefix tokens make 17 tokens, but query has N = 21'):
         gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 4), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r"unknown attention back-end 'fast'; choose one of auto, dense, sdpa"):
+    with pytest.raises(ValueError, match=r"attention back-end 'fast'; choose one of auto, dense, sdpa, streaming"):
         gaussian_attention(query, key, value, variance, alpha, backend='fast', **options)
     with pytest.raises(ValueError, match=r'variance must have shape .*20, 2\), got \(2, 2, 20, 1\)'):
         gaussian_attention(query, key, value, alpha, alpha, **options)
@@ -159,7 +159,7 @@ def test_the_oracle_stays_in_float32_under_autocast():
 def test_a_named_back_end_never_falls_back(monkeypatch):
     kernel, leaves = random_case((2, 2), 0)
     monkeypatch.setattr(api.sdpa, 'can_run', lambda query, needs_grad: 'it is Monday')
-    with pytest.raises(RuntimeError, match="'sdpa' cannot run here: it is Monday; these can: dense"):
+    with pytest.raises(RuntimeError, match="'sdpa' cannot run here: it is Monday; these can: dense, streaming"):
         attend(kernel, leaves, (2, 2), 0, 'sdpa')
     with pytest.raises(RuntimeError, match="backend='dense' always runs"):
         attend(kernel, leaves, (2, 2), 0, 'auto')
