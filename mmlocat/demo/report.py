@@ -29,8 +29,7 @@ def run_demo(plans: List[SeedPlan], work_dir: Path, console: Console) -> int:
     Returns:
         The exit code: 0, 1 after a failed step, 130 after Ctrl-C or a request to end.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)  # the terminal was closed
+    end_on_signals()
     try:
         console.print(f'Data: {prepare_digit_scenes()}', highlight=False)
         steps = [step for plan in plans for step in plan.steps]
@@ -58,8 +57,17 @@ def run_demo(plans: List[SeedPlan], work_dir: Path, console: Console) -> int:
     return 0
 
 
-def _interrupt(number, frame) -> None:
-    raise KeyboardInterrupt
+def end_on_signals() -> None:
+    """Lets Ctrl-C, a request to end and a closed terminal all end the demo in order.
+
+    Ctrl-C too, because a shell starts background jobs with it ignored, and what they start inherits that.
+    """
+
+    def interrupt(number, frame) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 def write_results(work_dir: Path, plans: Sequence[SeedPlan]) -> results.Summary:

@@ -113,9 +113,8 @@ from pathlib import Path
 from rich.console import Console
 from mmlocat.demo.plan import SeedPlan, Step
 from mmlocat.demo.run import StepRunner
-import signal
-from mmlocat.demo import report
-signal.signal(signal.SIGTERM, report._interrupt)
+from mmlocat.demo.report import end_on_signals
+end_on_signals()
 folder = Path(sys.argv[1])
 code = "import os, time, pathlib; pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid())); time.sleep(60)"
 plan = SeedPlan(0, folder, [[Step('slow', folder / 'slow', [sys.executable, '-c', code], 'out', 1.0, 'f')]])
