@@ -45,8 +45,9 @@ ONEDL = [
     'onedl-mmengine>=0.10.8', 'onedl-mmcv>=2.3.0', 'onedl-mmpretrain>=1.3.0', 'onedl-mmsegmentation>=1.3.0',
     'torchvision>=0.16'
 ]
+# mmsegmentation 1.2.2 refuses mmcv 2.2.0, the last release of both.
 OPENMMLAB = [
-    'mmengine>=0.10.3', 'mmcv>=2.0.0', 'mmpretrain>=1.2.0', 'mmsegmentation>=1.2.2', 'torchvision>=0.16', 'ftfy',
+    'mmengine>=0.10.3', 'mmcv>=2.0.0,!=2.2.0', 'mmpretrain>=1.2.0', 'mmsegmentation>=1.2.2', 'torchvision>=0.16', 'ftfy',
     'regex'
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
