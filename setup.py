@@ -47,8 +47,8 @@ ONEDL = [
 ]
 # mmsegmentation 1.2.2 refuses mmcv 2.2.0, the last release of both.
 OPENMMLAB = [
-    'mmengine>=0.10.3', 'mmcv>=2.0.0,!=2.2.0', 'mmpretrain>=1.2.0', 'mmsegmentation>=1.2.2', 'torchvision>=0.16', 'ftfy',
-    'regex'
+    'mmengine>=0.10.3', 'mmcv>=2.0.0,!=2.2.0', 'mmpretrain>=1.2.0', 'mmsegmentation>=1.2.2', 'torchvision>=0.16',
+    'ftfy', 'regex'
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
 TEST = [*DEMO, 'pytest>=7', 'hypothesis>=6', 'safetensors>=0.4', 'build>=1']
