@@ -13,9 +13,12 @@ from . import dense, sdpa, streaming
 from .kernel import GaussianKernel, Grid, as_grid
 
 _BACKENDS: Dict[str, ModuleType] = {'dense': dense, 'sdpa': sdpa, 'streaming': streaming}
-# What 'auto' tries, in order; the first that can run is taken. `dense` is an oracle and never chosen; `streaming`
-# saves memory, but has not been measured against `sdpa` well enough to be chosen.
-_AUTO_ORDER = ('sdpa', )
+# What 'auto' takes: 'sdpa' while its mask has at most so many entries, B * h * N * N, else 'streaming'; whichever of
+# them can run. The crossing points on a CPU are measured (docs/performance.md): without gradients a small mask is
+# written faster than a call is cut into tiles; with gradients PyTorch takes its quadratic path, slower from about the
+# same size on. Elsewhere they are not measured, and only keep the mask small. 'dense' is an oracle and never taken.
+_SDPA_UP_TO = {('cpu', False): 1 << 22, ('cpu', True): 1 << 19}
+_SDPA_UP_TO_ELSEWHERE = 1 << 26
 _logged: Set[Tuple[str, str]] = set()
 _logger = logging.getLogger('mmlocat')
 
@@ -107,7 +110,7 @@ def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
             raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
                                f'these can: {", ".join(able)}')
         return _BACKENDS[backend]
-    for name in _AUTO_ORDER:
+    for name in _automatic_order(query, needs_grad):
         if _BACKENDS[name].can_run(query, needs_grad) is None:
             choice = (name, query.device.type)
             if choice not in _logged:
@@ -116,6 +119,12 @@ def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
             return _BACKENDS[name]
     raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
                        "backend='dense' always runs")
+
+
+def _automatic_order(query: Tensor, needs_grad: bool) -> Tuple[str, ...]:
+    batch, heads, num_tokens, _ = query.shape
+    limit = _SDPA_UP_TO.get((query.device.type, needs_grad), _SDPA_UP_TO_ELSEWHERE)
+    return ('sdpa', 'streaming') if batch * heads * num_tokens**2 <= limit else ('streaming', 'sdpa')
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, grid: Grid,

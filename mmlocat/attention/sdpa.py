@@ -1,13 +1,15 @@
 """Separable factors handed to ``scaled_dot_product_attention`` as a mask.
 
-The exponentials number H + W a query instead of H * W, and the mask is written once. It still has
-N x N entries a head; with gradients, PyTorch takes its mathematical path, which is quadratic in memory.
+The exponentials number H + W a query instead of H * W, and the mask is written once. It has N x N entries a
+head; with gradients, PyTorch takes its mathematical path, which holds several such matrices. For small grids.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Optional
 
+import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -16,7 +18,19 @@ from .kernel import GaussianKernel, Grid
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None."""
+    if query.dtype == torch.float16 and query.device.type == 'cpu' and not _multiplies_float16_on_cpu():
+        return f'PyTorch {torch.__version__} has no float16 matrix product on a CPU'
     return None
+
+
+@lru_cache(maxsize=None)
+def _multiplies_float16_on_cpu() -> bool:
+    one = torch.ones(1, 1, 1, dtype=torch.float16)
+    try:
+        torch.baddbmm(one, one, one)
+    except RuntimeError:
+        return False
+    return True
 
 
 def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid,
@@ -26,9 +40,14 @@ def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: Gaussi
     rows, columns = kernel.factors(variance, grid)
     rows = (rows * alpha).to(query.dtype)
     columns = columns.to(query.dtype)
-    mask = query.new_zeros(batch, heads, num_tokens, num_tokens)
+    mask = query.new_empty(batch, heads, num_tokens, num_tokens)
+    mask[..., :num_prefix_tokens, :] = 0
+    mask[..., num_prefix_tokens:, :num_prefix_tokens] = 0
     patches = mask[..., num_prefix_tokens:, num_prefix_tokens:].unflatten(-1, grid)  # (B, h, HW, H, W)
-    patches.addcmul_(rows.unsqueeze(-1), columns.unsqueeze(-2))
+    if torch.is_grad_enabled() and rows.requires_grad:
+        patches.copy_(rows.unsqueeze(-1) * columns.unsqueeze(-2))
+    else:
+        torch.mul(rows.unsqueeze(-1), columns.unsqueeze(-2), out=patches)
     return mask
 
 

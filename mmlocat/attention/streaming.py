@@ -1,17 +1,16 @@
-"""Blocks of queries with a hand-written backward: memory grows with N * (H + W), not with N * N.
+"""Tiles of queries and keys with a hand-written backward: memory grows with N * (H + W), not with N * N.
 
-The Gaussian of a query is the outer product of two short factors (``GaussianKernel.factors``), so H + W
-exponentials a query make the bias of a block, which is written into one buffer that all blocks share. For the
-backward pass only q, k, v, variance, alpha, the output and its log-sum-exp are kept, and the bias is written
-again. With P the probabilities, O the output, dO its gradient, G the Gaussian, Dy and Dx the squared distances
-and ``dS = P * (dO v^T - rowsum(dO * O))``:
+The Gaussian G of a query is the outer product of two short factors, so H + W exponentials a query make the bias
+of a tile; it is written into a buffer that all tiles share. For the backward pass only q, k, v, variance, alpha,
+the output O and its log-sum-exp are kept, and the bias is written again. With P the probabilities, dO the gradient
+of O, Dy and Dx the squared distances and ``dS = P * (dO v^T - rowsum(dO * O))``:
 
     dq = dS k * scale,  dk = dS^T q * scale,  dv = P^T dO,
     d alpha = sum_k dS * G,  d precision = alpha * sum_k dS * G * (Dy, Dx),  precision = -0.5 / (variance + eps).
 
-Because G is an outer product, the three sums over keys are one small matrix product, (2, H) by (H, W) a query, and
-sums over W numbers. Every sum runs in one fixed order: results are deterministic. Half precision is computed in
-float32, block by block.
+Because G separates, the three sums over keys are entries of one 2 x 2 matrix a query, ``[gy, gy Dy] dS [gx, gx Dx]^T``
+with dS seen as (H, W). Every sum runs in one fixed order, so results are deterministic. Half precision is computed
+in float32, tile by tile.
 """
 
 from __future__ import annotations
@@ -25,20 +24,14 @@ from torch.autograd.function import once_differentiable
 
 from .kernel import GaussianKernel, Grid, at_least_float32
 
-# Scores in one buffer, by device: on a CPU what its caches hold, elsewhere what keeps the device busy. Forward, the
-# fused kernel takes the buffer as a mask; backward holds two. Measured: see docs/performance.md.
-_FORWARD_SCORES = {'cpu': 1 << 20}
-_BACKWARD_SCORES = {'cpu': 1 << 19}
-_OTHER_SCORES = 1 << 26
-_MIN_QUERIES = 32
 _LOG2_E = math.log2(math.e)
-# The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, no dropout.
+# The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, and no dropout.
 _FUSED = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
 _HAS_FUSED = _FUSED is not None and 'attn_mask' in str(_FUSED.default._schema)
 
 
-class _Layout(NamedTuple):
-    """What does not change over the blocks of one call."""
+class _Call(NamedTuple):
+    """What does not change over the tiles of one call."""
 
     kernel: GaussianKernel
     grid: Grid
@@ -55,207 +48,251 @@ def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
-    """Attends block by block; see ``gaussian_attention``. A second derivative is refused by PyTorch's error."""
-    # The dropout mask of a block is drawn anew in the backward pass, from this seed and the block's number.
+    """Attends tile by tile; see ``gaussian_attention``. A second derivative is refused by PyTorch's error."""
+    # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
-    layout = _Layout(kernel, grid, num_prefix_tokens, scale, dropout_p, seed)
-    return _Streaming.apply(query, key, value, variance, alpha, layout)
+    call = _Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed)
+    return _Streaming.apply(query, key, value, variance, alpha, call)
 
 
 class _Streaming(torch.autograd.Function):
     """Softmax attention under a separable bias, with gradients for all five inputs."""
 
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, layout: _Layout):
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, call: _Call):
         with torch.autocast(query.device.type, enabled=False):
-            out, log_sum = _forward(query, key, value, variance, alpha, layout)
+            out, log_sum = _forward(query, key, value, variance, alpha, call)
         ctx.save_for_backward(query, key, value, variance, alpha, out, log_sum)
-        ctx.layout = layout
+        ctx.call = call
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_out: Tensor):
         with torch.autocast(grad_out.device.type, enabled=False):
-            return (*_backward(grad_out, *ctx.saved_tensors, ctx.layout), None)
+            return (*_backward(grad_out, *ctx.saved_tensors, ctx.call), None)
 
 
-class _Group(NamedTuple):
-    """Batch elements and heads that are treated together, and the blocks of queries they are cut into."""
+class _Tiles(NamedTuple):
+    """Scores that one tile may hold, on a CPU; measured on the processor that docs/performance.md names."""
 
-    number: int
-    where: Tuple[slice, slice]
-    blocks: List[slice]
+    merged: int  # while several heads or batch elements fit into one tile
+    split: int  # while one head is cut into several
+    keys_split: bool  # a tile may hold some of the keys only, of _QUERIES queries then
 
 
-def _groups(query: Tensor, limit: int) -> Iterator[_Group]:
-    """Cuts a call into groups and blocks of at most ``limit`` scores, or of ``_MIN_QUERIES`` queries of one head."""
+_FORWARD = _Tiles(merged=1 << 20, split=1 << 19, keys_split=False)
+_BACKWARD = _Tiles(merged=15 << 14, split=1 << 19, keys_split=True)
+# Fewer queries make thin matrices; where keys are split, more would only make the tile longer.
+_MIN_QUERIES = 384
+_QUERIES = 1024
+# Elsewhere: what keeps the device busy.
+_DEVICE_TILE = 1 << 26
+# The CPU's fused attention hands out 64 queries at a time to its threads.
+_UNIT = 64
+
+
+class _Plan(NamedTuple):
+    """How a call is cut into tiles."""
+
+    groups: List[Tuple[slice, slice]]  # batch elements and heads
+    blocks: List[slice]  # queries; prefix tokens go with the first
+    bands: List[Tuple[slice, slice]]  # keys, prefix tokens with the first, and the rows of the grid they come from
+    size: int  # scores of the largest tile
+
+
+def _plan(query: Tensor, call: _Call, tiles: _Tiles) -> _Plan:
     batch, heads, num_tokens, _ = query.shape
-    per_head = num_tokens**2
-    num_heads = min(heads, max(1, limit // per_head))
-    num_batches = max(1, limit // (per_head * heads)) if num_heads == heads else 1
-    num_blocks = math.ceil(num_tokens / max(_MIN_QUERIES, limit // num_tokens)) if num_heads == 1 else 1
-    size = math.ceil(num_tokens / num_blocks)
-    blocks = [slice(first, min(first + size, num_tokens)) for first in range(0, num_tokens, size)]
-    corners = [(b, h) for b in range(0, batch, num_batches) for h in range(0, heads, num_heads)]
-    for number, (b, h) in enumerate(corners):
-        yield _Group(number, (slice(b, min(b + num_batches, batch)), slice(h, min(h + num_heads, heads))), blocks)
+    prefix, (height, width) = call.num_prefix_tokens, call.grid
+    merged, split = (tiles.merged, tiles.split) if query.device.type == 'cpu' else (_DEVICE_TILE, _DEVICE_TILE)
+    num_heads = min(heads, max(1, merged // num_tokens**2))
+    num_batches = min(batch, max(1, merged // (num_tokens**2 * heads)))
+    rows, queries = height, height * width
+    if num_heads == 1 and num_tokens**2 > split:
+        if tiles.keys_split:
+            rows = _even(height, max(1, split // min(_QUERIES, num_tokens) // width))
+        unit = _UNIT * (torch.get_num_threads() if query.device.type == 'cpu' else 1)
+        queries = unit * round(max(_MIN_QUERIES, split / (prefix + rows * width)) / unit) or unit
+    bands = [(slice(prefix + y * width if y else 0, prefix + min(y + rows, height) * width),
+              slice(y, min(y + rows, height))) for y in range(0, height, rows)]
+    blocks = [slice(prefix + first if first else 0, min(prefix + first + queries, num_tokens))
+              for first in range(0, height * width, queries)]
+    groups = [(slice(b, min(b + num_batches, batch)), slice(h, min(h + num_heads, heads)))
+              for b in range(0, batch, num_batches) for h in range(0, heads, num_heads)]
+    return _Plan(groups, blocks, bands, num_batches * num_heads * blocks[0].stop * bands[0][0].stop)
 
 
-class _Factors:
-    """The Gaussian's factors of one group, with rows of zeros for prefix tokens as queries.
-
-    ``rows`` (b, g, N, H) and ``columns`` (b, g, N, W): their outer product is the bias, alpha included.
-    """
-
-    def __init__(self, variance: Tensor, alpha: Tensor, layout: _Layout) -> None:
-        self.layout = layout
-        gaussian, columns = layout.kernel.factors(variance, layout.grid)
-        self.gaussian, self.columns = self._padded(gaussian), self._padded(columns)
-        self.rows = self._padded(gaussian * alpha)
-
-    def _padded(self, tensor: Tensor) -> Tensor:
-        prefix = self.layout.num_prefix_tokens
-        return torch.nn.functional.pad(tensor, (0, 0, prefix, 0)) if prefix else tensor
-
-    def write_bias(self, scores: Tensor, block: slice, factor: float = 1.0) -> Tensor:
-        """Fills scores (b, g, queries, N) with the bias of a block, times a factor."""
-        prefix = self.layout.num_prefix_tokens
-        scores[..., :prefix].zero_()
-        rows = self.rows[:, :, block]
-        if factor != 1.0:
-            rows = rows * factor
-        on_grid = scores[..., prefix:].unflatten(-1, self.layout.grid)
-        torch.mul(rows.unsqueeze(-1), self.columns[:, :, block].unsqueeze(-2), out=on_grid)
-        return scores
-
-    def moments(self) -> Tensor:
-        """Returns the row factor and its product with the squared distance, (b, g, N, 2, H)."""
-        height, width = self.layout.grid
-        distances = self.layout.kernel.squared_distances(height, self.rows).repeat_interleave(width, dim=0)
-        return torch.stack([self.gaussian, self.gaussian * self._padded(distances)], dim=-2)
+def _even(length: int, size: int) -> int:
+    """Returns the largest of the even parts, none above ``size``, that a length is cut into."""
+    return math.ceil(length / math.ceil(length / size))
 
 
-def _dropout_mask(shape: torch.Size, layout: _Layout, number: int, like: Tensor) -> Tensor:
-    """Draws the mask of a block, zeros and 1 / (1 - p); the same for the same seed and number."""
-    generator = torch.Generator(device=like.device).manual_seed(layout.seed + number)
-    keep = 1 - layout.dropout_p
-    return torch.empty(shape, device=like.device, dtype=like.dtype).bernoulli_(keep, generator=generator).div_(keep)
+class _Gaussians:
+    """The Gaussians of one call, from which each group takes its factors."""
+
+    def __init__(self, variance: Tensor, alpha: Tensor, call: _Call) -> None:
+        self.call = call
+        self.alpha = at_least_float32(alpha)
+        self.precision = call.kernel.precision(variance)
+        height, width = call.grid
+        down = across = call.kernel.squared_distances(height, self.precision)
+        if width != height:
+            across = call.kernel.squared_distances(width, self.precision)
+        # Of every patch as query: (H, 1, H) and (W, W) to be broadcast over (H, W, H) and (H, W, W).
+        self.distances = down[:, None], across
+
+    def factors(self, where: Tuple[slice, slice], factor: float) -> Tuple[Tensor, Tensor, Tensor]:
+        """Returns gy (b, g, N, H), gx (b, g, N, W) and gy * alpha * factor; zeros for prefix tokens as queries."""
+        grid, prefix = self.call.grid, self.call.num_prefix_tokens
+        precision = self.precision[where].unflatten(2, grid)
+        shape = (*precision.shape[:2], prefix + grid[0] * grid[1])
+        factors, scaled = precision.new_empty(*shape, sum(grid)), precision.new_empty(*shape, grid[0])
+        if prefix:
+            factors[:, :, :prefix] = 0
+            scaled[:, :, :prefix] = 0
+        patches = factors[:, :, prefix:]
+        on_grid = patches.unflatten(2, grid)
+        torch.mul(precision[..., 0:1], self.distances[0], out=on_grid[..., :grid[0]])
+        torch.mul(precision[..., 1:2], self.distances[1], out=on_grid[..., grid[0]:])
+        patches.exp2_()
+        alpha = self.alpha[where]
+        torch.mul(patches[..., :grid[0]], alpha if factor == 1 else alpha * factor, out=scaled[:, :, prefix:])
+        return factors[..., :grid[0]], factors[..., grid[0]:], scaled
+
+    def moments(self, rows: Tensor, columns: Tensor) -> Tuple[Tensor, Tensor]:
+        """Returns [gy, gy Dy, 0] (b, g, N, 3, H) and [gx, gx Dx]^T (b, g, N, W, 2).
+
+        The row of zeros keeps small grids off PyTorch's plain loop for matrices of less than 400 products.
+        """
+        grid, prefix = self.call.grid, self.call.num_prefix_tokens
+        first, second = rows.new_zeros(*rows.shape[:3], 3, grid[0]), rows.new_zeros(*columns.shape, 2)
+        first[..., 0, :] = rows
+        second[..., 0] = columns
+        for factor, distances, moment in ((rows, self.distances[0], first[..., 1, :]),
+                                          (columns, self.distances[1], second[..., 1])):
+            torch.mul(factor[:, :, prefix:].unflatten(2, grid), distances, out=moment[:, :, prefix:].unflatten(2, grid))
+        return first, second
 
 
-def _buffer(groups: List[_Group], like: Tensor, dtype: torch.dtype) -> Tensor:
-    group = groups[0]
-    size = math.prod(where.stop - where.start for where in group.where)
-    queries = group.blocks[0].stop - group.blocks[0].start
-    return torch.empty(size * queries * like.shape[2], dtype=dtype, device=like.device)
-
-
-def _view(buffer: Tensor, *shape: int) -> Tensor:
-    return buffer[:math.prod(shape)].view(shape)
+def _write_bias(tile: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Fills a tile (b, g, queries, keys): zeros for prefix keys, which come first, then rows of the grid."""
+    grid = rows.shape[-1], columns.shape[-1]
+    prefix = tile.shape[-1] - grid[0] * grid[1]
+    if prefix:
+        tile[..., :prefix].zero_()
+    torch.mul(rows.unsqueeze(-1), columns.unsqueeze(-2), out=tile[..., prefix:].unflatten(-1, grid))
+    return tile
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor,
-             layout: _Layout) -> Tuple[Tensor, Tensor]:
+             call: _Call) -> Tuple[Tensor, Tensor]:
     batch, heads, num_tokens, dims = query.shape
-    device = query.device
-    groups = list(_groups(query, _FORWARD_SCORES.get(device.type, _OTHER_SCORES)))
+    plan = _plan(query, call, _FORWARD)
+    gaussians = _Gaussians(variance, alpha, call)
     # The layout that PyTorch's own attention returns, which makes the transposition after it free.
     out = query.new_empty(batch, num_tokens, heads, dims).transpose(1, 2)
-    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-    log_sum = torch.empty(query.shape[:3], dtype=wide, device=device)
-    buffer = _buffer(groups, query, wide)
-    fused = _HAS_FUSED and device.type == 'cpu' and not layout.dropout_p
-    for group in groups:
-        part = [tensor[group.where] for tensor in (query, key, value, out, log_sum)]
-        factors = _Factors(variance[group.where], alpha[group.where], layout)
-        for index, block in enumerate(group.blocks):
-            queries, outs, sums = (part[i][:, :, block] for i in (0, 3, 4))
-            scores = factors.write_bias(_view(buffer, *queries.shape[:3], num_tokens), block)
-            if fused:
-                result, sums[...] = _FUSED(queries, part[1], part[2], attn_mask=scores, scale=layout.scale)
-                outs.copy_(result)
-            else:
-                number = group.number * len(group.blocks) + index
-                _attend_block(queries, part[1], part[2], scores, outs, sums, layout, number)
+    log_sum = gaussians.alpha.new_empty(query.shape[:3])
+    buffer = gaussians.alpha.new_empty(plan.size)
+    attend_tile = _fused_tile if _HAS_FUSED and query.device.type == 'cpu' and not call.dropout_p else _tile
+    if attend_tile is _fused_tile and len(plan.blocks) > 1 and call.num_prefix_tokens:
+        # Apart, so that the threads' shares of the other blocks are equal.
+        first = slice(call.num_prefix_tokens)
+        out[:, :, first], log_sum[:, :, first] = _FUSED(query[:, :, first], key, value, scale=call.scale)
+        plan.blocks[0] = slice(first.stop, plan.blocks[0].stop)
+    number = 0
+    for where in plan.groups:
+        queries, keys, values, outs, sums = (tensor[where] for tensor in (query, key, value, out, log_sum))
+        _, columns, rows = gaussians.factors(where, 1)
+        for block in plan.blocks:
+            shape = (*rows.shape[:2], block.stop - block.start, num_tokens)
+            scores = _write_bias(buffer[:math.prod(shape)].view(shape), rows[:, :, block], columns[:, :, block])
+            result = attend_tile(queries[:, :, block], keys, values, scores, call, number)
+            if len(plan.blocks) == len(plan.groups) == 1:
+                return result
+            outs[:, :, block], sums[:, :, block] = result
+            number += 1
     return out, log_sum
 
 
-def _attend_block(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, out: Tensor, log_sum: Tensor,
-                  layout: _Layout, number: int) -> None:
-    """Attends under the bias in ``scores``, which is overwritten; fills ``out`` and ``log_sum``."""
+def _fused_tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call,
+                number: int) -> Tuple[Tensor, Tensor]:
+    return _FUSED(query, key, value, attn_mask=scores, scale=call.scale)
+
+
+def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call, number: int) -> Tuple[Tensor, Tensor]:
+    """Attends under the bias in ``scores``, which is overwritten; returns the output and its log-sum-exp."""
+    half = query.dtype
     query, key, value = (at_least_float32(tensor).flatten(0, 1) for tensor in (query, key, value))
     flat = scores.flatten(0, 1)
-    torch.baddbmm(flat, query, key.transpose(-2, -1), alpha=layout.scale, out=flat)
+    torch.baddbmm(flat, query, key.transpose(-2, -1), alpha=call.scale, out=flat)
     largest = flat.amax(dim=-1, keepdim=True)
     total = flat.sub_(largest).exp_().sum(dim=-1, keepdim=True)
-    if layout.dropout_p:
-        flat.mul_(_dropout_mask(flat.shape, layout, number, flat))
-    out.copy_((flat @ value).div_(total).view(out.shape))
-    log_sum.copy_(total.log_().add_(largest).view(log_sum.shape))
+    if call.dropout_p:
+        flat.mul_(_dropout_mask(flat, call, number))
+    out = (flat @ value).div_(total).to(half)
+    return out.unflatten(0, scores.shape[:2]), total.log_().add_(largest).view(scores.shape[:3])
 
 
-def _with_column(tensor: Tensor, column: object) -> Tensor:
-    """Appends a column to (b, g, n, d), flat over b and g, so that a matrix product adds it on the way."""
-    extended = torch.empty(*tensor.shape[:3], tensor.shape[3] + 1, dtype=at_least_float32(tensor[:0]).dtype,
-                           device=tensor.device)
-    extended[..., :-1] = tensor
-    extended[..., -1] = column
-    return extended.flatten(0, 1)
+def _dropout_mask(like: Tensor, call: _Call, number: int) -> Tensor:
+    """Draws the mask of a tile, zeros and 1 / (1 - p); the same for the same seed and number."""
+    generator = torch.Generator(device=like.device).manual_seed(call.seed + number)
+    keep = 1 - call.dropout_p
+    return torch.empty_like(like).bernoulli_(keep, generator=generator).div_(keep)
 
 
-def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor,
-              out: Tensor, log_sum: Tensor, layout: _Layout) -> Tuple[Tensor, ...]:
-    num_tokens, prefix = query.shape[2], layout.num_prefix_tokens
-    groups = list(_groups(query, _BACKWARD_SCORES.get(query.device.type, _OTHER_SCORES)))
-    grads = [torch.empty_like(tensor) for tensor in (query, key, value, variance, alpha)]
-    buffers = [_buffer(groups, query, log_sum.dtype) for _ in range(2)]
-    for group in groups:
-        part = [tensor[group.where] for tensor in (query, key, value, grad_out, out, log_sum)]
-        grad_query, grad_key, grad_value, grad_variance, grad_alpha = (grad[group.where] for grad in grads)
-        factors = _Factors(variance[group.where], alpha[group.where], layout)
-        moments = factors.moments()
-        key_one, value_one = _with_column(part[1], 1), _with_column(part[2], 1)
-        keys = key_one[..., :-1]
-        key_sum, value_sum = torch.zeros_like(keys), torch.zeros_like(keys)
-        sums = torch.empty(*moments.shape[:4], layout.grid[1], dtype=moments.dtype, device=moments.device)
-        for index, block in enumerate(group.blocks):
-            queries, grad, outs, log_sums = (part[i][:, :, block] for i in (0, 3, 4, 5))
-            delta = (at_least_float32(grad) * outs).sum(dim=-1)
-            # Powers of two once more: the scale, the bias and the log-sum-exp bear log2 e.
-            query_sum = _with_column(at_least_float32(queries) * (layout.scale * _LOG2_E), log_sums * -_LOG2_E)
-            grad_delta = _with_column(grad, -delta)
-            shape = (*queries.shape[:3], num_tokens)
-            probabilities = factors.write_bias(_view(buffers[0], *shape), block, _LOG2_E).flatten(0, 1)
-            torch.baddbmm(probabilities, query_sum, key_one.transpose(-2, -1), out=probabilities).exp2_()
-            grad_scores = _view(buffers[1], *shape).flatten(0, 1)
-            if layout.dropout_p:
-                number = group.number * len(group.blocks) + index
-                mask = _dropout_mask(probabilities.shape, layout, number, probabilities)
-                torch.bmm(grad_delta[..., :-1], value_one[..., :-1].transpose(-2, -1), out=grad_scores)
-                grad_scores.mul_(mask).sub_(delta.flatten(0, 1)[..., None]).mul_(probabilities)
-                probabilities.mul_(mask)
-            else:
-                torch.bmm(grad_delta, value_one.transpose(-2, -1), out=grad_scores).mul_(probabilities)
-            value_sum.baddbmm_(probabilities.transpose(-2, -1), grad_delta[..., :-1])
-            key_sum.baddbmm_(grad_scores.transpose(-2, -1), query_sum[..., :-1])
-            grad_query[:, :, block] = (grad_scores @ keys).mul_(layout.scale).view(queries.shape)
-            on_grid = grad_scores.view(shape)[..., prefix:].unflatten(-1, layout.grid)  # (b, g, queries, H, W)
-            sums[:, :, block] = moments[:, :, block] @ on_grid
-        grad_key.copy_(key_sum.mul_(1 / _LOG2_E).view(grad_key.shape))
-        grad_value.copy_(value_sum.view(grad_value.shape))
-        _finish(factors, sums, variance[group.where], alpha[group.where], grad_variance, grad_alpha)
-    return tuple(grads)
+def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, out: Tensor,
+              log_sum: Tensor, call: _Call) -> Tuple[Tensor, ...]:
+    # A dropout mask is drawn for the tiles of the forward pass.
+    plan = _plan(query, call, _FORWARD if call.dropout_p else _BACKWARD)
+    prefix, (_, width) = call.num_prefix_tokens, call.grid
+    gaussians = _Gaussians(variance, alpha, call)
+    grads = [log_sum.new_empty(query.shape) for _ in range(3)]
+    second = log_sum.new_empty(*query.shape[:3], 3, 2)  # [gy, gy Dy, 0] dS [gx, gx Dx]^T
+    buffers = [log_sum.new_empty(plan.size) for _ in range(2)]
+    number = 0
+    for where in plan.groups:
+        queries, keys, values, grad_outs, outs, log_sums, seconds = (
+            at_least_float32(tensor[where]) for tensor in (query, key, value, grad_out, out, log_sum, second))
+        grad_query, grad_key, grad_value = (grad[where].flatten(0, 1) for grad in grads)
+        keys, values = (tensor.flatten(0, 1).contiguous() for tensor in (keys, values))
+        rows, columns, scaled = gaussians.factors(where, _LOG2_E)
+        down, across = gaussians.moments(rows, columns)
+        for block in plan.blocks:
+            own, grad = (tensor[:, :, block].flatten(0, 1).contiguous() for tensor in (queries, grad_outs))
+            delta = (grad_outs[:, :, block] * outs[:, :, block]).sum(dim=-1).flatten(0, 1)[..., None]
+            # Powers of two here too: the scale, the bias and the log-sum-exp bear log2 e.
+            log_total = (log_sums[:, :, block] * _LOG2_E).flatten(0, 1)[..., None]
+            half = None
+            for band, band_rows in plan.bands:
+                shape = (*rows.shape[:2], block.stop - block.start, band.stop - band.start)
+                probabilities, grad_scores = (buffer[:math.prod(shape)].view(shape) for buffer in buffers)
+                _write_bias(probabilities, scaled[:, :, block, band_rows], columns[:, :, block])
+                on_grid = grad_scores[..., 0 if band.start else prefix:].unflatten(-1, (-1, width))
+                probabilities, grad_scores = probabilities.flatten(0, 1), grad_scores.flatten(0, 1)
+                torch.baddbmm(probabilities, own, keys[:, band].transpose(-2, -1), alpha=call.scale * _LOG2_E, out=probabilities)
+                probabilities.sub_(log_total).exp2_()
+                torch.bmm(grad, values[:, band].transpose(-2, -1), out=grad_scores)
+                if call.dropout_p:
+                    mask = _dropout_mask(probabilities, call, number)
+                    grad_scores.mul_(mask).sub_(delta).mul_(probabilities)
+                    probabilities.mul_(mask)
+                else:
+                    grad_scores.sub_(delta).mul_(probabilities)
+                more = int(block.start > 0)
+                _accumulate(grad_value[:, band], probabilities.transpose(-2, -1), grad, more, 1.0)
+                _accumulate(grad_key[:, band], grad_scores.transpose(-2, -1), own, more, call.scale)
+                _accumulate(grad_query[:, block], grad_scores, keys[:, band], int(band.start > 0), call.scale)
+                part = down[:, :, block, :, band_rows] @ on_grid  # (b, g, queries, 3, W)
+                half = part if half is None else half.add_(part)
+                number += 1
+            seconds[:, :, block] = half @ across[:, :, block]
+    second = second[:, :, prefix:]
+    by_axis = torch.stack([second[..., 1, 0], second[..., 0, 1]], dim=-1) * alpha
+    grad_variance = by_axis * 0.5 / (at_least_float32(variance) + call.kernel.eps).square()
+    grads += [grad_variance, second[..., 0, :1]]
+    return tuple(grad.to(leaf.dtype) for grad, leaf in zip(grads, (query, key, value, variance, alpha)))
 
 
-def _finish(factors: _Factors, sums: Tensor, variance: Tensor, alpha: Tensor, grad_variance: Tensor,
-            grad_alpha: Tensor) -> None:
-    """Turns the sums over key rows, (b, g, N, 2, W), into gradients of variance and alpha."""
-    layout = factors.layout
-    prefix = layout.num_prefix_tokens
-    height, width = layout.grid
-    sums.mul_(factors.columns.unsqueeze(-2))
-    distances = layout.kernel.squared_distances(width, sums).repeat(height, 1)  # (H*W, W)
-    plain, by_rows = sums[:, :, prefix:].unbind(-2)
-    grad_alpha.copy_(plain.sum(dim=-1, keepdim=True))
-    by_axis = torch.stack([by_rows.sum(dim=-1), (plain * distances).sum(dim=-1)], dim=-1)  # (b, g, H*W, 2)
-    grad_variance.copy_(by_axis * alpha * 0.5 / (at_least_float32(variance) + layout.kernel.eps).square())
+def _accumulate(total: Tensor, left: Tensor, right: Tensor, more: int, factor: float) -> None:
+    """Sets or adds to ``total`` the product of two matrices times a factor."""
+    torch.baddbmm(total, left, right, beta=more, alpha=factor, out=total)

@@ -10,7 +10,7 @@ from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from mmlocat.attention import GaussianKernel, gaussian_attention
 from mmlocat.attention.api import check_backend
@@ -70,7 +70,10 @@ class GaussianAugmentation(nn.Module):
 
     def forward(self, query: Tensor, grid: Grid) -> Tuple[Tensor, Tensor]:
         """Returns variance (B, h, H*W, 2) and alpha (B, h, H*W, 1) for patch queries (B, h, H*W, d)."""
-        return self.kernel.variance(self.log_var(query), grid), self.kernel.alpha(self.log_alpha(query))
+        # One product for both layers: on small grids the number of operations counts.
+        weight = torch.cat([self.log_var.weight, self.log_alpha.weight])
+        logits = linear(query, weight, torch.cat([self.log_var.bias, self.log_alpha.bias]))
+        return self.kernel.variance(logits[..., :2], grid), self.kernel.alpha(logits[..., 2:])
 
 
 class LocAtAttention(MultiheadAttention):
