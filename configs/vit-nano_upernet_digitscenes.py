@@ -10,7 +10,7 @@ model = dict(
     neck=dict(in_channels=[64] * 4, out_channels=64, scales=[2, 1, 1, 0.5]),
     decode_head=dict(in_channels=[64] * 4, channels=64, num_classes=11),
     auxiliary_head=dict(in_channels=64, channels=64, num_classes=11))
-_iterations = 300
+_iterations = 600
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(

@@ -39,6 +39,17 @@ def assert_close(actual, expected, tolerance):
     assert difference <= tolerance * largest, f'off by {difference:.3g}, allowed {tolerance * largest:.3g}'
 
 
+def runs_here(backend, query):
+    """Tells whether an attention back-end has gradients; skips the test where it cannot run at all."""
+    from mmlocat.attention import api
+    if backend == 'auto':
+        return True
+    reason = api._BACKENDS[backend].can_run(query, False)
+    if reason:
+        pytest.skip(reason)
+    return api._BACKENDS[backend].can_run(query, True) is None
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -9,10 +9,15 @@ from typing import Dict, Optional, Set, Tuple, Union
 import torch
 from torch import Tensor
 
-from . import dense, sdpa, streaming
+from . import dense, flex, sdpa, streaming
 from .kernel import GaussianKernel, Grid, as_grid
 
-_BACKENDS: Dict[str, ModuleType] = {'dense': dense, 'sdpa': sdpa, 'streaming': streaming}
+_BACKENDS: Dict[str, ModuleType] = {
+    'dense': dense,
+    'sdpa': sdpa,
+    'streaming': streaming,
+    'flex': flex
+}
 # What 'auto' takes: 'sdpa' while its mask has at most so many entries, B * h * N * N, else 'streaming'; whichever of
 # them can run. The crossing points on a CPU are measured (docs/performance.md): without gradients a small mask is
 # written faster than a call is cut into tiles; with gradients PyTorch takes its quadratic path, slower from about the

@@ -4,13 +4,15 @@ import logging
 
 import pytest
 import torch
-from conftest import assert_close
+from conftest import assert_close, runs_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlocat.attention import GaussianKernel, api, available_backends, gaussian_attention
 
 FAST = [name for name in available_backends() if name != 'dense']
+WITH_GRADIENTS = [name for name in available_backends() if name != 'flex']  # which refuses them
 
 
 def random_case(grid, prefix, batch=2, heads=2, dims=16, ref=(6, 6), dtype=torch.float64):
@@ -29,53 +31,143 @@ def attend(kernel, leaves, grid, prefix, backend, **options):
         grid=grid, num_prefix_tokens=prefix, backend=backend, **options)
 
 
+def results(kernel, leaves, grid, prefix, backend, direction, with_gradients=True):
+    """The output, and the gradients of q, k, v and both pre-activations."""
+    with torch.set_grad_enabled(with_gradients):
+        out = attend(kernel, leaves, grid, prefix, backend)
+    return [out, *(torch.autograd.grad(out, leaves, direction) if with_gradients else [])]
+
+
+def assert_equals_the_oracle(kernel, leaves, grid, prefix, backend, tolerance=1e-12):
+    direction = torch.randn_like(leaves[0])
+    oracle = results(kernel, leaves, grid, prefix, 'dense', direction)
+    actual = results(kernel, leaves, grid, prefix, backend, direction, runs_here(backend, leaves[0]))
+    assert len(actual) in (1, 6)
+    for index, (expected, own) in enumerate(zip(oracle, actual)):
+        # One token attends to itself alone: then only the value has a gradient.
+        if prefix + grid[0] * grid[1] > 1 and (index < 4 or grid != (1, 1)):
+            assert expected.abs().max() > 0
+        assert_close(own, expected, tolerance)
+
+
 @pytest.mark.parametrize('backend', FAST)
 @pytest.mark.parametrize('prefix', [0, 1, 5])
 @pytest.mark.parametrize('grid', [(6, 6), (4, 9), (7, 5), (1, 8), (8, 1), (12, 12), (1, 1)])
 def test_output_and_five_gradients_equal_the_oracle(grid, prefix, backend):
-    kernel, leaves = random_case(grid, prefix)
-    direction = torch.randn_like(leaves[0])
-    results = {}
-    for name in ('dense', backend):
-        out = attend(kernel, leaves, grid, prefix, name)
-        results[name] = [out, *torch.autograd.grad(out, leaves, direction)]
-    for index, (expected, actual) in enumerate(zip(results['dense'], results[backend])):
-        # One token attends to itself alone: then only the value has a gradient.
-        if prefix + grid[0] * grid[1] > 1 and (index < 4 or grid != (1, 1)):
-            assert expected.abs().max() > 0
-        assert_close(actual, expected, 1e-12)
+    assert_equals_the_oracle(*random_case(grid, prefix), grid, prefix, backend)
 
 
-@pytest.mark.parametrize('backend', available_backends())
+@pytest.mark.parametrize('backend', FAST)
+@pytest.mark.parametrize('dims', [16, 20, 32, 64, 80, 128])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_head_dims_and_batches(batch, dims, backend):
+    assert_equals_the_oracle(*random_case((13, 15), 1, batch=batch, heads=3, dims=dims), (13, 15), 1, backend)
+
+
+@pytest.mark.parametrize('backend', WITH_GRADIENTS)
 def test_gradcheck(backend):
     kernel, leaves = random_case((2, 3), 1, batch=1, heads=1, dims=3)
     assert torch.autograd.gradcheck(lambda *args: attend(kernel, args, (2, 3), 1, backend), leaves)
 
 
 @pytest.mark.parametrize('backend', available_backends())
-def test_float32_follows_float64(backend):
-    kernel, leaves = random_case((9, 7), 1)
-    expected = attend(kernel, leaves, (9, 7), 1, 'dense')
-    actual = attend(kernel, [leaf.detach().float() for leaf in leaves], (9, 7), 1, backend)
-    assert_close(actual.double(), expected, 1e-5)
+@pytest.mark.parametrize('grid', [(9, 7), (33, 31)])
+def test_float32_follows_float64(grid, backend):
+    kernel, leaves = random_case(grid, 1)
+    direction = torch.randn_like(leaves[0])
+    halved = [leaf.detach().float().requires_grad_() for leaf in leaves]
+    actual = results(kernel, halved, grid, 1, backend, direction.float(), runs_here(backend, halved[0]))
+    for own, expected in zip(actual, results(kernel, leaves, grid, 1, 'dense', direction)):
+        assert_close(own.double(), expected, 1e-5)
 
 
 @pytest.mark.parametrize('backend', available_backends())
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('grid', [(8, 8), (24, 20)])
+def test_half_precision_errs_at_most_twice_as_much_as_plain_attention(grid, dtype, backend):
+    kernel, leaves = random_case(grid, 1, heads=3, dims=64, ref=(14, 14), dtype=torch.float32)
+    leaves = [leaf.detach().to(dtype).requires_grad_() for leaf in leaves]
+    with_gradients = runs_here(backend, leaves[0])
+    wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    direction = torch.randn_like(leaves[0])
+
+    def plain(tensors, grad):
+        if dtype == torch.float16 and tensors[0].dtype == dtype and api.sdpa.can_run(tensors[0], True):
+            pytest.skip(api.sdpa.can_run(tensors[0], True))
+        out = torch.nn.functional.scaled_dot_product_attention(*tensors[:3])
+        return [out, *torch.autograd.grad(out, tensors[:3], grad)]
+
+    allowed = [2 * (own.double() - exact).pow(2).mean().sqrt()
+               for own, exact in zip(plain(leaves, direction), plain(wide, direction.double()))]
+    actual = results(kernel, leaves, grid, 1, backend, direction, with_gradients)
+    for own, exact, limit in zip(actual, results(kernel, wide, grid, 1, 'dense', direction.double()), allowed):
+        assert own.dtype == dtype
+        assert (own.double() - exact).pow(2).mean().sqrt() <= limit
+
+
+def extreme_case(grid, logit, dtype, dims=16):
+    tokens = grid[0] * grid[1]
+    leaves = [torch.randn(1, 1, tokens + 1, dims).to(dtype).requires_grad_() for _ in range(3)]
+    return leaves + [torch.full((1, 1, tokens, n), logit, dtype=dtype).requires_grad_() for n in (2, 1)]
+
+
+@pytest.mark.parametrize('backend', available_backends())
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('logit', [-50., 50.])
-def test_extremes_stay_finite_in_half_precision(logit, dtype, backend):
-    kernel = GaussianKernel(40)
-    leaves = [torch.randn(1, 1, 65, 16, dtype=dtype).requires_grad_() for _ in range(3)]
-    leaves += [torch.full((1, 1, 64, n), logit, dtype=dtype).requires_grad_() for n in (2, 1)]
-    out = attend(kernel, leaves, (8, 8), 1, backend)
-    out.float().square().sum().backward()
+@pytest.mark.parametrize(('grid', 'ref'), [((8, 8), 40), ((128, 3), 128), ((1, 128), 14)])
+def test_extremes_stay_finite(grid, ref, logit, dtype, backend):
+    leaves = extreme_case(grid, logit, dtype)
+    with_gradients = runs_here(backend, leaves[0])
+    with torch.set_grad_enabled(with_gradients):
+        out = attend(GaussianKernel(ref), leaves, grid, 1, backend)
     assert out.dtype == dtype and out.isfinite().all()
-    assert all(leaf.grad.isfinite().all() for leaf in leaves)
+    if with_gradients:
+        out.float().square().sum().backward()
+        assert all(leaf.grad.isfinite().all() for leaf in leaves)
+
+
+@pytest.mark.parametrize(('logit', 'dtype'), [(-50., torch.float16), (50., torch.bfloat16)])
+def test_extremes_stay_finite_on_a_grid_of_128_by_128(logit, dtype):
+    leaves = extreme_case((128, 128), logit, dtype)
+    out = attend(GaussianKernel(128), leaves, (128, 128), 1, 'auto')
+    out.float().square().sum().backward()
+    assert out.isfinite().all() and all(leaf.grad.isfinite().all() for leaf in leaves)
+
+
+class CopiesOf(TorchDispatchMode):
+    """Counts operations that copy out of one tensor's storage."""
+
+    def __init__(self, tensor):
+        super().__init__()
+        self.storage = tensor.untyped_storage().data_ptr()
+        self.copies = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        sources = {'clone': args[:1], '_to_copy': args[:1], 'contiguous': args[:1], 'copy_': args[1:2]}
+        for source in sources.get(func.overloadpacket.__name__, ()):
+            if source.untyped_storage().data_ptr() == self.storage:
+                self.copies.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('backend', ['sdpa', 'streaming'])
+@pytest.mark.parametrize('batch', [1, 2])
+def test_neither_batch_nor_heads_nor_prefix_force_a_copy(batch, backend):
+    kernel, grid = GaussianKernel(14), (30, 25)
+    qkv = torch.randn(batch, 751, 3, 4, 16)
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    variance, alpha = torch.rand(batch, 4, 750, 2) + 1, torch.rand(batch, 4, 750, 1)
+    with torch.no_grad(), CopiesOf(qkv) as mode:
+        gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=grid, num_prefix_tokens=1,
+                           backend=backend)
+    assert not mode.copies
 
 
 @pytest.mark.parametrize('backend', available_backends())
 def test_takes_non_contiguous_inputs(backend):
     kernel, leaves = random_case((4, 4), 1)
+    runs_here(backend, leaves[0])
+    leaves = [leaf.detach() for leaf in leaves]
     strided = [leaf.detach().transpose(1, 2).contiguous().transpose(1, 2) for leaf in leaves[:3]] + leaves[3:]
     assert not strided[0].is_contiguous()
     assert_close(attend(kernel, strided, (4, 4), 1, backend), attend(kernel, leaves, (4, 4), 1, 'dense'), 1e-12)
@@ -87,6 +179,7 @@ def test_takes_non_contiguous_inputs(backend):
 def test_reflection_and_transposition_of_the_grid(height, width, seed, backend):
     torch.manual_seed(seed)
     kernel, leaves = random_case((height, width), 0)
+    runs_here(backend, leaves[0])
     leaves = [leaf.detach() for leaf in leaves]
     out = attend(kernel, leaves, (height, width), 0, backend)
     patches = torch.arange(height * width).view(height, width)
@@ -100,8 +193,23 @@ def test_reflection_and_transposition_of_the_grid(height, width, seed, backend):
 
 
 @pytest.mark.parametrize('backend', available_backends())
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_permutation_of_batch_and_heads(data, seed, backend):
+    torch.manual_seed(seed)
+    kernel, leaves = random_case((3, 4), 1, batch=3, heads=4, dims=8)
+    runs_here(backend, leaves[0])
+    leaves = [leaf.detach() for leaf in leaves]
+    batch, heads = (torch.tensor(data.draw(st.permutations(range(n)))) for n in (3, 4))
+    out = attend(kernel, leaves, (3, 4), 1, backend)
+    permuted = attend(kernel, [leaf[batch][:, heads] for leaf in leaves], (3, 4), 1, backend)
+    assert_close(permuted, out[batch][:, heads], 1e-12)
+
+
+@pytest.mark.parametrize('backend', available_backends())
 def test_alpha_zero_is_plain_attention_and_large_alpha_is_local(backend):
     kernel, leaves = random_case((5, 5), 1)
+    runs_here(backend, leaves[0])
     leaves = [leaf.detach() for leaf in leaves]
     query, key, value = leaves[:3]
     variance = torch.ones(2, 2, 25, 2, dtype=torch.float64)
@@ -114,7 +222,7 @@ def test_alpha_zero_is_plain_attention_and_large_alpha_is_local(backend):
     assert_close(local[:, :, :1], plain[:, :, :1], 1e-12)
 
 
-@pytest.mark.parametrize('backend', available_backends())
+@pytest.mark.parametrize('backend', WITH_GRADIENTS)
 def test_dropout_keeps_the_expectation(backend):
     kernel, leaves = random_case((4, 4), 1, batch=1, heads=1, dims=4)
     leaves = [leaf.detach() for leaf in leaves]
@@ -131,7 +239,7 @@ def test_errors_name_what_is_wrong():
     options = dict(kernel=kernel, grid=(4, 5), num_prefix_tokens=1)
     with pytest.raises(ValueError, match=r'grid of \(4, 4\) and 1 prefix tokens make 17 tokens, but query has N = 21'):
         gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 4), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r"attention back-end 'fast'; choose one of auto, dense, sdpa, streaming"):
+    with pytest.raises(ValueError, match=r"attention back-end 'fast'; choose one of auto, dense, sdpa, streaming, flex"):
         gaussian_attention(query, key, value, variance, alpha, backend='fast', **options)
     with pytest.raises(ValueError, match=r'variance must have shape .*20, 2\), got \(2, 2, 20, 1\)'):
         gaussian_attention(query, key, value, alpha, alpha, **options)
@@ -149,11 +257,15 @@ def test_errors_name_what_is_wrong():
         gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 0), num_prefix_tokens=1)
 
 
-def test_the_oracle_stays_in_float32_under_autocast():
+@pytest.mark.parametrize('backend', ['dense', 'streaming'])
+def test_stays_in_float32_under_autocast(backend):
     kernel, leaves = random_case((4, 4), 1, dtype=torch.float32)
-    expected = attend(kernel, leaves, (4, 4), 1, 'dense')
+    direction = torch.randn_like(leaves[0])
+    expected = results(kernel, leaves, (4, 4), 1, backend, direction)
     with torch.autocast('cpu', torch.bfloat16):
-        assert torch.equal(attend(kernel, leaves, (4, 4), 1, 'dense'), expected)
+        out = attend(kernel, leaves, (4, 4), 1, backend)
+    for own, other in zip([out, *torch.autograd.grad(out, leaves, direction)], expected):
+        assert torch.equal(own, other)
 
 
 def test_a_named_back_end_never_falls_back(monkeypatch):
@@ -161,14 +273,44 @@ def test_a_named_back_end_never_falls_back(monkeypatch):
     monkeypatch.setattr(api.sdpa, 'can_run', lambda query, needs_grad: 'it is Monday')
     with pytest.raises(RuntimeError, match="'sdpa' cannot run here: it is Monday; these can: dense, streaming"):
         attend(kernel, leaves, (2, 2), 0, 'sdpa')
+    attend(kernel, leaves, (2, 2), 0, 'auto')  # goes on to the next
+    monkeypatch.setattr(api.streaming, 'can_run', lambda query, needs_grad: 'nor do I')
     with pytest.raises(RuntimeError, match="backend='dense' always runs"):
         attend(kernel, leaves, (2, 2), 0, 'auto')
 
 
-def test_auto_logs_its_choice_once(caplog, monkeypatch):
+def test_auto_logs_each_choice_once(caplog, monkeypatch):
     monkeypatch.setattr(api, '_logged', set())
-    kernel, leaves = random_case((2, 2), 0)
     with caplog.at_level(logging.INFO, 'mmlocat'):
-        for _ in range(3):
-            attend(kernel, leaves, (2, 2), 0, 'auto')
-    assert [record.message for record in caplog.records] == ['attention back-end on cpu: sdpa']
+        for grid in ((2, 2), (2, 2), (40, 20), (40, 20), (3, 3)):
+            kernel, leaves = random_case(grid, 0, batch=1, heads=1, dims=4, dtype=torch.float32)
+            attend(kernel, leaves, grid, 0, 'auto')
+    assert [record.message for record in caplog.records] == ['attention back-end on cpu: sdpa',
+                                                             'attention back-end on cpu: streaming']
+
+
+def test_flex_refuses_gradients_and_dropout_with_the_reason():
+    kernel, leaves = random_case((3, 3), 1)
+    runs_here('flex', leaves[0])
+    with pytest.raises(RuntimeError, match="'flex' cannot run here: .*in no fixed order.*; these can: dense, sdpa, str"):
+        attend(kernel, leaves, (3, 3), 1, 'flex')
+    with torch.no_grad(), pytest.raises(RuntimeError, match="'flex' has no dropout .*'streaming' and 'sdpa' have"):
+        attend(kernel, leaves, (3, 3), 1, 'flex', dropout_p=0.1)
+
+
+def test_flex_does_not_compile_for_each_grid():
+    from mmlocat.attention import flex
+    runs_here('flex', torch.ones(1))
+    from torch._dynamo.testing import CompileCounter
+    traces = CompileCounter()
+    compiled = torch.compile(flex.biased_flex_attention, dynamic=True, backend=traces)
+    kernel = GaussianKernel(14)
+    with torch.no_grad():
+        for grid in ((8, 9), (14, 14), (20, 33), (7, 5), (40, 12)):
+            tokens = grid[0] * grid[1]
+            query, key, value = torch.randn(3, 1, 2, tokens, 16).unbind(0)
+            rows, columns = kernel.factors(torch.rand(1, 2, tokens, 2) + 1, grid)
+            place = torch.arange(tokens)
+            compiled(query, key, value, torch.nn.functional.pad(rows, (0, 1)), columns, place // grid[1],
+                     place % grid[1], 0.25)
+    assert traces.frame_count <= 2  # a second time where two sizes of the first grid happened to be equal

@@ -1,16 +1,34 @@
-"""What only the streaming back-end has: blocks, rows out of reach, a dropout mask drawn twice."""
+"""What only the streaming back-end has: tiles, a dropout mask drawn twice, memory that does not grow with N * N."""
 
 import pytest
 import torch
 from conftest import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mmlocat.attention import GaussianKernel, gaussian_attention, streaming
 
 
-def case(grid, prefix=1, dtype=torch.float64, variance=1.0):
+class LargestTensor(TorchDispatchMode):
+    """Notes the most elements that any operation returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self.numel = max(self.numel, leaf.untyped_storage().nbytes() // leaf.element_size())
+        return result
+
+
+def case(grid, prefix=1, dtype=torch.float64, batch=1, heads=2, dims=8):
     patches = grid[0] * grid[1]
-    leaves = [torch.randn(1, 2, prefix + patches, 8, dtype=dtype) for _ in range(3)]
-    leaves += [torch.full((1, 2, patches, 2), variance, dtype=dtype), torch.rand(1, 2, patches, 1, dtype=dtype)]
+    leaves = [torch.randn(batch, heads, prefix + patches, dims, dtype=dtype) for _ in range(3)]
+    leaves += [torch.rand(batch, heads, patches, 2, dtype=dtype) + 0.5,
+               torch.rand(batch, heads, patches, 1, dtype=dtype)]
     return [leaf.requires_grad_() for leaf in leaves]
 
 
@@ -25,37 +43,56 @@ def gradients(leaves, grid, **options):
     return [out, *torch.autograd.grad(out, leaves, direction)]
 
 
-def test_many_blocks_with_a_short_last_one(monkeypatch):
-    monkeypatch.setattr(streaming, '_MIN_BLOCK', 8)
-    monkeypatch.setattr(streaming, '_BLOCK_BYTES', 1)
-    grid = (9, 7)
-    assert len(list(streaming._blocks(64, 1))) == 9 and list(streaming._blocks(64, 1))[-1] == (57, 64)
-    leaves = case(grid)
-    for actual, expected in zip(gradients(leaves, grid), gradients(leaves, grid, backend='dense')):
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Tiles of 64 queries, keys cut too."""
+    monkeypatch.setattr(streaming, '_FORWARD', streaming._Tiles(1, 1, False))
+    monkeypatch.setattr(streaming, '_BACKWARD', streaming._Tiles(1, 1024, True))
+    monkeypatch.setattr(streaming, '_QUERIES', 8)
+    monkeypatch.setattr(streaming, '_MIN_QUERIES', 1)
+    monkeypatch.setattr(streaming, '_UNIT', 8)
+
+
+def plan_of(query, grid, prefix, tiles):
+    return streaming._plan(query, streaming._Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0), tiles)
+
+
+@pytest.mark.parametrize('grid', [(11, 7), (23, 9), (5, 40), (1, 100), (100, 1), (2, 2)])
+@pytest.mark.parametrize(('batch', 'prefix'), [(1, 1), (3, 5), (2, 0)])
+def test_many_tiles_equal_the_oracle(small_tiles, grid, batch, prefix):
+    leaves = case(grid, prefix, batch=batch)
+    if grid == (23, 9):
+        plan = plan_of(leaves[0], grid, prefix, streaming._BACKWARD)
+        assert len(plan.groups) == 2 * batch and len(plan.blocks) > 2 and len(plan.bands) > 1
+    for actual, expected in zip(gradients(leaves, grid, prefix=prefix),
+                                gradients(leaves, grid, prefix=prefix, backend='dense')):
         assert expected.abs().max() > 0
         assert_close(actual, expected, 1e-12)
 
 
-def test_rows_out_of_reach_are_left_out_and_change_nothing(monkeypatch):
-    monkeypatch.setattr(streaming, '_BLOCK_BYTES', 1)  # 32 queries a block, 2 of 24 rows
-    grid, added = (24, 16), []
-    original = streaming._add_bias
-    monkeypatch.setattr(streaming, '_add_bias', lambda *args: (added.append(args[-1]), original(*args)))
-    leaves = case(grid, dtype=torch.float32)
-    narrow = gradients(leaves, grid)
-    heights = {last - first for first, last in added}
-    assert max(heights) < 24 and min(heights) > 2
-    added.clear()
-    monkeypatch.setattr(streaming, '_NEGLIGIBLE', {torch.float32: -1.0})
-    whole = gradients(leaves, grid)
-    assert {last - first for first, last in added} == {24}
-    assert torch.equal(narrow[0], whole[0])  # not one bit of the output
-    for actual, expected in zip(narrow, whole):
-        assert_close(actual, expected, 1e-7)
+@pytest.mark.parametrize('tiles', [streaming._FORWARD, streaming._BACKWARD])
+@pytest.mark.parametrize(('batch', 'heads', 'grid', 'prefix'), [
+    (1, 12, (14, 14), 1), (64, 3, (8, 8), 0), (1, 3, (32, 33), 5), (2, 2, (64, 64), 1), (1, 1, (1, 5000), 1),
+    (1, 12, (3, 2), 4)])
+def test_tiles_cover_every_score_once(tiles, batch, heads, grid, prefix):
+    tokens = prefix + grid[0] * grid[1]
+    plan = plan_of(torch.empty(batch, heads, tokens, 1), grid, prefix, tiles)
+    covered = torch.zeros(batch, heads)
+    for where in plan.groups:
+        covered[where] += 1
+    assert torch.equal(covered, torch.ones(batch, heads))
+    for cuts in (plan.blocks, [tokens for tokens, _ in plan.bands]):
+        assert [cut.start for cut in cuts] == [0] + [cut.stop for cut in cuts[:-1]] and cuts[-1].stop == tokens
+    for band, rows in plan.bands:
+        assert band.stop - band.start == (rows.stop - rows.start) * grid[1] + (prefix if band.start == 0 else 0)
+        for block in plan.blocks:
+            for where in plan.groups:
+                sizes = [min(cut.stop, limit) - cut.start for cut, limit in zip(where, (batch, heads))]
+                assert sizes[0] * sizes[1] * (block.stop - block.start) * (band.stop - band.start) <= plan.size
 
 
-def test_the_backward_pass_draws_the_same_dropout_mask():
-    grid, leaves = (4, 3), case((4, 3))
+def test_the_backward_pass_draws_the_same_dropout_mask(small_tiles):
+    grid, leaves = (4, 5), case((4, 5), heads=1, dims=3)
 
     def f(*args):
         torch.manual_seed(5)
@@ -65,12 +102,38 @@ def test_the_backward_pass_draws_the_same_dropout_mask():
     assert not torch.allclose(f(*leaves), attend(leaves, grid))
 
 
-def test_keeps_nothing_of_size_n_by_n():
+def test_memory_of_any_one_tensor_grows_with_n_not_with_n_squared():
+    largest = {}
+    for side in (40, 80):
+        leaves = case((side, side), dtype=torch.float32, heads=1)
+        with LargestTensor() as mode:
+            gradients(leaves, (side, side))
+        largest[side] = mode.numel
+    tokens = 80 * 80 + 1
+    assert largest[80] < tokens**2 / 10
+    assert largest[80] < 6 * largest[40]  # N grows by 4, H + W by 2; N * N would by 16
+
+
+def test_keeps_only_inputs_output_and_log_sum_exp():
     grid, kept = (20, 20), []
     leaves = case(grid)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         attend(leaves, grid)
-    assert kept and max(kept) <= 2 * 400 * 20 < 401 * 401
+    assert sorted(kept) == sorted([leaf.numel() for leaf in leaves] + [leaves[0].numel(), 2 * 401])
+
+
+def test_results_are_deterministic():
+    leaves = case((30, 31), dtype=torch.float32)
+    for first, second in zip(gradients(leaves, (30, 31)), gradients(leaves, (30, 31))):
+        assert torch.equal(first, second)
+
+
+def test_without_the_fused_kernel(monkeypatch):
+    leaves = case((9, 8))
+    expected = gradients(leaves, (9, 8))
+    monkeypatch.setattr(streaming, '_HAS_FUSED', False)
+    for actual, other in zip(gradients(leaves, (9, 8)), expected):
+        assert_close(actual, other, 1e-12)
 
 
 def test_a_second_derivative_is_refused():

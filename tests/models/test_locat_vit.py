@@ -136,10 +136,17 @@ def test_any_size_is_padded_right_and_bottom(size):
     assert torch.equal(out, model(padded)[0])
 
 
-def test_training_and_evaluation_compute_the_same():
-    model = nano(out_type='raw')
-    assert torch.equal(model.train()(IMAGE)[0], model.eval()(IMAGE)[0])
-    assert model.train() is model and model.eval() is model
+@pytest.mark.parametrize('backend', ['auto', 'dense', 'sdpa', 'streaming'])
+def test_train_and_eval_compute_the_same_function(backend):
+    model = nano(attention_backend=backend, out_type='raw')
+    images, outputs = torch.randn(2, 3, 28, 32), {}
+    for training in (True, False):
+        for with_gradients in (True, False):
+            with torch.set_grad_enabled(with_gradients):
+                outputs[training, with_gradients] = model.train(training)(images)[-1].detach()
+    for with_gradients in (True, False):
+        assert torch.equal(outputs[True, with_gradients], outputs[False, with_gradients])
+    assert_close(outputs[True, True], outputs[False, False], 1e-5)
 
 
 @pytest.mark.parametrize('stages', [1, 4])
