@@ -50,4 +50,4 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
         bias = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)
         logits = query_ @ key_.transpose(-2, -1) * scale + bias
         probabilities = torch.nn.functional.dropout(logits.softmax(dim=-1), dropout_p)
-        return (probabilities @ value_).to(query.dtype)
+        return (probabilities @ value_.to(probabilities.dtype)).to(query.dtype)

@@ -65,7 +65,9 @@ def biased_flex_attention(query: Tensor, key: Tensor, value: Tensor, rows: Tenso
     """What is compiled. Sizes come in as tensors and shapes only, so that no grid needs a kernel of its own.
 
     Args:
-        query: Shape (B, h, N, d), as are key and value.
+        query: Shape (B, h, N, d).
+        key: Shape (B, h, N, d).
+        value: Shape (B, h, N, d).
         rows: Shape (B, h, N, H + 1), alpha included; the last entry is zero.
         columns: Shape (B, h, N, W).
         key_row: Shape (N,), each key's row of the grid, H for prefix tokens.

@@ -16,7 +16,7 @@ in float32, tile by tile.
 from __future__ import annotations
 
 import math
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -78,16 +78,15 @@ class _Tiles(NamedTuple):
 
     merged: int  # while several heads or batch elements fit into one tile
     split: int  # while one head is cut into several
-    keys_split: bool  # a tile may hold some of the keys only, of _QUERIES queries then
+    keys_split: bool  # a tile of one head may hold some of the keys only
 
 
 _FORWARD = _Tiles(merged=1 << 20, split=1 << 19, keys_split=False)
 _BACKWARD = _Tiles(merged=15 << 14, split=1 << 19, keys_split=True)
-# Fewer queries make thin matrices; where keys are split, more would only make the tile longer.
-_MIN_QUERIES = 384
-_QUERIES = 1024
+_MIN_QUERIES = 384  # of a tile while one head is cut: fewer make thin matrices
+_QUERIES = 1024  # the same, where keys are cut too
 # Elsewhere: what keeps the device busy.
-_DEVICE_TILE = 1 << 26
+_DEVICE_TILE = 1 << 24
 # The CPU's fused attention hands out 64 queries at a time to its threads.
 _UNIT = 64
 
@@ -130,10 +129,10 @@ def _even(length: int, size: int) -> int:
 class _Gaussians:
     """The Gaussians of one call, from which each group takes its factors."""
 
-    def __init__(self, variance: Tensor, alpha: Tensor, call: _Call) -> None:
+    def __init__(self, variance: Tensor, alpha: Tensor, call: _Call, dtype: torch.dtype) -> None:
         self.call = call
-        self.alpha = at_least_float32(alpha)
-        self.precision = call.kernel.precision(variance)
+        self.alpha = alpha.to(dtype)
+        self.precision = call.kernel.precision(variance).to(dtype)
         height, width = call.grid
         down = across = call.kernel.squared_distances(height, self.precision)
         if width != height:
@@ -188,7 +187,7 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
              call: _Call) -> Tuple[Tensor, Tensor]:
     batch, heads, num_tokens, dims = query.shape
     plan = _plan(query, call, _FORWARD)
-    gaussians = _Gaussians(variance, alpha, call)
+    gaussians = _Gaussians(variance, alpha, call, _wide(query))
     # The layout that PyTorch's own attention returns, which makes the transposition after it free.
     out = query.new_empty(batch, num_tokens, heads, dims).transpose(1, 2)
     log_sum = gaussians.alpha.new_empty(query.shape[:3])
@@ -214,6 +213,10 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
     return out, log_sum
 
 
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
 def _fused_tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call,
                 number: int) -> Tuple[Tensor, Tensor]:
     return _FUSED(query, key, value, attn_mask=scores, scale=call.scale)
@@ -221,7 +224,7 @@ def _fused_tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call:
 
 def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call, number: int) -> Tuple[Tensor, Tensor]:
     """Attends under the bias in ``scores``, which is overwritten; returns the output and its log-sum-exp."""
-    half = query.dtype
+    dtype = query.dtype
     query, key, value = (at_least_float32(tensor).flatten(0, 1) for tensor in (query, key, value))
     flat = scores.flatten(0, 1)
     torch.baddbmm(flat, query, key.transpose(-2, -1), alpha=call.scale, out=flat)
@@ -229,7 +232,7 @@ def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call
     total = flat.sub_(largest).exp_().sum(dim=-1, keepdim=True)
     if call.dropout_p:
         flat.mul_(_dropout_mask(flat, call, number))
-    out = (flat @ value).div_(total).to(half)
+    out = (flat @ value).div_(total).to(dtype)
     return out.unflatten(0, scores.shape[:2]), total.log_().add_(largest).view(scores.shape[:3])
 
 
@@ -244,55 +247,61 @@ def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, varia
               log_sum: Tensor, call: _Call) -> Tuple[Tensor, ...]:
     # A dropout mask is drawn for the tiles of the forward pass.
     plan = _plan(query, call, _FORWARD if call.dropout_p else _BACKWARD)
-    prefix, (_, width) = call.num_prefix_tokens, call.grid
-    gaussians = _Gaussians(variance, alpha, call)
+    prefix, width = call.num_prefix_tokens, call.grid[1]
+    gaussians = _Gaussians(variance, alpha, call, log_sum.dtype)
     grads = [log_sum.new_empty(query.shape) for _ in range(3)]
-    second = log_sum.new_empty(*query.shape[:3], 3, 2)  # [gy, gy Dy, 0] dS [gx, gx Dx]^T
+    sums = log_sum.new_empty(*query.shape[:3], 3, 2)  # [gy, gy Dy, 0] dS [gx, gx Dx]^T
     buffers = [log_sum.new_empty(plan.size) for _ in range(2)]
     number = 0
     for where in plan.groups:
-        queries, keys, values, grad_outs, outs, log_sums, seconds = (
-            at_least_float32(tensor[where]) for tensor in (query, key, value, grad_out, out, log_sum, second))
+        queries, grad_outs, outs = (at_least_float32(tensor[where]) for tensor in (query, grad_out, out))
+        keys, values = (at_least_float32(tensor[where]).flatten(0, 1).contiguous() for tensor in (key, value))
         grad_query, grad_key, grad_value = (grad[where].flatten(0, 1) for grad in grads)
-        keys, values = (tensor.flatten(0, 1).contiguous() for tensor in (keys, values))
         rows, columns, scaled = gaussians.factors(where, _LOG2_E)
         down, across = gaussians.moments(rows, columns)
         for block in plan.blocks:
             own, grad = (tensor[:, :, block].flatten(0, 1).contiguous() for tensor in (queries, grad_outs))
             delta = (grad_outs[:, :, block] * outs[:, :, block]).sum(dim=-1).flatten(0, 1)[..., None]
-            # Powers of two here too: the scale, the bias and the log-sum-exp bear log2 e.
-            log_total = (log_sums[:, :, block] * _LOG2_E).flatten(0, 1)[..., None]
-            half = None
-            for band, band_rows in plan.bands:
+            log_total = (log_sum[where][:, :, block] * _LOG2_E).flatten(0, 1)[..., None]
+            half = 0  # [gy, gy Dy, 0] dS, (b, g, queries, 3, W)
+            for band, grid_rows in plan.bands:
                 shape = (*rows.shape[:2], block.stop - block.start, band.stop - band.start)
-                probabilities, grad_scores = (buffer[:math.prod(shape)].view(shape) for buffer in buffers)
-                _write_bias(probabilities, scaled[:, :, block, band_rows], columns[:, :, block])
-                on_grid = grad_scores[..., 0 if band.start else prefix:].unflatten(-1, (-1, width))
-                probabilities, grad_scores = probabilities.flatten(0, 1), grad_scores.flatten(0, 1)
-                torch.baddbmm(probabilities, own, keys[:, band].transpose(-2, -1), alpha=call.scale * _LOG2_E, out=probabilities)
-                probabilities.sub_(log_total).exp2_()
-                torch.bmm(grad, values[:, band].transpose(-2, -1), out=grad_scores)
-                if call.dropout_p:
-                    mask = _dropout_mask(probabilities, call, number)
-                    grad_scores.mul_(mask).sub_(delta).mul_(probabilities)
-                    probabilities.mul_(mask)
-                else:
-                    grad_scores.sub_(delta).mul_(probabilities)
-                more = int(block.start > 0)
-                _accumulate(grad_value[:, band], probabilities.transpose(-2, -1), grad, more, 1.0)
-                _accumulate(grad_key[:, band], grad_scores.transpose(-2, -1), own, more, call.scale)
-                _accumulate(grad_query[:, block], grad_scores, keys[:, band], int(band.start > 0), call.scale)
-                part = down[:, :, block, :, band_rows] @ on_grid  # (b, g, queries, 3, W)
-                half = part if half is None else half.add_(part)
+                first, second = (buffer[:math.prod(shape)].view(shape) for buffer in buffers)
+                _write_bias(first, scaled[:, :, block, grid_rows], columns[:, :, block])
+                on_grid = second[..., 0 if band.start else prefix:].unflatten(-1, (-1, width))
+                first, second = first.flatten(0, 1), second.flatten(0, 1)
+                mask = _dropout_mask(first, call, number) if call.dropout_p else None
+                _probabilities_and_grad_scores(first, second, own, keys[:, band], values[:, band], grad, log_total,
+                                               delta, call.scale, mask)
+                _accumulate(grad_value[:, band], first.transpose(-2, -1), grad, 1.0, block.start)
+                _accumulate(grad_key[:, band], second.transpose(-2, -1), own, call.scale, block.start)
+                _accumulate(grad_query[:, block], second, keys[:, band], call.scale, band.start)
+                half += down[:, :, block, :, grid_rows] @ on_grid
                 number += 1
-            seconds[:, :, block] = half @ across[:, :, block]
-    second = second[:, :, prefix:]
-    by_axis = torch.stack([second[..., 1, 0], second[..., 0, 1]], dim=-1) * alpha
-    grad_variance = by_axis * 0.5 / (at_least_float32(variance) + call.kernel.eps).square()
-    grads += [grad_variance, second[..., 0, :1]]
+            sums[where][:, :, block] = half @ across[:, :, block]
+    sums = sums[:, :, prefix:]
+    by_axis = torch.stack([sums[..., 1, 0], sums[..., 0, 1]], dim=-1) * alpha
+    grads += [by_axis * 0.5 / (at_least_float32(variance) + call.kernel.eps).square(), sums[..., 0, :1]]
     return tuple(grad.to(leaf.dtype) for grad, leaf in zip(grads, (query, key, value, variance, alpha)))
 
 
-def _accumulate(total: Tensor, left: Tensor, right: Tensor, more: int, factor: float) -> None:
-    """Sets or adds to ``total`` the product of two matrices times a factor."""
-    torch.baddbmm(total, left, right, beta=more, alpha=factor, out=total)
+def _probabilities_and_grad_scores(first: Tensor, second: Tensor, query: Tensor, key: Tensor, value: Tensor,
+                                   grad: Tensor, log_total: Tensor, delta: Tensor, scale: float,
+                                   mask: Optional[Tensor]) -> None:
+    """Turns the bias in ``first`` into probabilities, dropout applied, and fills ``second`` with dS.
+
+    Bias and log-sum-exp bear the factor log2 e: powers of two here too.
+    """
+    torch.baddbmm(first, query, key.transpose(-2, -1), alpha=scale * _LOG2_E, out=first)
+    first.sub_(log_total).exp2_()
+    torch.bmm(grad, value.transpose(-2, -1), out=second)
+    if mask is not None:
+        second.mul_(mask)
+    second.sub_(delta).mul_(first)
+    if mask is not None:
+        first.mul_(mask)
+
+
+def _accumulate(total: Tensor, left: Tensor, right: Tensor, factor: float, position: int) -> None:
+    """Sets ``total`` to the product of two matrices times a factor, or adds it where the position is not the first."""
+    torch.baddbmm(total, left, right, beta=int(position > 0), alpha=factor, out=total)

@@ -174,6 +174,17 @@ def test_takes_non_contiguous_inputs(backend):
 
 
 @pytest.mark.parametrize('backend', available_backends())
+@pytest.mark.parametrize(('own', 'others'), [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_variance_and_alpha_may_be_of_another_dtype(own, others, backend):
+    kernel, leaves = random_case((5, 4), 1)
+    leaves = [leaf.detach().to(own) for leaf in leaves[:3]] + [leaf.detach().to(others) for leaf in leaves[3:]]
+    runs_here(backend, leaves[0])
+    out = attend(kernel, leaves, (5, 4), 1, backend)
+    assert out.dtype == own
+    assert_close(out.double(), attend(kernel, [leaf.double() for leaf in leaves], (5, 4), 1, 'dense'), 1e-5)
+
+
+@pytest.mark.parametrize('backend', available_backends())
 @settings(max_examples=20, deadline=None)
 @given(height=st.integers(1, 5), width=st.integers(1, 5), seed=st.integers(0, 1000))
 def test_reflection_and_transposition_of_the_grid(height, width, seed, backend):
@@ -239,7 +250,7 @@ def test_errors_name_what_is_wrong():
     options = dict(kernel=kernel, grid=(4, 5), num_prefix_tokens=1)
     with pytest.raises(ValueError, match=r'grid of \(4, 4\) and 1 prefix tokens make 17 tokens, but query has N = 21'):
         gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 4), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r"attention back-end 'fast'; choose one of auto, dense, sdpa, streaming, flex"):
+    with pytest.raises(ValueError, match=r"back-end 'fast'; choose one of auto, dense, sdpa, streaming, flex"):
         gaussian_attention(query, key, value, variance, alpha, backend='fast', **options)
     with pytest.raises(ValueError, match=r'variance must have shape .*20, 2\), got \(2, 2, 20, 1\)'):
         gaussian_attention(query, key, value, alpha, alpha, **options)
@@ -292,7 +303,7 @@ def test_auto_logs_each_choice_once(caplog, monkeypatch):
 def test_flex_refuses_gradients_and_dropout_with_the_reason():
     kernel, leaves = random_case((3, 3), 1)
     runs_here('flex', leaves[0])
-    with pytest.raises(RuntimeError, match="'flex' cannot run here: .*in no fixed order.*; these can: dense, sdpa, str"):
+    with pytest.raises(RuntimeError, match="'flex' cannot run here: .*in no fixed order.*; these can: dense, sdpa, st"):
         attend(kernel, leaves, (3, 3), 1, 'flex')
     with torch.no_grad(), pytest.raises(RuntimeError, match="'flex' has no dropout .*'streaming' and 'sdpa' have"):
         attend(kernel, leaves, (3, 3), 1, 'flex', dropout_p=0.1)

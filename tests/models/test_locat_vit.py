@@ -139,6 +139,7 @@ def test_any_size_is_padded_right_and_bottom(size):
 @pytest.mark.parametrize('backend', ['auto', 'dense', 'sdpa', 'streaming'])
 def test_train_and_eval_compute_the_same_function(backend):
     model = nano(attention_backend=backend, out_type='raw')
+    assert model.train() is model and model.eval() is model
     images, outputs = torch.randn(2, 3, 28, 32), {}
     for training in (True, False):
         for with_gradients in (True, False):
