@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import mmseg
@@ -75,3 +76,16 @@ def test_the_diff_changes_a_stock_config_into_a_model_that_runs(tmp_path):
 def test_every_link_to_a_file_leads_somewhere():
     for target in re.findall(r'\]\((?!http|#)([^)]+)\)', README):
         assert (ROOT / target).exists(), target
+
+
+def test_benchmark_commands_of_the_performance_page_are_options_of_the_scripts(clean_environment):
+    """The scripts themselves are run, on small cases, by tests/benchmark."""
+    page = (ROOT / 'docs' / 'performance.md').read_text(encoding='utf-8')
+    commands = re.findall(r'^python (tools/benchmark/\w+\.py)(.*)$', page, re.MULTILINE)
+    assert len(commands) >= 2
+    for script, options in commands:
+        result = subprocess.run([sys.executable, str(ROOT / script), '--help'], env=clean_environment,
+                                capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0
+        for option in re.findall(r'--[\w-]+', options):
+            assert option in result.stdout

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Trains a config of MMPretrain or MMSegmentation: ``python tools/train.py CONFIG [...]``."""
 
-from mmlocat.engine.cli import prepare_or_exit, training_job
+from mmlocat.engine.cli import run_job, training_job
 
 if __name__ == '__main__':
-    prepare_or_exit(training_job)()
+    run_job(training_job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import ModuleType
-from typing import Dict, Optional, Set, Tuple, Union
+from typing import Dict, Optional, Sequence, Set, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -115,7 +115,7 @@ def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
             raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
                                f'these can: {", ".join(able)}')
         return _BACKENDS[backend]
-    for name in _automatic_order(query, needs_grad):
+    for name in automatic_order(query.shape[:3], query.device.type, needs_grad):
         if _BACKENDS[name].can_run(query, needs_grad) is None:
             choice = (name, query.device.type)
             if choice not in _logged:
@@ -126,9 +126,16 @@ def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
                        "backend='dense' always runs")
 
 
-def _automatic_order(query: Tensor, needs_grad: bool) -> Tuple[str, ...]:
-    batch, heads, num_tokens, _ = query.shape
-    limit = _SDPA_UP_TO.get((query.device.type, needs_grad), _SDPA_UP_TO_ELSEWHERE)
+def automatic_order(shape: Sequence[int], device_type: str, needs_grad: bool) -> Tuple[str, ...]:
+    """Returns the back-ends that ``auto`` tries, in order.
+
+    Args:
+        shape: B, h and N.
+        device_type: As in ``torch.device.type``.
+        needs_grad: Whether any input needs a gradient.
+    """
+    batch, heads, num_tokens = shape
+    limit = _SDPA_UP_TO.get((device_type, needs_grad), _SDPA_UP_TO_ELSEWHERE)
     return ('sdpa', 'streaming') if batch * heads * num_tokens**2 <= limit else ('streaming', 'sdpa')
 
 

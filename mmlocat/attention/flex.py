@@ -1,6 +1,7 @@
 """FlexAttention with a ``score_mod`` that reads the Gaussian's factors: inference only.
 
-On CUDA it is compiled into one kernel, once for all grids (dynamic shapes), at the first call. On a CPU it runs as
+On CUDA it is compiled into one kernel at the first call, with dynamic shapes: no grid has one of its own (a batch or
+a width of 1 has). On a CPU it runs as
 PyTorch's unfused reference, quadratic in memory: the compiled CPU kernel of PyTorch 2.14 fails to build for some
 shapes. Gradients are refused: PyTorch sums those of captured tensors, here the factors, by atomic additions, which
 is neither deterministic nor measured here, and its CPU version has none. ``auto`` never takes it, because it compiles.

@@ -1,7 +1,8 @@
 """Separable factors handed to ``scaled_dot_product_attention`` as a mask.
 
 The exponentials number H + W a query instead of H * W, and the mask is written once. It has N x N entries a
-head; with gradients, PyTorch takes its mathematical path, which holds several such matrices. For small grids.
+head; with gradients, PyTorch's CPU version takes its mathematical path, which holds several such matrices. For
+small grids.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
 
 @lru_cache(maxsize=None)
 def _multiplies_float16_on_cpu() -> bool:
-    one = torch.ones(1, 1, 1, dtype=torch.float16)
+    one = torch.ones(1, 1, 1, dtype=torch.float16, device='cpu')
     try:
         torch.baddbmm(one, one, one)
     except RuntimeError:
@@ -54,5 +55,6 @@ def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: Gaussi
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
     """Runs PyTorch's attention with the Gaussian as its mask; see ``gaussian_attention``."""
-    mask = gaussian_mask(query, variance, alpha, kernel, grid, num_prefix_tokens)
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_p, scale=scale)
+    with torch.autocast(query.device.type, enabled=False):
+        mask = gaussian_mask(query, variance, alpha, kernel, grid, num_prefix_tokens)
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_p, scale=scale)

@@ -1,4 +1,4 @@
-"""Tiles of queries and keys with a hand-written backward: memory grows with N * (H + W), not with N * N.
+"""Tiles of queries and keys with a hand-written backward: memory is that of N * (H + W) numbers and of one tile.
 
 The Gaussian G of a query is the outer product of two short factors, so H + W exponentials a query make the bias
 of a tile; it is written into a buffer that all tiles share. For the backward pass only q, k, v, variance, alpha,
@@ -9,8 +9,8 @@ of O, Dy and Dx the squared distances and ``dS = P * (dO v^T - rowsum(dO * O))``
     d alpha = sum_k dS * G,  d precision = alpha * sum_k dS * G * (Dy, Dx),  precision = -0.5 / (variance + eps).
 
 Because G separates, the three sums over keys are entries of one 2 x 2 matrix a query, ``[gy, gy Dy] dS [gx, gx Dx]^T``
-with dS seen as (H, W). Every sum runs in one fixed order, so results are deterministic. Half precision is computed
-in float32, tile by tile.
+with dS seen as (H, W). Every sum runs in one fixed order, so results are deterministic. On a CPU the forward pass
+of a tile is PyTorch's fused attention, in its own precision; all else computes half precision in float32.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class _Call(NamedTuple):
     scale: float
     dropout_p: float
     seed: int
+    unit: int  # queries of a tile are a multiple of it
 
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
@@ -51,7 +52,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
     """Attends tile by tile; see ``gaussian_attention``. A second derivative is refused by PyTorch's error."""
     # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
-    call = _Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed)
+    # Taken once, for a tile of the backward pass has to be that of the forward pass where there is dropout.
+    unit = _UNIT * (min(torch.get_num_threads(), _MAX_SHARES) if query.device.type == 'cpu' else 1)
+    call = _Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, unit)
     return _Streaming.apply(query, key, value, variance, alpha, call)
 
 
@@ -87,8 +90,9 @@ _MIN_QUERIES = 384  # of a tile while one head is cut: fewer make thin matrices
 _QUERIES = 1024  # the same, where keys are cut too
 # Elsewhere: what keeps the device busy.
 _DEVICE_TILE = 1 << 24
-# The CPU's fused attention hands out 64 queries at a time to its threads.
+# The CPU's fused attention hands out 64 queries at a time to its threads, while there are less than 768.
 _UNIT = 64
+_MAX_SHARES = 8  # bounds a tile on machines with many cores
 
 
 class _Plan(NamedTuple):
@@ -105,13 +109,12 @@ def _plan(query: Tensor, call: _Call, tiles: _Tiles) -> _Plan:
     prefix, (height, width) = call.num_prefix_tokens, call.grid
     merged, split = (tiles.merged, tiles.split) if query.device.type == 'cpu' else (_DEVICE_TILE, _DEVICE_TILE)
     num_heads = min(heads, max(1, merged // num_tokens**2))
-    num_batches = min(batch, max(1, merged // (num_tokens**2 * heads)))
+    num_batches = max(1, min(batch, merged // (num_tokens**2 * heads)))
     rows, queries = height, height * width
     if num_heads == 1 and num_tokens**2 > split:
         if tiles.keys_split:
             rows = _even(height, max(1, split // min(_QUERIES, num_tokens) // width))
-        unit = _UNIT * (torch.get_num_threads() if query.device.type == 'cpu' else 1)
-        queries = unit * round(max(_MIN_QUERIES, split / (prefix + rows * width)) / unit) or unit
+        queries = max(1, round(max(_MIN_QUERIES, split / (prefix + rows * width)) / call.unit)) * call.unit
     bands = [(slice(prefix + y * width if y else 0, prefix + min(y + rows, height) * width),
               slice(y, min(y + rows, height))) for y in range(0, height, rows)]
     blocks = [slice(prefix + first if first else 0, min(prefix + first + queries, num_tokens))
@@ -193,6 +196,9 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
     log_sum = gaussians.alpha.new_empty(query.shape[:3])
     buffer = gaussians.alpha.new_empty(plan.size)
     attend_tile = _fused_tile if _HAS_FUSED and query.device.type == 'cpu' and not call.dropout_p else _tile
+    if attend_tile is _fused_tile:
+        # It reads channels as neighbours in memory, and is called past the check of that.
+        query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     if attend_tile is _fused_tile and len(plan.blocks) > 1 and call.num_prefix_tokens:
         # Apart, so that the threads' shares of the other blocks are equal.
         first = slice(call.num_prefix_tokens)

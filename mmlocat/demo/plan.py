@@ -194,7 +194,7 @@ def _head(seed: int, arm: Arm, head: str, name: str, root: Path, share: Path, ch
         root / head, ['bash', share / 'tools' / 'dist_train.sh', config, str(PROCESSES)],
         [*([] if checkpoint else ['--allow-random-backbone']), '--cfg-options', *options],
         product=f'iter_{iterations}.pth',
-        seconds=15 + iterations * (0.03 if head == 'linear' else 0.09),
+        seconds=15 + iterations * (0.03 if head == 'linear' else 0.2),
         configs=[settings, parent],
         resumable=True)
     test = _step(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -247,3 +248,17 @@ def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
             message = f'{type(error).__name__}: {error}' if isinstance(error, LookupError) or not str(error) else error
             print(f'Error: {message}\n(MMLOCAT_TRACEBACK=1 shows where it was raised.)', file=sys.stderr)
         sys.exit(1)
+
+
+def run_job(prepare: Callable[[], Callable]) -> None:
+    """Prepares a job and runs it; the tools' ``main``.
+
+    Args:
+        prepare: ``training_job`` or ``test_job``.
+    """
+    prepare_or_exit(prepare)()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # The models' references first. A group of gloo that outlives the interpreter has aborted a process which was
+        # done ("terminate called without an active exception"), and with it the launch.
+        gc.collect()
+        torch.distributed.destroy_process_group()

@@ -170,6 +170,9 @@ def test_takes_non_contiguous_inputs(backend):
     leaves = [leaf.detach() for leaf in leaves]
     strided = [leaf.detach().transpose(1, 2).contiguous().transpose(1, 2) for leaf in leaves[:3]] + leaves[3:]
     assert not strided[0].is_contiguous()
+    channels_apart = [leaf.transpose(-1, -2).contiguous().transpose(-1, -2) for leaf in leaves[:3]] + leaves[3:]
+    assert channels_apart[0].stride(-1) != 1
+    assert_close(attend(kernel, channels_apart, (4, 4), 1, backend), attend(kernel, leaves, (4, 4), 1, 'dense'), 1e-12)
     assert_close(attend(kernel, strided, (4, 4), 1, backend), attend(kernel, leaves, (4, 4), 1, 'dense'), 1e-12)
 
 
@@ -268,7 +271,7 @@ def test_errors_name_what_is_wrong():
         gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 0), num_prefix_tokens=1)
 
 
-@pytest.mark.parametrize('backend', ['dense', 'streaming'])
+@pytest.mark.parametrize('backend', ['dense', 'sdpa', 'streaming'])
 def test_stays_in_float32_under_autocast(backend):
     kernel, leaves = random_case((4, 4), 1, dtype=torch.float32)
     direction = torch.randn_like(leaves[0])

@@ -54,7 +54,7 @@ def small_tiles(monkeypatch):
 
 
 def plan_of(query, grid, prefix, tiles):
-    return streaming._plan(query, streaming._Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0), tiles)
+    return streaming._plan(query, streaming._Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2 * streaming._UNIT), tiles)
 
 
 @pytest.mark.parametrize('grid', [(11, 7), (23, 9), (5, 40), (1, 100), (100, 1), (2, 2)])

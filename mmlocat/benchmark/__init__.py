@@ -1,0 +1,1 @@
+"""Paired measurements of time and memory: see README.md."""

@@ -1,0 +1,119 @@
+"""Runs in turns, medians with quartiles, and peak memory in a fresh process."""
+
+from __future__ import annotations
+
+import gc
+import platform
+import statistics
+import time
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+
+_STATUS = Path('/proc/self/status')
+_CLEAR = Path('/proc/self/clear_refs')
+
+
+class Ratio(NamedTuple):
+    """One contender against the baseline of the same run."""
+
+    seconds: float  # median
+    ratio: float  # median over the baseline's median
+    low: float  # quartiles of the ratio, turn by turn
+    high: float
+
+
+def synchronize(device: str) -> None:
+    """Waits for what a device was given to do."""
+    if device.startswith('cuda'):
+        torch.cuda.synchronize(device)
+
+
+def in_turns(contenders: Dict[str, Callable[[], Any]], baseline: str, device: str, seconds: float,
+             min_turns: int = 3) -> Dict[str, Ratio]:
+    """Runs every contender once a turn, so that what slows the machine down slows all of them.
+
+    Each turn begins with another one, so that none always finds the caches that the same other leaves behind.
+
+    Args:
+        contenders: What to call, by name.
+        baseline: The name that ratios refer to.
+        device: Waited for before and after each call.
+        seconds: Turns go on until so much time has passed.
+        min_turns: But there are at least so many, after one that is not counted.
+
+    Returns:
+        Medians and ratios by name.
+    """
+    times: Dict[str, List[float]] = {name: [] for name in contenders}
+    begin = None
+    order = list(contenders.items())
+    while begin is None or len(times[baseline]) < min_turns or time.perf_counter() - begin < seconds:
+        order = order[1:] + order[:1]
+        for name, run in order:
+            synchronize(device)
+            start = time.perf_counter()
+            run()
+            synchronize(device)
+            if begin is not None:
+                times[name].append(time.perf_counter() - start)
+        begin = begin or time.perf_counter()
+    base = times[baseline]
+    results = {}
+    for name, own in times.items():
+        turns = sorted(mine / other for mine, other in zip(own, base))
+        low, _, high = statistics.quantiles(turns, n=4)
+        median = statistics.median(own)
+        results[name] = Ratio(median, median / statistics.median(base), low, high)
+    return results
+
+
+def _resident(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f'{_STATUS} has no {field}')
+
+
+def peak_growth(run: Callable[[], Any], device: str) -> Tuple[Optional[int], Any]:
+    """Returns by how many bytes memory grew at most during a call, and what the call returned.
+
+    On a CPU it is the resident set, for which Linux keeps a peak that can be reset; None on other systems.
+    """
+    gc.collect()
+    if device.startswith('cuda'):
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        result = run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before, result
+    if not _CLEAR.exists():
+        return None, run()
+    _CLEAR.write_text('5')  # resets the peak to what is resident now
+    before = _resident('VmRSS')
+    result = run()
+    return _resident('VmHWM') - before, result
+
+
+def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function of a module in a new interpreter, whose memory nothing else has used."""
+    with get_context('spawn').Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def machine(device: str) -> str:
+    """Describes date, processor, threads and PyTorch in one line."""
+    if device.startswith('cuda'):
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = platform.processor() or platform.machine()
+        if Path('/proc/cpuinfo').exists():
+            names = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
+                     if line.startswith('model name')]
+            name = names[0] if names else name
+        name = f'{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}'
+    return f'{date.today()}, {name}, PyTorch {torch.__version__}'
