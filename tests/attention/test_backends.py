@@ -81,6 +81,7 @@ def test_float32_follows_float64(grid, backend):
         assert_close(own.double(), expected, 1e-5)
 
 
+@pytest.mark.skipif(not api.streaming._HAS_FUSED, reason="PyTorch 2.1's own half-precision backward aborts on a CPU")
 @pytest.mark.parametrize('backend', available_backends())
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('grid', [(8, 8), (24, 20)])
@@ -92,8 +93,6 @@ def test_half_precision_errs_at_most_twice_as_much_as_plain_attention(grid, dtyp
     direction = torch.randn_like(leaves[0])
 
     def plain(tensors, grad):
-        if dtype == torch.float16 and tensors[0].dtype == dtype and api.sdpa.can_run(tensors[0], True):
-            pytest.skip(api.sdpa.can_run(tensors[0], True))
         out = torch.nn.functional.scaled_dot_product_attention(*tensors[:3])
         return [out, *torch.autograd.grad(out, tensors[:3], grad)]
 

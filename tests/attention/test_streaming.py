@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from mmlocat.attention import GaussianKernel, gaussian_attention, streaming
 
@@ -18,7 +18,7 @@ class LargestTensor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
+        for leaf in tree_flatten(result)[0]:
             if isinstance(leaf, torch.Tensor):
                 self.numel = max(self.numel, leaf.untyped_storage().nbytes() // leaf.element_size())
         return result
@@ -54,7 +54,8 @@ def small_tiles(monkeypatch):
 
 
 def plan_of(query, grid, prefix, tiles):
-    return streaming._plan(query, streaming._Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2 * streaming._UNIT), tiles)
+    call = streaming._Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2 * streaming._UNIT)
+    return streaming._plan(query, call, tiles)
 
 
 @pytest.mark.parametrize('grid', [(11, 7), (23, 9), (5, 40), (1, 100), (100, 1), (2, 2)])

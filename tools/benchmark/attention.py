@@ -5,17 +5,16 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from mmlocat.attention import available_backends
 from mmlocat.benchmark.attention import PASSES, Case, measure
 from mmlocat.benchmark.measure import machine
+from mmlocat.benchmark.options import add_common_options, parse
 from mmlocat.benchmark.report import draw, milliseconds, print_table
 
 COLUMNS = ('pass', 'back-end', 'heads', 'grid', 'ms', 'x plain', 'quartiles', 'extra MiB')
 
 
-def parse() -> argparse.Namespace:
+def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--grids', type=int, nargs='+', default=[14, 24, 32, 48, 64, 128], help='patches per side')
@@ -23,21 +22,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--head-dims', type=int, default=64)
     parser.add_argument('--backends', nargs='+', default=list(available_backends()), choices=available_backends())
     parser.add_argument('--passes', nargs='+', default=list(PASSES), choices=PASSES)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16', 'float16'))
-    parser.add_argument('--seconds', type=float, default=10., help='time for the turns of one case (default: 10)')
     parser.add_argument(
         '--dense-up-to', type=int, default=32, help='largest grid of dense, and of flex on a CPU (default: 32)')
-    parser.add_argument('--no-memory', action='store_true', help='time only')
-    parser.add_argument('--markdown', action='store_true', help='print a Markdown table')
     parser.add_argument('--plot', type=Path, help='draw time and memory against N to this file')
-    args = parser.parse_args()
+    add_common_options(parser, seconds=10)
+    args = parse(parser)
     for name in ('grids', 'heads', 'head_dims'):
         value = getattr(args, name)
         if min(value if isinstance(value, list) else [value]) < 1:
             parser.error(f'--{name.replace("_", "-")} takes positive numbers, got {value}')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        parser.error(f'--device {args.device}: PyTorch sees no GPU here; leave the option out for the CPU')
     if args.plot and not args.plot.resolve().parent.is_dir():
         parser.error(f'--plot {args.plot}: the folder {args.plot.resolve().parent} does not exist')
     return args
@@ -45,7 +38,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     """Measures case by case and prints the table."""
-    args = parse()
+    args = read_options()
     cases = [Case(grid, heads, args.head_dims, args.dtype, args.device) for heads in args.heads for grid in args.grids]
     results = []
     for number, (passes, case) in enumerate([(passes, case) for passes in args.passes for case in cases], 1):
