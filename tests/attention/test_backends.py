@@ -149,6 +149,7 @@ class CopiesOf(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.skipif(not api.streaming._HAS_FUSED, reason='PyTorch 2.1 itself copies under a mask')
 @pytest.mark.parametrize('backend', ['sdpa', 'streaming'])
 @pytest.mark.parametrize('batch', [1, 2])
 def test_neither_batch_nor_heads_nor_prefix_force_a_copy(batch, backend):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import assert_close, golden_names, load_golden
+from conftest import assert_close, golden_names, load_golden, runs_here
 
 from mmlocat.attention import available_backends
 from mmlocat.checkpoints import to_mmlocat_names
@@ -36,6 +36,7 @@ def test_all_cases_are_here():
 @torch.no_grad()
 def test_tokens_refined_and_logits(name, backend):
     case = load_golden(name)
+    runs_here(backend, torch.ones(1))
     model, head = build(case, backend, out_type='raw')
     assert (model.kernel is None) == (case.kwargs.get('gaug', True) is False)
     neck = PatchRefinement(case.kwargs['num_heads'], out_type='raw')
@@ -55,6 +56,7 @@ def test_tokens_refined_and_logits(name, backend):
 @torch.no_grad()
 def test_feature_maps_before_the_final_norm(name, backend):
     case = load_golden(name)
+    runs_here(backend, torch.ones(1))
     model, _ = build(case, backend, out_type='featmap', out_indices=tuple(case.indices))
     model.final_norm = False
     for i in range(len(case.sizes)):
