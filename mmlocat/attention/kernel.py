@@ -136,7 +136,7 @@ class GaussianKernel:
     def precision(self, variance: Tensor) -> Tensor:
         """Returns what a squared distance is multiplied by to give the Gaussian's exponent, in powers of two.
 
-        PyTorch evaluates powers of two three times faster on a CPU than those of e.
+        PyTorch evaluates powers of two faster on a CPU than those of e.
 
         Args:
             variance: Any shape, in squared patches.

@@ -16,30 +16,19 @@ of a tile is PyTorch's fused attention, in its own precision; all else computes 
 from __future__ import annotations
 
 import math
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import tiles
 from .kernel import GaussianKernel, Grid, at_least_float32
 
 _LOG2_E = math.log2(math.e)
 # The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, and no dropout.
 _FUSED = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
 _HAS_FUSED = _FUSED is not None and 'attn_mask' in str(_FUSED.default._schema)
-
-
-class _Call(NamedTuple):
-    """What does not change over the tiles of one call."""
-
-    kernel: GaussianKernel
-    grid: Grid
-    num_prefix_tokens: int
-    scale: float
-    dropout_p: float
-    seed: int
-    unit: int  # queries of a tile are a multiple of it
 
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
@@ -53,8 +42,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
     # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
     # Taken once, for a tile of the backward pass has to be that of the forward pass where there is dropout.
-    unit = _UNIT * (min(torch.get_num_threads(), _MAX_SHARES) if query.device.type == 'cpu' else 1)
-    call = _Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, unit)
+    unit = tiles.unit_of_queries(query.device)
+    call = tiles.Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, unit)
     return _Streaming.apply(query, key, value, variance, alpha, call)
 
 
@@ -62,7 +51,7 @@ class _Streaming(torch.autograd.Function):
     """Softmax attention under a separable bias, with gradients for all five inputs."""
 
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, call: _Call):
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, call: tiles.Call):
         with torch.autocast(query.device.type, enabled=False):
             out, log_sum = _forward(query, key, value, variance, alpha, call)
         ctx.save_for_backward(query, key, value, variance, alpha, out, log_sum)
@@ -76,63 +65,10 @@ class _Streaming(torch.autograd.Function):
             return (*_backward(grad_out, *ctx.saved_tensors, ctx.call), None)
 
 
-class _Tiles(NamedTuple):
-    """Scores that one tile may hold, on a CPU; measured on the processor that docs/performance.md names."""
-
-    merged: int  # while several heads or batch elements fit into one tile
-    split: int  # while one head is cut into several
-    keys_split: bool  # a tile of one head may hold some of the keys only
-
-
-_FORWARD = _Tiles(merged=1 << 20, split=1 << 19, keys_split=False)
-_BACKWARD = _Tiles(merged=15 << 14, split=1 << 19, keys_split=True)
-_MIN_QUERIES = 384  # of a tile while one head is cut: fewer make thin matrices
-_QUERIES = 1024  # the same, where keys are cut too
-# Elsewhere: what keeps the device busy.
-_DEVICE_TILE = 1 << 24
-# The CPU's fused attention hands out 64 queries at a time to its threads, while there are less than 768.
-_UNIT = 64
-_MAX_SHARES = 8  # bounds a tile on machines with many cores
-
-
-class _Plan(NamedTuple):
-    """How a call is cut into tiles."""
-
-    groups: List[Tuple[slice, slice]]  # batch elements and heads
-    blocks: List[slice]  # queries; prefix tokens go with the first
-    bands: List[Tuple[slice, slice]]  # keys, prefix tokens with the first, and the rows of the grid they come from
-    size: int  # scores of the largest tile
-
-
-def _plan(query: Tensor, call: _Call, tiles: _Tiles) -> _Plan:
-    batch, heads, num_tokens, _ = query.shape
-    prefix, (height, width) = call.num_prefix_tokens, call.grid
-    merged, split = (tiles.merged, tiles.split) if query.device.type == 'cpu' else (_DEVICE_TILE, _DEVICE_TILE)
-    num_heads = min(heads, max(1, merged // num_tokens**2))
-    num_batches = max(1, min(batch, merged // (num_tokens**2 * heads)))
-    rows, queries = height, height * width
-    if num_heads == 1 and num_tokens**2 > split:
-        if tiles.keys_split:
-            rows = _even(height, max(1, split // min(_QUERIES, num_tokens) // width))
-        queries = max(1, round(max(_MIN_QUERIES, split / (prefix + rows * width)) / call.unit)) * call.unit
-    bands = [(slice(prefix + y * width if y else 0, prefix + min(y + rows, height) * width),
-              slice(y, min(y + rows, height))) for y in range(0, height, rows)]
-    blocks = [slice(prefix + first if first else 0, min(prefix + first + queries, num_tokens))
-              for first in range(0, height * width, queries)]
-    groups = [(slice(b, min(b + num_batches, batch)), slice(h, min(h + num_heads, heads)))
-              for b in range(0, batch, num_batches) for h in range(0, heads, num_heads)]
-    return _Plan(groups, blocks, bands, num_batches * num_heads * blocks[0].stop * bands[0][0].stop)
-
-
-def _even(length: int, size: int) -> int:
-    """Returns the largest of the even parts, none above ``size``, that a length is cut into."""
-    return math.ceil(length / math.ceil(length / size))
-
-
 class _Gaussians:
     """The Gaussians of one call, from which each group takes its factors."""
 
-    def __init__(self, variance: Tensor, alpha: Tensor, call: _Call, dtype: torch.dtype) -> None:
+    def __init__(self, variance: Tensor, alpha: Tensor, call: tiles.Call, dtype: torch.dtype) -> None:
         self.call = call
         self.alpha = alpha.to(dtype)
         self.precision = call.kernel.precision(variance).to(dtype)
@@ -187,9 +123,9 @@ def _write_bias(tile: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor,
-             call: _Call) -> Tuple[Tensor, Tensor]:
+             call: tiles.Call) -> Tuple[Tensor, Tensor]:
     batch, heads, num_tokens, dims = query.shape
-    plan = _plan(query, call, _FORWARD)
+    plan = tiles.plan(query, call, tiles.FORWARD)
     gaussians = _Gaussians(variance, alpha, call, _wide(query))
     # The layout that PyTorch's own attention returns, which makes the transposition after it free.
     out = query.new_empty(batch, num_tokens, heads, dims).transpose(1, 2)
@@ -223,12 +159,13 @@ def _wide(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _fused_tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call,
+def _fused_tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: tiles.Call,
                 number: int) -> Tuple[Tensor, Tensor]:
     return _FUSED(query, key, value, attn_mask=scores, scale=call.scale)
 
 
-def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call, number: int) -> Tuple[Tensor, Tensor]:
+def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: tiles.Call,
+          number: int) -> Tuple[Tensor, Tensor]:
     """Attends under the bias in ``scores``, which is overwritten; returns the output and its log-sum-exp."""
     dtype = query.dtype
     query, key, value = (at_least_float32(tensor).flatten(0, 1) for tensor in (query, key, value))
@@ -242,7 +179,7 @@ def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: _Call
     return out.unflatten(0, scores.shape[:2]), total.log_().add_(largest).view(scores.shape[:3])
 
 
-def _dropout_mask(like: Tensor, call: _Call, number: int) -> Tensor:
+def _dropout_mask(like: Tensor, call: tiles.Call, number: int) -> Tensor:
     """Draws the mask of a tile, zeros and 1 / (1 - p); the same for the same seed and number."""
     generator = torch.Generator(device=like.device).manual_seed(call.seed + number)
     keep = 1 - call.dropout_p
@@ -250,9 +187,9 @@ def _dropout_mask(like: Tensor, call: _Call, number: int) -> Tensor:
 
 
 def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, out: Tensor,
-              log_sum: Tensor, call: _Call) -> Tuple[Tensor, ...]:
+              log_sum: Tensor, call: tiles.Call) -> Tuple[Tensor, ...]:
     # A dropout mask is drawn for the tiles of the forward pass.
-    plan = _plan(query, call, _FORWARD if call.dropout_p else _BACKWARD)
+    plan = tiles.plan(query, call, tiles.FORWARD if call.dropout_p else tiles.BACKWARD)
     prefix, width = call.num_prefix_tokens, call.grid[1]
     gaussians = _Gaussians(variance, alpha, call, log_sum.dtype)
     grads = [log_sum.new_empty(query.shape) for _ in range(3)]

@@ -301,30 +301,3 @@ def test_auto_logs_each_choice_once(caplog, monkeypatch):
             attend(kernel, leaves, grid, 0, 'auto')
     assert [record.message for record in caplog.records] == ['attention back-end on cpu: sdpa',
                                                              'attention back-end on cpu: streaming']
-
-
-def test_flex_refuses_gradients_and_dropout_with_the_reason():
-    kernel, leaves = random_case((3, 3), 1)
-    runs_here('flex', leaves[0])
-    with pytest.raises(RuntimeError, match="'flex' cannot run here: .*in no fixed order.*; these can: dense, sdpa, st"):
-        attend(kernel, leaves, (3, 3), 1, 'flex')
-    with torch.no_grad(), pytest.raises(RuntimeError, match="'flex' has no dropout .*'streaming' and 'sdpa' have"):
-        attend(kernel, leaves, (3, 3), 1, 'flex', dropout_p=0.1)
-
-
-def test_flex_does_not_compile_for_each_grid():
-    from mmlocat.attention import flex
-    runs_here('flex', torch.ones(1))
-    from torch._dynamo.testing import CompileCounter
-    traces = CompileCounter()
-    compiled = torch.compile(flex.biased_flex_attention, dynamic=True, backend=traces)
-    kernel = GaussianKernel(14)
-    with torch.no_grad():
-        for grid in ((8, 9), (14, 14), (20, 33), (7, 5), (40, 12)):
-            tokens = grid[0] * grid[1]
-            query, key, value = torch.randn(3, 1, 2, tokens, 16).unbind(0)
-            rows, columns = kernel.factors(torch.rand(1, 2, tokens, 2) + 1, grid)
-            place = torch.arange(tokens)
-            compiled(query, key, value, torch.nn.functional.pad(rows, (0, 1)), columns, place // grid[1],
-                     place % grid[1], 0.25)
-    assert traces.frame_count <= 2  # a second time where two sizes of the first grid happened to be equal

@@ -6,7 +6,7 @@ from conftest import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from mmlocat.attention import GaussianKernel, gaussian_attention, streaming
+from mmlocat.attention import GaussianKernel, gaussian_attention, streaming, tiles
 
 
 class LargestTensor(TorchDispatchMode):
@@ -46,16 +46,16 @@ def gradients(leaves, grid, **options):
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of 64 queries, keys cut too."""
-    monkeypatch.setattr(streaming, '_FORWARD', streaming._Tiles(1, 1, False))
-    monkeypatch.setattr(streaming, '_BACKWARD', streaming._Tiles(1, 1024, True))
-    monkeypatch.setattr(streaming, '_QUERIES', 8)
-    monkeypatch.setattr(streaming, '_MIN_QUERIES', 1)
-    monkeypatch.setattr(streaming, '_UNIT', 8)
+    monkeypatch.setattr(tiles, 'FORWARD', tiles.Tiles(1, 1, False))
+    monkeypatch.setattr(tiles, 'BACKWARD', tiles.Tiles(1, 1024, True))
+    monkeypatch.setattr(tiles, 'QUERIES', 8)
+    monkeypatch.setattr(tiles, 'MIN_QUERIES', 1)
+    monkeypatch.setattr(tiles, 'UNIT', 8)
 
 
-def plan_of(query, grid, prefix, tiles):
-    call = streaming._Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2 * streaming._UNIT)
-    return streaming._plan(query, call, tiles)
+def plan_of(query, grid, prefix, sizes):
+    call = tiles.Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2 * tiles.UNIT)
+    return tiles.plan(query, call, sizes)
 
 
 @pytest.mark.parametrize('grid', [(11, 7), (23, 9), (5, 40), (1, 100), (100, 1), (2, 2)])
@@ -63,7 +63,7 @@ def plan_of(query, grid, prefix, tiles):
 def test_many_tiles_equal_the_oracle(small_tiles, grid, batch, prefix):
     leaves = case(grid, prefix, batch=batch)
     if grid == (23, 9):
-        plan = plan_of(leaves[0], grid, prefix, streaming._BACKWARD)
+        plan = plan_of(leaves[0], grid, prefix, tiles.BACKWARD)
         assert len(plan.groups) == 2 * batch and len(plan.blocks) > 2 and len(plan.bands) > 1
     for actual, expected in zip(gradients(leaves, grid, prefix=prefix),
                                 gradients(leaves, grid, prefix=prefix, backend='dense')):
@@ -71,13 +71,13 @@ def test_many_tiles_equal_the_oracle(small_tiles, grid, batch, prefix):
         assert_close(actual, expected, 1e-12)
 
 
-@pytest.mark.parametrize('tiles', [streaming._FORWARD, streaming._BACKWARD])
+@pytest.mark.parametrize('sizes', [tiles.FORWARD, tiles.BACKWARD])
 @pytest.mark.parametrize(('batch', 'heads', 'grid', 'prefix'), [
     (1, 12, (14, 14), 1), (64, 3, (8, 8), 0), (1, 3, (32, 33), 5), (2, 2, (64, 64), 1), (1, 1, (1, 5000), 1),
     (1, 12, (3, 2), 4)])
-def test_tiles_cover_every_score_once(tiles, batch, heads, grid, prefix):
+def test_tiles_cover_every_score_once(sizes, batch, heads, grid, prefix):
     tokens = prefix + grid[0] * grid[1]
-    plan = plan_of(torch.empty(batch, heads, tokens, 1), grid, prefix, tiles)
+    plan = plan_of(torch.empty(batch, heads, tokens, 1), grid, prefix, sizes)
     covered = torch.zeros(batch, heads)
     for where in plan.groups:
         covered[where] += 1
@@ -88,8 +88,8 @@ def test_tiles_cover_every_score_once(tiles, batch, heads, grid, prefix):
         assert band.stop - band.start == (rows.stop - rows.start) * grid[1] + (prefix if band.start == 0 else 0)
         for block in plan.blocks:
             for where in plan.groups:
-                sizes = [min(cut.stop, limit) - cut.start for cut, limit in zip(where, (batch, heads))]
-                assert sizes[0] * sizes[1] * (block.stop - block.start) * (band.stop - band.start) <= plan.size
+                share = [min(cut.stop, limit) - cut.start for cut, limit in zip(where, (batch, heads))]
+                assert share[0] * share[1] * (block.stop - block.start) * (band.stop - band.start) <= plan.size
 
 
 def test_the_backward_pass_draws_the_same_dropout_mask(small_tiles):
