@@ -19,12 +19,20 @@ _BACKENDS: Dict[str, ModuleType] = {
     'flex': flex
 }
 # What 'auto' takes: 'sdpa' while its mask has at most so many entries, B * h * N * N, else 'streaming'; whichever of
-# them can run. The crossing points on a CPU are measured (docs/performance.md): without gradients a small mask is
-# written faster than a call is cut into tiles; with gradients PyTorch takes its quadratic path, slower from about the
-# same size on. Elsewhere they are not measured, and only keep the mask small. 'dense' is an oracle and never taken.
-_SDPA_UP_TO = {('cpu', False): 1 << 22, ('cpu', True): 1 << 19}
-_SDPA_UP_TO_ELSEWHERE = 1 << 26
-_logged: Set[Tuple[str, str]] = set()
+# them can run. The crossing points on a CPU are measured, without and with gradients (README.md says how): a small mask
+# is written faster than a call is cut into tiles; with gradients PyTorch takes its quadratic path. float16 is slow in
+# every product on a CPU, less so in one large one. Elsewhere they are not measured, and only keep the mask small.
+# 'dense' is an oracle and never taken.
+_SDPA_UP_TO = {
+    'cpu': {
+        torch.float64: (1 << 22, 1 << 21),
+        torch.float32: (1 << 22, 1 << 21),
+        torch.bfloat16: (1 << 17, 1 << 18),
+        torch.float16: (1 << 24, 1 << 22)
+    }
+}
+_SDPA_UP_TO_ELSEWHERE = (1 << 26, 1 << 26)
+_logged: Set[Tuple[str, str, str]] = set()
 _logger = logging.getLogger('mmlocat')
 
 
@@ -115,27 +123,28 @@ def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
             raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
                                f'these can: {", ".join(able)}')
         return _BACKENDS[backend]
-    for name in automatic_order(query.shape[:3], query.device.type, needs_grad):
+    for name in automatic_order(query.shape[:3], query.device.type, query.dtype, needs_grad):
         if _BACKENDS[name].can_run(query, needs_grad) is None:
-            choice = (name, query.device.type)
+            choice = (name, query.device.type, str(query.dtype).split('.')[-1])
             if choice not in _logged:
                 _logged.add(choice)
-                _logger.info('attention back-end on %s: %s', query.device.type, name)
+                _logger.info('attention back-end on %s in %s: %s', *choice[1:], name)
             return _BACKENDS[name]
     raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
                        "backend='dense' always runs")
 
 
-def automatic_order(shape: Sequence[int], device_type: str, needs_grad: bool) -> Tuple[str, ...]:
+def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, needs_grad: bool) -> Tuple[str, ...]:
     """Returns the back-ends that ``auto`` tries, in order.
 
     Args:
         shape: B, h and N.
         device_type: As in ``torch.device.type``.
+        dtype: Of q, k and v.
         needs_grad: Whether any input needs a gradient.
     """
     batch, heads, num_tokens = shape
-    limit = _SDPA_UP_TO.get((device_type, needs_grad), _SDPA_UP_TO_ELSEWHERE)
+    limit = _SDPA_UP_TO.get(device_type, {}).get(dtype, _SDPA_UP_TO_ELSEWHERE)[needs_grad]
     return ('sdpa', 'streaming') if batch * heads * num_tokens**2 <= limit else ('streaming', 'sdpa')
 
 

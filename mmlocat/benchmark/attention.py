@@ -5,15 +5,14 @@ Our side starts from q, k and v: it predicts variance and alpha, and its gradien
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmlocat.attention import GaussianKernel, gaussian_attention
+from mmlocat.attention import GaussianAugmentation, GaussianKernel, gaussian_attention
 from mmlocat.attention.api import _BACKENDS, automatic_order
-from mmlocat.models.backbones.layers import GaussianAugmentation
 
 from .measure import Ratio, in_fresh_process, in_turns, peak_growth
 
@@ -95,7 +94,8 @@ def check_parity(case: Case, names: Sequence[str], passes: str) -> None:
     inputs.layers = GaussianAugmentation(case.head_dims, GaussianKernel(14)).to(case.device)
     inputs.layers.load_state_dict(oracle.layers.state_dict())
     inputs.layers.to(getattr(torch, case.dtype))
-    taken = automatic_order((1, case.heads, case.grid**2 + 1), case.device.split(':')[0], passes != 'forward')[0]
+    taken = automatic_order((1, case.heads, case.grid**2 + 1), case.device.split(':')[0], getattr(torch, case.dtype),
+                            passes != 'forward')[0]
     for name in names:
         if name == PLAIN:
             continue
@@ -106,13 +106,12 @@ def check_parity(case: Case, names: Sequence[str], passes: str) -> None:
                 raise RuntimeError(f'{name} is off by {error:.2g} (allowed {tolerance}) in {small}, {passes}')
 
 
-def able(case: Case, passes: str, names: Sequence[str], dense_up_to: int) -> List[str]:
-    """Returns the contenders that can take a case; plain attention first."""
+def able(case: Case, passes: str, names: Sequence[str], largest: Mapping[str, int]) -> List[str]:
+    """Returns the contenders that can take a case, none beyond its largest grid; plain attention first."""
     query = torch.empty(0, dtype=getattr(torch, case.dtype), device=case.device)
     chosen = [PLAIN]
     for name in names:
-        unfused = name == 'dense' or name == 'flex' and not case.device.startswith('cuda')
-        if unfused and case.grid > dense_up_to:
+        if case.grid > largest.get(name, case.grid):
             continue
         if name == 'auto' or _BACKENDS[name].can_run(query, passes != 'forward') is None:
             chosen.append(name)
@@ -127,7 +126,7 @@ def extra_memory(case: Case, name: str, passes: str) -> Optional[float]:
     return None if growth is None else (growth - sum(t.numel() * t.element_size() for t in kept[:4])) / 2**20
 
 
-def measure(case: Case, passes: str, names: Sequence[str], seconds: float, dense_up_to: int,
+def measure(case: Case, passes: str, names: Sequence[str], seconds: float, largest: Mapping[str, int],
             with_memory: bool) -> List[Result]:
     """Checks parity, then measures every contender of a case in turns, and its memory in a process of its own.
 
@@ -136,10 +135,10 @@ def measure(case: Case, passes: str, names: Sequence[str], seconds: float, dense
         passes: One of ``PASSES``.
         names: Back-ends; those that cannot take the case are left out.
         seconds: Time for the turns.
-        dense_up_to: Largest grid on which the oracle, and FlexAttention without a GPU, take part.
+        largest: The largest grids on which some of them take part, by name.
         with_memory: Whether to measure memory.
     """
-    contenders = able(case, passes, names, dense_up_to)
+    contenders = able(case, passes, names, largest)
     check_parity(case, contenders, passes)
     inputs = _Inputs(case)
     runs: Dict[str, Callable[[], Any]] = {name: inputs.runner(name, passes) for name in contenders}

@@ -296,8 +296,16 @@ def test_a_named_back_end_never_falls_back(monkeypatch):
 def test_auto_logs_each_choice_once(caplog, monkeypatch):
     monkeypatch.setattr(api, '_logged', set())
     with caplog.at_level(logging.INFO, 'mmlocat'):
-        for grid in ((2, 2), (2, 2), (40, 20), (40, 20), (3, 3)):
+        for grid in ((2, 2), (2, 2), (40, 40), (40, 40), (3, 3)):
             kernel, leaves = random_case(grid, 0, batch=1, heads=1, dims=4, dtype=torch.float32)
             attend(kernel, leaves, grid, 0, 'auto')
-    assert [record.message for record in caplog.records] == ['attention back-end on cpu: sdpa',
-                                                             'attention back-end on cpu: streaming']
+    assert [record.message for record in caplog.records] == ['attention back-end on cpu in float32: sdpa',
+                                                             'attention back-end on cpu in float32: streaming']
+
+
+@pytest.mark.parametrize('dtype, needs_grad, first',
+                         [(torch.float32, False, 'sdpa'), (torch.float32, True, 'streaming'),
+                          (torch.bfloat16, False, 'streaming'), (torch.float16, True, 'sdpa')])
+def test_auto_goes_by_dtype_and_gradients(dtype, needs_grad, first):
+    """12 heads at grid 23, where the four differ."""
+    assert api.automatic_order((1, 12, 530), 'cpu', dtype, needs_grad)[0] == first

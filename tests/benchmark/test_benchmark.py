@@ -36,16 +36,16 @@ def test_memory_that_was_freed_again_counts():
 
 def test_a_back_end_that_errs_is_not_timed(monkeypatch):
     case = attention.Case(grid=5, heads=2, head_dims=16)
-    attention.check_parity(case, attention.able(case, 'forward + backward', ['auto', 'streaming'], 32), 'forward')
+    attention.check_parity(case, attention.able(case, 'forward + backward', ['auto', 'streaming'], {}), 'forward')
     original = streaming._write_bias
     monkeypatch.setattr(streaming, '_write_bias', lambda tile, *factors: original(tile, *factors).mul_(1.01))
     with pytest.raises(RuntimeError, match='streaming is off by .* in Case'):
-        attention.measure(case, 'forward', ['streaming'], 0.01, 32, with_memory=False)
+        attention.measure(case, 'forward', ['streaming'], 0.01, {}, with_memory=False)
 
 
 def test_contenders_are_those_that_can_take_a_case():
     case = attention.Case(grid=40, heads=1)
-    able = attention.able(case, 'forward + backward', ['auto', 'dense', 'sdpa', 'flex'], 32)
+    able = attention.able(case, 'forward + backward', ['auto', 'dense', 'sdpa', 'flex'], {'dense': 32, 'flex': 32})
     assert able == ['plain', 'auto', 'sdpa']
 
 

@@ -24,6 +24,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--passes', nargs='+', default=list(PASSES), choices=PASSES)
     parser.add_argument(
         '--dense-up-to', type=int, default=32, help='largest grid of dense, and of flex on a CPU (default: 32)')
+    parser.add_argument(
+        '--sdpa-up-to', type=int, default=64, help='largest grid of sdpa, which holds N x N masks (default: 64)')
     parser.add_argument('--plot', type=Path, help='draw time and memory against N to this file')
     add_common_options(parser, seconds=10)
     args = parse(parser)
@@ -40,11 +42,14 @@ def main() -> int:
     """Measures case by case and prints the table."""
     args = read_options()
     cases = [Case(grid, heads, args.head_dims, args.dtype, args.device) for heads in args.heads for grid in args.grids]
+    largest = {'dense': args.dense_up_to, 'sdpa': args.sdpa_up_to}
+    if not args.device.startswith('cuda'):
+        largest['flex'] = args.dense_up_to  # unfused
     results = []
     for number, (passes, case) in enumerate([(passes, case) for passes in args.passes for case in cases], 1):
         print(f'[{number}/{len(cases) * len(args.passes)}] {passes}, {case.heads} heads, grid {case.grid}',
               file=sys.stderr)
-        results += measure(case, passes, args.backends, args.seconds, args.dense_up_to, not args.no_memory)
+        results += measure(case, passes, args.backends, args.seconds, largest, not args.no_memory)
     rows = [(r.passes, r.name, str(r.case.heads), str(r.case.grid), milliseconds(r.time.seconds),
              f'{r.time.ratio:.2f}', f'{r.time.low:.2f} - {r.time.high:.2f}',
              '' if r.extra is None else f'{r.extra:.1f}') for r in results]

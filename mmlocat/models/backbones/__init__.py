@@ -1,4 +1,4 @@
-from .layers import GaussianAugmentation, LocAtAttention, LocAtEncoderLayer
+from .layers import LocAtAttention, LocAtEncoderLayer
 from .locat_vit import LocAtViT
 
-__all__ = ['GaussianAugmentation', 'LocAtAttention', 'LocAtEncoderLayer', 'LocAtViT']
+__all__ = ['LocAtAttention', 'LocAtEncoderLayer', 'LocAtViT']

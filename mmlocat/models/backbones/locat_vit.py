@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
+from mmlocat.attention.augmentation import independent_random_state
 from mmlocat.attention.kernel import Grid
 
-from .layers import LocAtEncoderLayer, independent_random_state
+from .layers import LocAtEncoderLayer
 from .loading import fit_backbone, fit_position_embedding
 from .position import resize_position_embedding
 
