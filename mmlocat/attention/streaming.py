@@ -42,8 +42,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
     # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
     # Taken once, for a tile of the backward pass has to be that of the forward pass where there is dropout.
-    unit = tiles.unit_of_queries(query.device)
-    call = tiles.Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, unit)
+    call = tiles.Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, tiles.shares_of(query.device))
     return _Streaming.apply(query, key, value, variance, alpha, call)
 
 
@@ -135,7 +134,8 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
     if attend_tile is _fused_tile:
         # It reads channels as neighbours in memory, and is called past the check of that.
         query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
-    if attend_tile is _fused_tile and len(plan.blocks) > 1 and call.num_prefix_tokens:
+    one_call = len(plan.blocks) == len(plan.groups) == 1
+    if attend_tile is _fused_tile and num_tokens >= tiles.LARGE and not one_call and call.num_prefix_tokens:
         # Apart, so that the threads' shares of the other blocks are equal.
         first = slice(call.num_prefix_tokens)
         out[:, :, first], log_sum[:, :, first] = _FUSED(query[:, :, first], key, value, scale=call.scale)
@@ -148,7 +148,7 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
             shape = (*rows.shape[:2], block.stop - block.start, num_tokens)
             scores = _write_bias(buffer[:math.prod(shape)].view(shape), rows[:, :, block], columns[:, :, block])
             result = attend_tile(queries[:, :, block], keys, values, scores, call, number)
-            if len(plan.blocks) == len(plan.groups) == 1:
+            if one_call:
                 return result
             outs[:, :, block], sums[:, :, block] = result
             number += 1

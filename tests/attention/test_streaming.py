@@ -47,6 +47,8 @@ def gradients(leaves, grid, **options):
 def small_tiles(monkeypatch):
     """Tiles of 64 queries, keys cut too."""
     monkeypatch.setattr(tiles, 'FORWARD', tiles.Tiles(1, 1, False))
+    monkeypatch.setattr(tiles, 'LARGE', 16)
+    monkeypatch.setattr(tiles, 'SLICE', 4)
     monkeypatch.setattr(tiles, 'BACKWARD', tiles.Tiles(1, 1024, True))
     monkeypatch.setattr(tiles, 'QUERIES', 8)
     monkeypatch.setattr(tiles, 'MIN_QUERIES', 1)
@@ -54,7 +56,7 @@ def small_tiles(monkeypatch):
 
 
 def plan_of(query, grid, prefix, sizes):
-    call = tiles.Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2 * tiles.UNIT)
+    call = tiles.Call(GaussianKernel(14), grid, prefix, 1.0, 0.0, 0, 2)
     return tiles.plan(query, call, sizes)
 
 
@@ -73,8 +75,8 @@ def test_many_tiles_equal_the_oracle(small_tiles, grid, batch, prefix):
 
 @pytest.mark.parametrize('sizes', [tiles.FORWARD, tiles.BACKWARD])
 @pytest.mark.parametrize(('batch', 'heads', 'grid', 'prefix'), [
-    (1, 12, (14, 14), 1), (64, 3, (8, 8), 0), (1, 3, (32, 33), 5), (2, 2, (64, 64), 1), (1, 1, (1, 5000), 1),
-    (1, 12, (3, 2), 4)])
+    (1, 12, (14, 14), 1), (64, 3, (8, 8), 0), (1, 3, (32, 33), 5), (1, 12, (32, 32), 1), (1, 3, (31, 47), 1),
+    (2, 2, (64, 64), 1), (1, 3, (80, 80), 0), (1, 1, (1, 5000), 1), (1, 12, (3, 2), 4)])
 def test_tiles_cover_every_score_once(sizes, batch, heads, grid, prefix):
     tokens = prefix + grid[0] * grid[1]
     plan = plan_of(torch.empty(batch, heads, tokens, 1), grid, prefix, sizes)
@@ -92,6 +94,15 @@ def test_tiles_cover_every_score_once(sizes, batch, heads, grid, prefix):
                 assert share[0] * share[1] * (block.stop - block.start) * (band.stop - band.start) <= plan.size
 
 
+@pytest.mark.parametrize(('grid', 'heads', 'queries'), [((32, 32), 1, 1024), ((64, 64), 1, 1024), ((48, 48), 2, 768),
+                                                        ((31, 40), 2, 1240), ((80, 80), 1, 1024)])
+def test_slices_of_large_tiles_are_shared_out_evenly(grid, heads, queries):
+    """Two threads: slices of 256 in even number, or a head for each."""
+    plan = plan_of(torch.empty(1, 12, 1 + grid[0] * grid[1], 1), grid, 1, tiles.FORWARD)
+    assert plan.groups[0] == (slice(0, 1), slice(0, heads)) and plan.blocks[0] == slice(0, 1 + queries)
+    assert queries % 512 == 0 if heads == 1 else queries >= tiles.LARGE
+
+
 def test_the_backward_pass_draws_the_same_dropout_mask(small_tiles):
     grid, leaves = (4, 5), case((4, 5), heads=1, dims=3)
 
@@ -105,14 +116,14 @@ def test_the_backward_pass_draws_the_same_dropout_mask(small_tiles):
 
 def test_memory_of_any_one_tensor_grows_with_n_not_with_n_squared():
     largest = {}
-    for side in (40, 80):
+    for side in (64, 128):
         leaves = case((side, side), dtype=torch.float32, heads=1)
         with LargestTensor() as mode:
             gradients(leaves, (side, side))
         largest[side] = mode.numel
-    tokens = 80 * 80 + 1
-    assert largest[80] < tokens**2 / 10
-    assert largest[80] < 6 * largest[40]  # N grows by 4, H + W by 2; N * N would by 16
+    tokens = 128 * 128 + 1
+    assert largest[128] < tokens**2 / 10
+    assert largest[128] < 6 * largest[64]  # N grows by 4, H + W by 2; N * N would by 16
 
 
 def test_keeps_only_inputs_output_and_log_sum_exp():
