@@ -51,7 +51,8 @@ OPENMMLAB = [
     'ftfy', 'regex'
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
-TEST = [*DEMO, 'pytest>=7', 'hypothesis>=6', 'safetensors>=0.4', 'build>=1']
+TIMM = ['timm>=0.9']
+TEST = [*DEMO, *TIMM, 'pytest>=7', 'hypothesis>=6', 'build>=1']
 
 setup(
     name='mmlocat',
@@ -64,11 +65,12 @@ setup(
     package_data={'': ['README.md']},
     cmdclass={'build_py': BuildWithShared},
     python_requires='>=3.8',
-    install_requires=['torch>=2.1', 'numpy>=1.22'],
+    install_requires=['torch>=2.1', 'numpy>=1.22', 'safetensors>=0.4', 'huggingface_hub>=0.26'],
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'demo': DEMO,
+        'timm': TIMM,
         'test': TEST,
         'dev': [*TEST, 'ruff>=0.4', 'pre-commit>=3'],
     },

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +84,23 @@ def share_folder() -> Path:
             return folder
     raise FileNotFoundError(f'no configs/ and tools/ in {package / ".mim"} or {package.parent}; '
                             'reinstall mmlocat, or work in a checkout')
+
+
+def sha256_of(path: Union[str, Path], show_from: int = 1 << 26) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal; with a progress bar on a terminal.
+
+    Args:
+        path: The file.
+        show_from: Bytes from which on progress is shown.
+    """
+    digest = hashlib.sha256()
+    if sys.stderr.isatty() and Path(path).stat().st_size >= show_from:
+        from rich.console import Console
+        from rich.progress import open as open_with_progress
+        file = open_with_progress(path, 'rb', description=f'sha256 {Path(path).name}', console=Console(stderr=True))
+    else:
+        file = open(path, 'rb')
+    with file:
+        for chunk in iter(lambda: file.read(1 << 20), b''):
+            digest.update(chunk)
+    return digest.hexdigest()

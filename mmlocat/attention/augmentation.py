@@ -13,6 +13,9 @@ from torch.nn.functional import linear
 from .kernel import GaussianKernel, Grid
 
 _STD = 0.02
+# softplus(-10) = 4.5e-5: what it adds to logits is lost in float32's rounding of a forward pass, while its gradients
+# are of the size that Adam still divides by their own root mean square.
+_IDENTITY_BIAS = -10.
 
 
 @contextmanager
@@ -57,6 +60,11 @@ class GaussianAugmentation(nn.Module):
             with torch.no_grad():
                 layer.weight.copy_(drawn)
                 layer.bias.zero_()
+
+    def start_as_identity(self) -> None:
+        """Makes alpha vanish almost: attention begins as a plain ViT's, and all weights still have gradients."""
+        with torch.no_grad():
+            self.log_alpha.bias.fill_(_IDENTITY_BIAS)
 
     def forward(self, query: Tensor, grid: Grid) -> Tuple[Tensor, Tensor]:
         """Returns variance (B, h, H*W, 2) and alpha (B, h, H*W, 1) for patch queries (B, h, H*W, d)."""

@@ -15,6 +15,8 @@ from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
 from mmengine.runner import find_latest_checkpoint
 
+from mmlocat.checkpoints import sniff
+from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.utils import atomic_write
 
 from .config import load_config
@@ -44,6 +46,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
         action=_CheckedDictAction,
         metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
+    parser.add_argument(
+        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
     return parser
@@ -89,6 +93,7 @@ def _prepare(args: argparse.Namespace) -> Config:
                            'tools/dist_test.sh CONFIG CHECKPOINT GPUS')
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
+    install_reader(args.trust_pickle)
     if args.work_dir:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
@@ -130,7 +135,11 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     resumed = _apply_resume(config, args.resume)
     if args.resume and not resumed:
         remarks.append(f'Nothing to resume in {config.work_dir}: starting anew.')
-    remarks += [f'Resuming from {resumed}.'] if resumed else check_initial_weights(config, args.allow_random_backbone)
+    if resumed:
+        sniff.container(resumed)
+        remarks.append(f'Resuming from {resumed}.')
+    else:
+        remarks += check_initial_weights(config, args.allow_random_backbone, args.trust_pickle)
     runner = build_runner(config, remarks)
     build_training_data(runner)
     return runner.train
@@ -168,7 +177,7 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
     """
     args = _test_parser().parse_args(argv)
     config = _prepare(args)
-    check_model_weights(config, args.checkpoint)
+    check_model_weights(config, args.checkpoint, args.trust_pickle)
     config.load_from = args.checkpoint
     (config.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
     segments = config.get('default_scope') == 'mmseg'

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Dict, List, Optional
+from typing import List, Optional
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner.checkpoint import _load_checkpoint
-from torch import Tensor, nn
+from torch import nn
 
+from mmlocat.checkpoints import CheckpointError, read_checkpoint
 from mmlocat.models import LocAtViT
-from mmlocat.models.backbones.loading import fit_backbone
+from mmlocat.models.backbones.loading import fit_checkpoint
 
-_GIVE_ANOTHER = 'give another file with --cfg-options checkpoint=FILE'
+_GIVE_ANOTHER = 'give another with --cfg-options checkpoint=FILE (checkpoint=None for random weights)'
 
 
 def set_initial_checkpoint(config: Config) -> None:
@@ -45,46 +44,21 @@ def initial_checkpoint(config: Config) -> Optional[str]:
     return config.get('model', {}).get('pretrained') or config.get('load_from')
 
 
-def read_weights(source: str) -> Dict[str, Tensor]:
-    """Reads the weights in a checkpoint, as mmengine will.
-
-    Args:
-        source: A file, or an address that mmengine reads.
-
-    Returns:
-        The state dict, taken out of 'state_dict' if it is nested there.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        RuntimeError: It cannot be read, or holds no weights.
-    """
-    if '://' not in source and not Path(source).is_file():
-        raise FileNotFoundError(f'checkpoint {source} does not exist')
-    try:
-        checkpoint = _load_checkpoint(source, map_location='cpu')
-    except Exception as error:  # pickle raises whatever its bytes suggest
-        raise RuntimeError(f'{source} is not a checkpoint that PyTorch can read ({type(error).__name__}: {error}); '
-                           'is it complete, and a .pth or .pt file?') from error
-    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
-    state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    if not state:
-        raise RuntimeError(f'{source} holds no weights: neither tensors by name nor a state_dict of them')
-    return state
-
-
-def check_initial_weights(config: Config, allow_random_backbone: bool = False) -> List[str]:
+def check_initial_weights(config: Config, allow_random_backbone: bool = False,
+                          trust_pickle: bool = False) -> List[str]:
     """Makes sure that what a recipe starts from is there and fits.
 
     Args:
         config: A training config.
         allow_random_backbone: Whether a frozen backbone may keep its random weights.
+        trust_pickle: Whether a pickle may hold anything.
 
     Returns:
         Remarks for the user.
 
     Raises:
         RuntimeError: A frozen backbone has no weights to start from, or they cannot be read, or do not fit.
-        FileNotFoundError: The file does not exist.
+        FileNotFoundError: The file or the hub repository does not exist.
     """
     source = initial_checkpoint(config)
     backbone = config.get('model', {}).get('backbone') or {}
@@ -99,36 +73,35 @@ def check_initial_weights(config: Config, allow_random_backbone: bool = False) -
         if 'checkpoint' in config:
             return ['The backbone starts from random weights; --cfg-options checkpoint=FILE gives it others.']
         return []
-    if source.startswith('hf://'):
-        raise RuntimeError(f'{source} cannot be read by this version yet: download model.safetensors from that hub '
-                           'repository, turn it into a .pth with safetensors.torch.load_file and torch.save, and give '
-                           'it with --cfg-options checkpoint=FILE (checkpoint=None for random weights)')
-    if '://' not in source and not Path(source).is_file():
-        raise FileNotFoundError(f'initial weights {source} do not exist; {_GIVE_ANOTHER}')
-    _check_backbone(config, source)
+    _check_backbone(config, source, trust_pickle)
     return [f'The backbone starts from {source}.']
 
 
-def _check_backbone(config: Config, source: str) -> None:
-    """Fits the weights to a backbone built for the purpose; only ours knows how."""
+def _check_backbone(config: Config, source: str, trust_pickle: bool) -> None:
+    """Reads the weights, and fits them to a backbone built for the purpose; only ours knows how."""
+    try:
+        checkpoint = read_checkpoint(source, trust_pickle=trust_pickle)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'initial weights: {error}; {_GIVE_ANOTHER}') from error
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f'initial weights: {error}; {_GIVE_ANOTHER}') from error
     settings = config.model.get('backbone')
     if not settings or 'LocAtViT' not in str(settings.get('type')):
         return
-    state = read_weights(source)
-    whole_model = source == config.get('load_from')
-    if whole_model:  # mmengine matches its names with those of the whole model
-        prefix = 'backbone.'
-        state = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
     init_default_scope(config.get('default_scope', 'mmengine'))
     model = MODELS.build({**settings, 'init_cfg': None})
     assert isinstance(model, LocAtViT)
+    state = dict(checkpoint.state_dict)
+    if source == config.get('load_from') and any(name.startswith('backbone.') for name in state):
+        # MMEngine matches its names with those of the whole model.
+        state = {name: value for name, value in state.items() if name.startswith('backbone.')}
     try:
-        fit_backbone(model, state)
+        fit_checkpoint(model, state, metadata={'ref_grid': checkpoint.ref_grid})
     except (RuntimeError, ValueError) as error:
-        raise RuntimeError(f'{source}: {error}') from error
+        raise CheckpointError(f'{source}: {error}') from error
 
 
-def check_model_weights(config: Config, source: str) -> None:
+def check_model_weights(config: Config, source: str, trust_pickle: bool = False) -> None:
     """Makes sure that a checkpoint is one of the config's whole model, before it is tested.
 
     mmengine would only log what does not match, and score what is left.
@@ -136,12 +109,13 @@ def check_model_weights(config: Config, source: str) -> None:
     Args:
         config: A test config.
         source: The checkpoint.
+        trust_pickle: Whether a pickle may hold anything.
 
     Raises:
         FileNotFoundError: There is no such file.
         RuntimeError: It cannot be read, or lacks weights of the model, or has them in another shape.
     """
-    state = read_weights(source)
+    state = read_checkpoint(source, trust_pickle=trust_pickle).state_dict
     init_default_scope(config.get('default_scope', 'mmengine'))
     model: nn.Module = MODELS.build(config.model)
     own = model.state_dict()

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .bare_vit import BareViTHook
 from .hardware import adapt_to_hardware, init_cpu_processes, is_main_process
 
 
@@ -38,6 +39,7 @@ def build_runner(config: Config, remarks: List[str]) -> Runner:
             print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
     init_cpu_processes(config.launcher)
     runner = RUNNERS.build(config) if 'runner_type' in config else RemarkingRunner.from_cfg(config)
+    runner.register_hook(BareViTHook(), priority='VERY_HIGH')
     # What the attention says (its choice of a back-end) belongs into the same log.
     logger = logging.getLogger('mmlocat')
     logger.handlers, logger.propagate = list(runner.logger.handlers), False

@@ -8,7 +8,12 @@ from mmlocat.utils import require_openmmlab
 
 require_openmmlab('mmlocat.models')
 
+from mmlocat.checkpoints.schemes import register_schemes  # noqa: E402
+
 from .backbones import LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402
+
+# What MMEngine cannot read: hf://, timm:// and .safetensors.
+register_schemes()
 
 __all__ = ['LocAtViT', 'PatchRefinement']

@@ -90,7 +90,7 @@ def test_a_frozen_backbone_needs_weights(tmp_path):
     config = model_config(4)
     config.checkpoint = str(file)
     set_initial_checkpoint(config)
-    with pytest.raises(FileNotFoundError, match=f'initial weights {file} do not exist'):
+    with pytest.raises(FileNotFoundError, match=f'initial weights: checkpoint {file} does not exist.*give another'):
         check_initial_weights(config)
     torch.save({'state_dict': {'w': torch.ones(1)}}, file)
     assert check_initial_weights(config) == [f'The backbone starts from {file}.']
@@ -102,8 +102,8 @@ def test_a_frozen_backbone_needs_weights(tmp_path):
 
 
 @pytest.mark.parametrize(('content', 'message'), [
-    (b'', 'is not a checkpoint that PyTorch can read'),
-    (b'<html>not found</html>', 'is not a checkpoint that PyTorch can read'),
+    (b'', 'is empty'),
+    (b'<html>not found</html>', 'is an HTML or XML page'),
     (dict(epoch=3), 'holds no weights'),
     ({'conv1.weight': torch.ones(2)}, 'none of the 1 entries of the checkpoint is a weight of LocAtViT'),
 ])
@@ -143,10 +143,40 @@ def test_options_are_checked_against_the_config():
         check_total_batch(config, 1)
 
 
-def test_hub_addresses_are_refused_with_the_way_round():
+def test_hub_addresses_are_fetched_first(monkeypatch):
+    from huggingface_hub import errors
+    def offline(*args, **kwargs):
+        raise errors.LocalEntryNotFoundError('offline')
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', offline)
     config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='hf://sinahmr/locatvit_base'))
-    with pytest.raises(RuntimeError, match='hf://sinahmr/locatvit_base cannot be read by this version yet'):
+    with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub cannot be reached'):
         check_initial_weights(config)
+
+
+def test_load_from_takes_a_bare_vit(tmp_path):
+    """A classifier's load_from with timm's names: checked, translated by the hook, head included."""
+    from types import SimpleNamespace
+
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmlocat.checkpoints import read_checkpoint, to_timm_names
+    from mmlocat.engine.bare_vit import BareViTHook
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py'))
+    init_default_scope('mmpretrain')
+    model, other = (MODELS.build(config.model) for _ in range(2))
+    bare = {name[len('backbone.'):] if name.startswith('backbone.') else name: value
+            for name, value in model.state_dict().items()}
+    torch.save(to_timm_names(bare), tmp_path / 'bare.pth')
+    config.load_from = str(tmp_path / 'bare.pth')
+    assert check_initial_weights(config) == [f'The backbone starts from {config.load_from}.']
+    for checkpoint in (dict(state_dict=read_checkpoint(config.load_from).state_dict),
+                       torch.load(config.load_from, weights_only=True)):
+        assert 'blocks.0.attn.qkv.weight' in checkpoint.get('state_dict', checkpoint)
+        BareViTHook().after_load_checkpoint(SimpleNamespace(model=other), checkpoint)
+        assert set(checkpoint['state_dict']) == set(model.state_dict())
+        other.load_state_dict(checkpoint['state_dict'])
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
 def test_a_config_that_does_not_exist_lists_near_matches(tmp_path):

@@ -109,8 +109,157 @@ def test_locat_weights_do_not_go_into_a_plain_vit_and_nan_goes_nowhere():
 
 
 def test_a_plain_vit_is_taken_when_asked_for():
-    plain, model = LocAtViT(NANO, 24, 4, gaug=False), LocAtViT(NANO, 24, 4, allow_partial=['gaug'])
+    plain, model = LocAtViT(NANO, 24, 4, gaug=False), LocAtViT(NANO, 24, 4, gaug_init='paper')
     kept = model.layers[0].attn.gaug.log_var.weight.clone()
     model.load_state_dict(plain.state_dict(), strict=False)
     assert torch.equal(model.layers[3].ffn.layers[1].weight, plain.layers[3].ffn.layers[1].weight)
     assert torch.equal(model.layers[0].attn.gaug.log_var.weight, kept)
+
+
+def load(source, target):
+    """Loads as MMEngine does: strict or not is its business, the hooks are ours."""
+    target.load_state_dict(source if isinstance(source, dict) else source.state_dict(), strict=False)
+    return target
+
+
+def test_a_model_for_512_keeps_the_grid_of_pretraining():
+    """The record of the source, its position embedding, and img_size, in this order."""
+    source = LocAtViT(NANO, 24, 4)
+    assert source.state_dict()._metadata['']['ref_grid'] == (6, 6)
+    target = load(source, LocAtViT(NANO, 48, 4))
+    assert target.kernel.ref_grid == (6, 6) and all(layer.attn.gaug.kernel is target.kernel for layer in target.layers)
+    assert target.pos_embed.shape[1] == 1 + 144
+    # A plain ViT records nothing: its position embedding speaks.
+    target = load(LocAtViT(NANO, 24, 4, gaug=False), LocAtViT(NANO, 48, 4, gaug_init='paper'))
+    assert target.kernel.ref_grid == (6, 6)
+    # Its record is stronger than its own position embedding, which may have been resized.
+    resized = load(source, LocAtViT(NANO, 48, 4))
+    assert load(resized, LocAtViT(NANO, 36, 4)).kernel.ref_grid == (6, 6)
+    # Neither: the config's.
+    bare = {name: value for name, value in source.state_dict().items()}
+    bare.pop('pos_embed')
+    assert load(bare, LocAtViT(NANO, 48, 4, with_pos_embed=False)).kernel.ref_grid == (12, 12)
+
+
+def test_an_explicit_reference_grid():
+    source = LocAtViT(NANO, 24, 4)
+    with pytest.raises(RuntimeError, match=r'pretrained on a grid of \(6, 6\), but ref_grid=\(7, 7\); leave'):
+        load(source, LocAtViT(NANO, 24, 4, ref_grid=7))
+    assert load(source, LocAtViT(NANO, 48, 4, ref_grid=6)).kernel.ref_grid == (6, 6)
+    plain = LocAtViT(NANO, 24, 4, gaug=False)  # explicit wins over a position embedding
+    assert load(plain, LocAtViT(NANO, 24, 4, ref_grid=9, gaug_init='paper')).kernel.ref_grid == (9, 9)
+
+
+@pytest.mark.parametrize('wrapper', ['backbone.', 'module.backbone.', 'module.'])
+def test_the_record_survives_wrappers_and_files(wrapper, tmp_path):
+    source = LocAtViT(NANO, 24, 4, ref_grid=5)
+    whole = torch.nn.Module()
+    parent = whole
+    for part in wrapper.split('.')[:-2]:
+        parent.add_module(part, torch.nn.Module())
+        parent = getattr(parent, part)
+    parent.add_module(wrapper.split('.')[-2], source)
+    torch.save(dict(state_dict=whole.state_dict()), tmp_path / 'x.pth')
+    target = LocAtViT(NANO, 24, 4, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth')))
+    target.init_weights()
+    assert target.kernel.ref_grid == (5, 5)
+
+
+def test_forward_with_the_replaced_kernel_is_that_of_the_source():
+    source = LocAtViT(NANO, 24, 4).eval()
+    target = load(source, LocAtViT(NANO, 32, 4)).eval()
+    other = load(dict(source.state_dict(), pos_embed=target.pos_embed.detach()), LocAtViT(NANO, 32, 4, ref_grid=6))
+    with torch.no_grad():
+        images = torch.randn(1, 3, 32, 32)
+        assert torch.equal(target(images)[0], other.eval()(images)[0])
+        assert not torch.equal(target(images)[0], LocAtViT(NANO, 32, 4).eval()(images)[0])
+
+
+def test_position_embeddings_that_are_not_square():
+    source, target = LocAtViT(NANO, (24, 40), 4), LocAtViT(NANO, (24, 40), 4)
+    assert torch.equal(load(source, target).pos_embed, source.pos_embed)
+    target = load(source, LocAtViT(NANO, 48, 4, pretrain_grid=(6, 10)))
+    assert torch.equal(target.pos_embed, resize_position_embedding(source.pos_embed, (6, 10), (12, 12), 1))
+    with pytest.raises(ValueError, match='61 entries, which is not that of pretrain_grid and 1 prefix entries'):
+        load(source, LocAtViT(NANO, 48, 4, pretrain_grid=(5, 5)))
+    with pytest.raises(ValueError, match='pretrain_grid must be a positive whole number'):
+        LocAtViT(NANO, 24, 4, pretrain_grid=(0, 2))
+
+
+def test_one_log_block_says_what_happened(monkeypatch):
+    from mmlocat.models.backbones import loading
+    blocks = []
+    monkeypatch.setattr(loading, 'print_log', lambda text, logger: blocks.append(text))
+    state = {f'module.{name}': value for name, value in LocAtViT(NANO, 24, 4, gaug=False).state_dict().items()}
+    state.update({'module.head.weight': torch.ones(3, 64), 'module.head.bias': torch.ones(3), 'module.fc_norm.weight':
+                  torch.ones(64)})
+    load(dict(model=state), LocAtViT(NANO, 48, 4, gaug_init='identity', final_norm=False))
+    assert blocks == [
+        "Weights of LocAtViT (MMPretrain names, under 'model'): 52 of 68 matched.\n"
+        '  missing, as allow_partial or gaug_init permits, so they keep their first values: '
+        'layers.0.attn.gaug.log_var.weight, layers.0.attn.gaug.log_var.bias, layers.0.attn.gaug.log_alpha.weight ... '
+        '(16 in all)\n'
+        '  resized: pos_embed from a grid of (6, 6) to (12, 12)\n'
+        '  unused, without effect: ln1.weight, ln1.bias\n'
+        '  not of the backbone, which does not matter: head (2), fc_norm (1)\n'
+        "  reference grid (6, 6), that of the checkpoint's position embedding, instead of (12, 12) from img_size"
+    ]
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda s: s.update({'layers.4.ln1.weight': torch.ones(64)}), 'has 1 weights that this LocAtViT has no place for: '
+     'layers.4.ln1.weight; check arch'),
+    (lambda s: s.update({'reg_token': torch.ones(1, 4, 64)}), 'no place for: reg_token'),
+    (lambda s: s.update({'layers.0.attn.gamma1.weight': torch.ones(64)}), 'no place for: layers.0.attn.gamma1.weight'),
+    (lambda s: s.pop('layers.2.attn.gaug.log_alpha.bias'), 'lacks 1 of 70 weights of LocAtViT: layers.2.attn.gaug.*'
+     "gaug_init='identity'"),
+    (lambda s: s.pop('pos_embed'), 'lacks 1 of 70 weights of LocAtViT: pos_embed'),
+    (lambda s: s.update(pos_embed=torch.ones(1, 37, 32)), r'has in another shape .* pos_embed \(1, 37, 32\)'),
+])
+def test_what_does_not_fit_is_an_error(change, message):
+    state = dict(LocAtViT(NANO, 24, 4).state_dict())
+    change(state)
+    with pytest.raises(RuntimeError, match=message):
+        load(state, LocAtViT(NANO, 24, 4))
+
+
+def test_gaug_weights_in_part_are_refused_even_where_they_may_lack():
+    state = dict(LocAtViT(NANO, 24, 4).state_dict())
+    state.pop('layers.2.attn.gaug.log_alpha.bias')
+    with pytest.raises(RuntimeError, match='has GAug weights in part: it lacks layers.2.attn.gaug.log_alpha.bias'):
+        load(state, LocAtViT(NANO, 24, 4, gaug_init='paper'))
+
+
+def test_a_whole_model_around_it():
+    """Names of timm inside a segmentor's, and a checkpoint that has nothing for the backbone."""
+    from mmlocat.checkpoints import to_timm_names
+    source, whole = LocAtViT(NANO, 24, 4), torch.nn.Module()
+    whole.backbone = LocAtViT(NANO, 24, 4)
+    state = {f'backbone.{name}': value for name, value in to_timm_names(source.state_dict()).items()}
+    whole.load_state_dict(state)
+    assert torch.equal(whole.backbone.layers[3].ffn.layers[1].weight, source.layers[3].ffn.layers[1].weight)
+    with pytest.raises(RuntimeError, match="has no entry under 'backbone.', where this model has its LocAtViT"):
+        whole.load_state_dict(to_timm_names(source.state_dict()), strict=False)
+
+
+@pytest.mark.parametrize('options', [dict(arch='tiny', img_size=64), dict(arch=NANO, img_size=24, patch_size=4)])
+def test_identity_start_is_the_plain_model(options):
+    """Within 1e-4, with weights that are larger than those of a fresh model, and a gradient for every weight."""
+    plain = LocAtViT(gaug=False, out_type='raw', **options).eval()
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            parameter.mul_(2.5) if 'qkv' in name else None
+    model = load(plain, LocAtViT(gaug_init='identity', out_type='raw', **options)).eval()
+    paper = load(plain, LocAtViT(gaug_init='paper', out_type='raw', **options)).eval()
+    images = torch.randn(2, 3, 48, 64)
+    expected = plain(images)[0]
+    assert (model(images)[0] - expected).abs().max() < 1e-4
+    assert (paper(images)[0] - expected).abs().max() > 1e-3
+    model(images)[0].square().mean().backward()
+    # A softmax does not see what all its entries share, so a constant bias of one layer may have no gradient by chance;
+    # here none has.
+    for name, parameter in model.named_parameters():
+        if 'gaug' in name:
+            assert parameter.grad.abs().max() > 0, name
+    with pytest.raises(ValueError, match="gaug_init must be 'paper', 'identity' or None, got 'zero'"):
+        LocAtViT(NANO, 24, 4, gaug_init='zero')

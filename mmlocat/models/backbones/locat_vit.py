@@ -17,10 +17,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.attention.augmentation import independent_random_state
-from mmlocat.attention.kernel import Grid
+from mmlocat.attention.kernel import Grid, as_grid
 
 from .layers import LocAtEncoderLayer
-from .loading import fit_backbone, fit_position_embedding
+from .loading import fit_checkpoint, log_report
 from .position import resize_position_embedding
 
 # Keys under which an OpenMMLab config may ask for pretrained weights.
@@ -53,19 +53,24 @@ class LocAtViT(VisionTransformer):
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
         num_registers: Register tokens after the class token. Defaults to 0.
         no_embed_class: Whether the position embedding covers the patches alone. Defaults to False.
-        ref_grid: The pretraining patch grid G of GAug. Defaults to that of ``img_size``.
+        ref_grid: The pretraining patch grid G of GAug. Defaults to what a loaded checkpoint records, else the grid
+            of its position embedding, else that of ``img_size``.
+        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, where it is not square.
+        gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
+            a trained plain ViT computes at first what it did). Naming one lets a checkpoint lack the GAug weights.
+            Defaults to None: as the paper, and they must be there.
         attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
-        allow_partial: Parts of names of weights that a backbone checkpoint may lack, such as 'gaug' to start
-            from a plain ViT. Anything else that is missing is an error. Defaults to none.
+        allow_partial: Parts of names of weights that a backbone checkpoint may lack, or bear without a
+            place for them. Anything else that is missing or left over is an error. Defaults to none.
         **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
             drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, interpolate_mode,
             layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid, worded as mmpretrain does.
-        ValueError: ``frozen_stages``, ``layer_cfgs``, ``num_registers``, ``ref_grid`` or
-            ``attention_backend`` is.
+        ValueError: ``frozen_stages``, ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``pretrain_grid``,
+            ``gaug_init`` or ``attention_backend`` is.
     """
 
     arch_zoo = {
@@ -93,6 +98,8 @@ class LocAtViT(VisionTransformer):
                  num_registers: int = 0,
                  no_embed_class: bool = False,
                  ref_grid: Optional[Union[int, Grid]] = None,
+                 pretrain_grid: Optional[Union[int, Grid]] = None,
+                 gaug_init: Optional[str] = None,
                  attention_backend: str = 'auto',
                  with_cp: bool = False,
                  allow_partial: Sequence[str] = (),
@@ -118,6 +125,11 @@ class LocAtViT(VisionTransformer):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
         self.allow_partial = tuple(allow_partial)
+        self.explicit_ref_grid = ref_grid is not None
+        self.pretrain_grid = None if pretrain_grid is None else as_grid(pretrain_grid, 'pretrain_grid')
+        if gaug_init not in (None, 'paper', 'identity'):
+            raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {gaug_init!r}")
+        self.gaug_init = gaug_init
 
         self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
         self.kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
@@ -146,6 +158,8 @@ class LocAtViT(VisionTransformer):
             self.layers.append(LocAtEncoderLayer(**{**arguments, **layer_cfg}))
 
         self._init_tokens()
+        self._start_gaug()
+        self._register_state_dict_hook(_record_ref_grid)
         if self.frozen_stages > 0:
             self._freeze_stages()
 
@@ -183,6 +197,12 @@ class LocAtViT(VisionTransformer):
         with independent_random_state():
             for layer in self.layers if self.kernel else []:
                 layer.attn.gaug.reset_parameters()
+        self._start_gaug()
+
+    def _start_gaug(self) -> None:
+        if self.kernel and self.gaug_init == 'identity':
+            for layer in self.layers:
+                layer.attn.gaug.start_as_identity()
 
     def init_weights(self) -> None:
         """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
@@ -196,10 +216,18 @@ class LocAtViT(VisionTransformer):
         return any(str(getattr(config['type'], '__name__', config['type'])) in _PRETRAINED for config in configs)
 
     def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        """Load hook, registered by the parent: fits names and position embedding of a checkpoint."""
-        if not prefix:  # weights of a backbone, not of a whole model around it
-            fit_backbone(self, state_dict)
-        fit_position_embedding(self, state_dict, prefix)
+        """Load hook, registered by the parent: fits a checkpoint, of this backbone or of a model around it."""
+        log_report(fit_checkpoint(self, state_dict, prefix, args[0] if args else None))
+
+    def replace_kernel(self, ref_grid: Grid) -> None:
+        """Makes another grid that of pretraining; loading a checkpoint does so, before training.
+
+        Args:
+            ref_grid: The patch grid (H, W) that the weights come from.
+        """
+        self.kernel = GaussianKernel(ref_grid)
+        for layer in self.layers:
+            layer.attn.gaug.kernel = self.kernel
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages == self.num_layers:
@@ -270,3 +298,9 @@ class LocAtViT(VisionTransformer):
         if param_name.startswith(prefix) and param_name[len(prefix):].startswith(('reg_token', 'pre_norm')):
             return 0, self.num_layers + 2
         return super().get_layer_depth(param_name, prefix)
+
+
+def _record_ref_grid(model: LocAtViT, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    """State-dict hook: whoever saves the weights saves the grid of their pretraining with them."""
+    if model.kernel is not None:
+        local_metadata['ref_grid'] = model.kernel.ref_grid

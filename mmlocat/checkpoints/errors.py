@@ -1,0 +1,5 @@
+"""The one error of this folder."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be read, is refused, or does not fit; the message names it and what to do."""

@@ -1,0 +1,139 @@
+"""Unpickling without running code: PyTorch's weights-only mode and the few plain types that checkpoints hold beside."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, Union
+
+import numpy as np
+import torch
+
+from .errors import CheckpointError
+
+# 2.5 brought the context manager that extends PyTorch's own list.
+_EXTENDS_LIST = hasattr(torch.serialization, 'safe_globals')
+_NAMED = re.compile(r"(?:GLOBAL|function|but got|class|object of type) <?(?:class |function )?'?([\w.]+)")
+
+
+def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle: bool = False) -> Any:
+    """Loads what ``torch.save`` wrote.
+
+    Args:
+        path: The file.
+        map_location: As in ``torch.load``.
+        trust_pickle: Whether anything may be unpickled, which can run any code that is in the file.
+
+    Returns:
+        The object in the file.
+
+    Raises:
+        CheckpointError: The file holds a type that is not plain data, or cannot be unpickled.
+    """
+    try:
+        with open(path, 'rb') as file:  # not by name: PyTorch reads any '.safetensors' as such
+            if trust_pickle:
+                return torch.load(file, map_location=map_location, weights_only=False)
+            if _EXTENDS_LIST:
+                # Pairs, because NumPy 1 and 2 write different names for one function.
+                pairs = [(value, name) for name, value in plain_types().items()]
+                with torch.serialization.safe_globals(pairs):
+                    return torch.load(file, map_location=map_location, weights_only=True)
+            return torch.load(file, map_location=map_location, pickle_module=_RESTRICTED, weights_only=False)
+    except pickle.UnpicklingError as error:
+        raise _explain(path, str(error)) from error
+    except Exception as error:  # the bytes of a broken pickle ask for anything
+        raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {error}); '
+                              'it is damaged or not a checkpoint, so fetch it again') from error
+
+
+def plain_types() -> Dict[str, Any]:
+    """Returns what may be unpickled beyond PyTorch's own list, by the names that pickles use."""
+    multiarray = getattr(np, '_core', None) or np.core
+    types: Dict[str, Any] = {
+        'argparse.Namespace': argparse.Namespace,
+        'collections.OrderedDict': OrderedDict,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+        '_codecs.encode': _encode,
+        'builtins.getattr': _known_function,
+        '__builtin__.getattr': _known_function,
+        'mmengine.logging.history_buffer.HistoryBuffer': _history_buffer(),
+        'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _ONE_CYCLE,
+    }
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        types[f'{module}._reconstruct'] = multiarray.multiarray._reconstruct
+        types[f'{module}.scalar'] = multiarray.multiarray.scalar
+    # The class of a dtype object, which PyTorch looks up when it sets its state.
+    for code in '?bhilqBHILQefdFDSU':
+        kind = type(np.dtype(code))
+        types[f'{kind.__module__}.{kind.__name__}'] = kind
+    return types
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    # Python 3 pickles bytes for protocol 2 as text to be encoded.
+    return text.encode(encoding)
+
+
+@lru_cache(maxsize=None)
+def _history_buffer() -> Any:
+    try:
+        from mmengine.logging import HistoryBuffer
+    except ImportError:  # reading weights does not need MMEngine
+        return type('HistoryBuffer', (), {})
+    return HistoryBuffer
+
+
+class _OneCycle:
+    """Stands for the scheduler's class, so that a pickle can name it and make none."""
+
+
+_ONE_CYCLE = _OneCycle()
+
+
+def _known_function(owner: Any, name: str) -> Callable:
+    """Stands in for ``getattr``, with which a Runner's checkpoint names functions.
+
+    They are the statistics of a HistoryBuffer ('min', 'max', ...) and the curves of a OneCycleLR ('_annealing_cos').
+    """
+    if owner is _history_buffer() and not name.startswith('_'):
+        return getattr(owner, name)
+    if owner is _ONE_CYCLE and name.startswith('_annealing_'):
+        from mmengine.optim.scheduler import OneCycleParamScheduler
+        return getattr(OneCycleParamScheduler, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr.{name}')
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """For PyTorch before 2.5, whose weights-only mode cannot be extended."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        from torch._weights_only_unpickler import _get_allowed_globals
+        allowed = {**_get_allowed_globals(), **plain_types()}
+        full_name = f'{module}.{name}'
+        if full_name not in allowed:
+            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {full_name}')
+        return allowed[full_name]
+
+
+_RESTRICTED = SimpleNamespace(
+    Unpickler=_RestrictedUnpickler,
+    UnpicklingError=pickle.UnpicklingError,
+    load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load())
+
+
+def _explain(path: Union[str, Path], problem: str) -> CheckpointError:
+    named = _NAMED.search(problem)
+    if named is None:
+        short = problem.split('WeightsUnpickler error:')[-1].strip().split('\n')[0]
+        return CheckpointError(f'{path} cannot be unpickled ({short}); it is damaged or not a checkpoint, so fetch it '
+                               'again, or pass --trust-pickle (trust_pickle=True) if you trust its source')
+    return CheckpointError(f'{path} holds an object of type {named.group(1)}, which is no plain data: loading it could '
+                           'run code. If you trust its source, pass --trust-pickle (trust_pickle=True); better, save '
+                           'its weights alone, as .safetensors')

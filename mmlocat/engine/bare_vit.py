@@ -1,0 +1,39 @@
+"""Weights of a bare ViT for a whole model."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmlocat.checkpoints import translate
+from mmlocat.checkpoints.names import to_classifier_names
+from mmlocat.models import LocAtViT
+
+
+@HOOKS.register_module()
+class BareViTHook(Hook):
+    """Lets ``load_from`` take the weights of a bare ViT for a model whose backbone is a ``LocAtViT``.
+
+    MMEngine hands a backbone only those entries that begin with 'backbone.', so the backbone cannot translate them
+    itself. The head of timm's names becomes that of a classifier. The tools register it; in a process of your own,
+    put ``custom_hooks = [dict(type='BareViTHook')]`` and ``custom_imports = dict(imports=['mmlocat.engine.bare_vit'])``
+    into the config.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Renames the weights in place, if none of them stands under 'backbone.'."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        weights = checkpoint.get('state_dict', checkpoint)
+        if not isinstance(getattr(model, 'backbone', None), LocAtViT):
+            return
+        if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
+            return
+        metadata = getattr(weights, '_metadata', None)
+        renamed = type(weights)(to_classifier_names(translate(weights).state_dict))
+        if metadata is not None:
+            renamed._metadata = metadata
+        if weights is checkpoint:
+            checkpoint.clear()
+        checkpoint['state_dict'] = renamed

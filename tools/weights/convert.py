@@ -1,0 +1,71 @@
+#!/usr/bin/env python
+"""Writes the weights of any ViT checkpoint in another layout; what is in doubt is an error and leaves no file."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmlocat.checkpoints.convert import LAYOUTS, Conversion, convert
+from mmlocat.checkpoints.verify import Difference, compare
+
+
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', help='file, folder of a hub snapshot, hf://OWNER/REPO, timm://NAME or a web address')
+    parser.add_argument('target', help='.safetensors or .pth file; for --to hub a new folder')
+    parser.add_argument('--to', required=True, choices=LAYOUTS, dest='layout', help='the layout')
+    parser.add_argument('--verify', action='store_true', help='run source and result on the same images at two sizes')
+    parser.add_argument('--backbone-only', action='store_true', help='leave heads out')
+    parser.add_argument('--num-heads', type=int, help='attention heads, where the weights do not show them')
+    parser.add_argument(
+        '--ref-grid', type=int, nargs=2, metavar=('H', 'W'), help='pretraining grid, where the weights do not show it')
+    parser.add_argument('--without-prr', action='store_true', help='for --to hub: the model has no PRR')
+    parser.add_argument(
+        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    return parser.parse_args()
+
+
+def report(console: Console, result: Conversion, differences: 'list[Difference]') -> None:
+    """Prints what was converted, and what the comparison gave."""
+    arch = result.arguments['arch']
+    table = Table(title=f'{result.source.source} ({result.source.format} names, {result.source.container}) -> '
+                  f'{result.target} ({result.layout})')
+    for column in ('part', 'tensors', 'parameters', 'dtype'):
+        table.add_column(column, justify='left' if column in ('part', 'dtype') else 'right')
+    for row in result.rows():
+        table.add_row(*row)
+    console.print(table)
+    console.print(f'{arch["num_layers"]} blocks of {arch["embed_dims"]} channels, {arch["num_heads"]} heads, '
+                  f'GAug: {"yes" if result.arguments["gaug"] else "no"}, pretraining grid {result.grid}')
+    for difference in differences:
+        console.print(f'{difference.size[0]} x {difference.size[1]} px: {difference.reader} differs by at most '
+                      f'{difference.largest:.2g} (largest output {difference.scale:.3g})')
+
+
+def main() -> int:
+    """Converts; returns 1 on any doubt."""
+    args = read_options()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    differences: list = []
+
+    def check(result: Conversion, staged: Path) -> None:
+        differences.extend(compare(result, staged))
+
+    try:
+        result = convert(args.source, args.target, args.layout, trust_pickle=args.trust_pickle,
+                         backbone_only=args.backbone_only, num_heads=args.num_heads,
+                         ref_grid=tuple(args.ref_grid) if args.ref_grid else None, prr=not args.without_prr,
+                         check=check if args.verify else None)
+    except (RuntimeError, ValueError, ImportError, OSError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    report(console, result, differences)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

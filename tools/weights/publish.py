@@ -1,0 +1,28 @@
+#!/usr/bin/env python
+"""Strips a training checkpoint to its weights and meta, and appends the beginning of its SHA-256 to the name."""
+
+import argparse
+import sys
+
+from mmlocat.checkpoints.publish import publish
+
+
+def main() -> int:
+    """Publishes one checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', help='checkpoint of a training, such as work_dirs/NAME/epoch_300.pth')
+    parser.add_argument('target', help='name to publish under, ending in .pth; -HASH is put before the suffix')
+    parser.add_argument(
+        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    args = parser.parse_args()
+    try:
+        path, left_out = publish(args.source, args.target, trust_pickle=args.trust_pickle)
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    print(f'{path} (left out: {", ".join(left_out) or "nothing"})')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
