@@ -1,2 +1,2 @@
-# The frozen backbone of locatvit-nano-identity_digitscenes.py with the one-layer head. Weights: --cfg-options checkpoint=FILE.
+# Frozen backbone of locatvit-nano-identity_digitscenes.py, one-layer head. Weights: --cfg-options checkpoint=FILE.
 _base_ = './locatvit-nano_linear_digitscenes.py'

@@ -1,2 +1,2 @@
-# The frozen backbone of vit-nano-tuned_digitscenes.py with the one-layer head. Weights: --cfg-options checkpoint=FILE.
+# Frozen backbone of vit-nano-tuned_digitscenes.py, one-layer head. Weights: --cfg-options checkpoint=FILE.
 _base_ = './vit-nano_linear_digitscenes.py'

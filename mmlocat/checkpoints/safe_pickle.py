@@ -54,7 +54,7 @@ def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle:
 
 def plain_types() -> Dict[str, Any]:
     """Returns what may be unpickled beyond PyTorch's own list, by the names that pickles use."""
-    multiarray = getattr(np, '_core', None) or np.core
+    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(1).__reduce__()[0]
     types: Dict[str, Any] = {
         'argparse.Namespace': argparse.Namespace,
         'collections.OrderedDict': OrderedDict,
@@ -67,8 +67,8 @@ def plain_types() -> Dict[str, Any]:
         'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _ONE_CYCLE,
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        types[f'{module}._reconstruct'] = multiarray.multiarray._reconstruct
-        types[f'{module}.scalar'] = multiarray.multiarray.scalar
+        types[f'{module}._reconstruct'] = reconstruct
+        types[f'{module}.scalar'] = scalar
     # The class of a dtype object, which PyTorch looks up when it sets its state.
     for code in '?bhilqBHILQefdFDSU':
         kind = type(np.dtype(code))
@@ -123,6 +123,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 _RESTRICTED = SimpleNamespace(
+    __name__=__name__,
     Unpickler=_RestrictedUnpickler,
     UnpicklingError=pickle.UnpicklingError,
     load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load())

@@ -5,6 +5,8 @@ after two iterations. Where no stock ViT config has a head or a neck, the copy g
 changes: the backbone's dict.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import mmpretrain
@@ -137,15 +139,15 @@ def trained(digit_scenes, tmp_path_factory):
     options += ['train_cfg.max_epochs=1']
     training_job([str(classifier), '--work-dir', str(root / 'c'), '--no-validate', *options])()
     options.pop()
-    training_job([str(segmentor), '--work-dir', str(root / 's'), '--no-validate', '--allow-random-backbone', *options,
-                  'train_cfg.max_iters=2', 'param_scheduler.0.total_steps=2'])()
-    return (classifier, root / 'c' / 'epoch_1.pth'), (segmentor, root / 's' / 'iter_2.pth')
+    model = training_job([str(segmentor), '--work-dir', str(root / 's'), '--no-validate', '--allow-random-backbone',
+                          *options, 'train_cfg.max_iters=2', 'param_scheduler.0.total_steps=2'])()
+    return (classifier, root / 'c' / 'epoch_1.pth'), (segmentor, root / 's' / 'iter_2.pth'), model
 
 
 def test_inferencers_take_it(trained):
     from mmpretrain import ImageClassificationInferencer
     from mmseg.apis import MMSegInferencer
-    (classifier, weights), (segmentor, seg_weights) = trained
+    (classifier, weights), (segmentor, seg_weights), _ = trained
     init_default_scope('mmpretrain')  # in one process, the scope of the run before lingers
     image = np.random.default_rng(0).integers(0, 255, (50, 37, 3), dtype=np.uint8)
 
@@ -158,3 +160,26 @@ def test_inferencers_take_it(trained):
     inferencer = MMSegInferencer(str(segmentor), weights=str(seg_weights), device='cpu')
     prediction = inferencer(image, return_datasamples=True).pred_sem_seg.data
     assert prediction.shape == (1, 50, 37) and prediction.max() <= 10
+
+
+def test_a_published_segmentor_predicts_the_same_elsewhere(trained, tmp_path, clean_environment):
+    """Trained, saved, published, and read by MMSegInferencer in a new process in another directory."""
+    from mmseg.apis import MMSegInferencer
+
+    from mmlocat.checkpoints.publish import publish
+    _, (segmentor, weights), model = trained
+    path, left_out = publish(str(weights), tmp_path / 'segmentor.pth')
+    assert 'optimizer' in left_out and path.stat().st_size < weights.stat().st_size
+    image = np.random.default_rng(0).integers(0, 255, (50, 37, 3), dtype=np.uint8)
+    np.save(tmp_path / 'image.npy', image)
+    code = ('import sys, numpy as np\nfrom mmseg.apis import MMSegInferencer\n'
+            f"i = MMSegInferencer({str(segmentor)!r}, weights={path.name!r}, device='cpu')\n"
+            "d = i(np.load('image.npy'), return_datasamples=True)\nnp.save('logits.npy', d.seg_logits.data.numpy())\n")
+    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=clean_environment, check=True, timeout=300,
+                   capture_output=True)
+    inferencer = MMSegInferencer(str(segmentor), device='cpu')
+    inferencer.model.load_state_dict(model.state_dict())  # what was trained, never saved
+    expected = inferencer(image, return_datasamples=True).seg_logits.data.numpy()
+    actual = np.load(tmp_path / 'logits.npy')
+    assert actual.shape == expected.shape == (11, 50, 37) and np.ptp(expected) > 0
+    assert np.array_equal(actual, expected)
