@@ -38,6 +38,9 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
+# Mixup or CutMix, one of them for every batch, with equal chance; for the classifier's `train_cfg`.
+batch_augments = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
+
 train_dataloader = dict(
     batch_size=128,
     num_workers=8,
