@@ -19,7 +19,8 @@ train_pipeline = [
         magnitude_level=9,
         magnitude_std=0.5,
         hparams=dict(pad_val=[128, 128, 128], interpolation='bicubic')),
-    # Applied before normalisation, so noise of the data's mean and spread is normal noise after it.
+    # Applied before normalisation, so noise of the data's mean and spread is normal noise after it, but for what lies
+    # beyond black and white: mmpretrain cuts it off there.
     dict(
         type='RandomErasing',
         erase_prob=0.25,
