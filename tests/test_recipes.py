@@ -205,7 +205,7 @@ def test_mini_imagenet_images(tmp_path):
             write_image(tmp_path / split / f'n{number:08}' / 'a.jpg', 30 if number else 300, 40 if number else 400)
     config = load('locatvit-tiny_mini-imagenet')
     check_classification(config, tmp_path, 0)
-    assert [item['gt_label'] for item in samples(config, 'test_dataloader', tmp_path)] == list(range(100))
+    assert samples(config, 'test_dataloader', tmp_path).get_gt_labels().tolist() == list(range(100))
 
 
 def check_classification(config, root, label):

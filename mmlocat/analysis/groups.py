@@ -40,7 +40,8 @@ def build_model(config: Config) -> nn.Module:
     settings = deepcopy(config.model)
     if config.get('data_preprocessor') is not None:
         settings.setdefault('data_preprocessor', deepcopy(config.data_preprocessor))
-    return MODELS.build(settings)
+    with _quiet_mmengine():
+        return MODELS.build(settings)
 
 
 def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
@@ -79,7 +80,7 @@ def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
 
 @contextmanager
 def _quiet_mmengine() -> Iterator[None]:
-    """mmengine's constructors log a line for every parameter; the table says it shorter."""
+    """The libraries log what they build, with a line for every parameter; the tables say it shorter."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ from mmlocat.engine.config import add_config_arguments, load_config
 from mmlocat.engine.initial_weights import initial_checkpoint, set_initial_checkpoint
 
 from .groups import ParameterGroup, build_model, frozen_parts, parameter_groups
-from .schedule import learning_rates
+from .schedule import learning_rates, training_length
 
 _EPOCH_LENGTH = 100  # iterations; only their place in an epoch is told of rates in a schedule of epochs
 
@@ -66,7 +66,7 @@ def describe(config: Config, title: str) -> Recipe:
         'Length': _length(config),
         'Optimiser': _optimizer(config),
         'Schedule': '\n'.join(_call(scheduler) for scheduler in _as_list(config.get('param_scheduler'))) or 'constant',
-        'Learning rate': _rates(config),
+        'Learning rate': _rates(config, groups),
         'Images': _images(config),
     }
     augments = (config.model.get('train_cfg') or {}).get('augments')
@@ -180,10 +180,9 @@ def _total_batch(config: Config) -> str:
 
 
 def _length(config: Config) -> str:
-    settings = config.train_cfg
-    epochs = settings.get('max_epochs')
-    every = settings.get('val_interval', 1)
-    text = f'{epochs:,} epochs' if epochs else f'{settings.max_iters:,} iterations'
+    total, counts_epochs = training_length(config, 1)
+    every = config.train_cfg.get('val_interval', 1)
+    text = f'{total:,} {"epochs" if counts_epochs else "iterations"}'
     return text + (f', validation every {every:,}' if config.get('val_dataloader') else ', no validation')
 
 
@@ -198,12 +197,17 @@ def _optimizer(config: Config) -> str:
     return '\n'.join(lines)
 
 
-def _rates(config: Config) -> str:
-    rates = learning_rates(config, _EPOCH_LENGTH)[:, 0]
-    highest = int(rates.argmax())
+def _rates(config: Config, groups: List[ParameterGroup]) -> str:
+    slowest = min((group.lr_multiplier for group in groups), default=1.)
+    rates = learning_rates(config, _EPOCH_LENGTH, (1., slowest))
+    base, slow = rates[:, 0], rates[:, 1]
+    highest = int(base.argmax())
     by_epoch = bool(config.train_cfg.get('max_epochs'))
     place = f'epoch {highest / _EPOCH_LENGTH:.4g}' if by_epoch else f'iteration {highest:,}'
-    return f'{rates[0]:.4g} at first, highest {rates[highest]:.4g} at {place}, {rates[-1]:.4g} at last'
+    text = f'{base[0]:.4g} at first, highest {base[highest]:.4g} at {place}, {base[-1]:.4g} at last'
+    if abs(slow[highest] - slowest * base[highest]) > 1e-6 * base[highest]:  # OneCycleLR has its own peak
+        text += f'; the same for all: the schedule overrides the multiple {slowest:.4g} of the slowest parameters'
+    return text
 
 
 def _images(config: Config) -> str:

@@ -33,8 +33,8 @@ def test_the_frozen_protocol():
     recipe = recipe_of('vit-tiny_linear_ade20k')
     facts = recipe.facts
     assert facts['Initial weights'] == 'none: training will ask for --cfg-options checkpoint=FILE'
-    assert facts['Frozen'] == 'backbone (5,524,416, stays in evaluation mode)'
-    assert facts['Parameters'] == '176,790 trained of 5,701,206'
+    assert facts['Frozen'] == 'backbone (5,524,032, stays in evaluation mode)'
+    assert facts['Parameters'] == '176,278 trained of 5,700,310'
     assert facts['Total batch'] == '32: 4 a process, 8 processes'
     assert facts['Length'] == '20,000 iterations, validation every 2,000'
     assert facts['Learning rate'] == '1e-07 at first, highest 0.001 at iteration 4,999, 1e-11 at last'
@@ -45,7 +45,7 @@ def test_the_frozen_protocol():
         'RandomResize(scale=[2048, 512], ratio_range=[0.5, 2], keep_ratio=True)') and len(recipe.augmentation) == 7
     text = tell(recipe)
     assert 'decode_head.conv_seg.weight, decode_head.conv_seg.bias, decode_head.convs.0.conv.weight ...' in text
-    for said in (*facts['Schedule'].split('\n'), '176,790', 'PhotoMetricDistortion', '--tta'):
+    for said in (*facts['Schedule'].split('\n'), '176,278', 'PhotoMetricDistortion', '--tta'):
         assert said in text
 
 
@@ -57,8 +57,18 @@ def test_layer_decay_by_depth():
         assert group.lr_multiplier == pytest.approx(0.9**(13 - group.depth))
     trained = sum(group.parameters for group in recipe.groups)
     assert recipe.facts['Parameters'] == f'{trained:,} trained of {trained:,}' and recipe.facts['Frozen'] == 'nothing'
-    assert recipe.facts['Learning rate'] == '6e-11 at first, highest 6e-05 at iteration 1,500, 0 at last'
+    assert recipe.facts['Learning rate'] == '6e-11 at first, highest 6e-05 at iteration 1,499, 0 at last'
     assert 'layer_decay_rate=0.9' in recipe.facts['Optimiser']
+
+
+def test_a_schedule_that_overrides_layer_decay_is_told_of():
+    options = {'optim_wrapper.constructor': 'LayerDecayOptimWrapperConstructor',
+               'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.5}
+    with_one_cycle = recipe_of('vit-nano_upernet_digitscenes', **options)
+    assert min(group.lr_multiplier for group in with_one_cycle.groups) == 0.5**5
+    assert 'the schedule overrides the multiple 0.03125 of the slowest' in with_one_cycle.facts['Learning rate']
+    constant = recipe_of('vit-nano_upernet_digitscenes', param_scheduler=None, **options)
+    assert constant.facts['Learning rate'] == '0.001 at first, highest 0.001 at iteration 0, 0.001 at last'
 
 
 def test_pretraining():
@@ -90,7 +100,7 @@ def test_a_stock_config_of_mmseg():
     recipe = describe(config, path.name)
     assert recipe.facts['Total batch'] == 'not stated by the recipe; 1 a process'
     assert {group.lr_multiplier for group in recipe.groups} == {1, 10}  # its head learns ten times as fast
-    assert recipe.facts['Learning rate'].startswith('6e-11 at first, highest 6e-05 at iteration 1,500')
+    assert recipe.facts['Learning rate'].startswith('6e-11 at first, highest 6e-05 at iteration 1,499')
     assert 'SegFormer' in tell(recipe) or 'Segformer' in tell(recipe)
 
 
