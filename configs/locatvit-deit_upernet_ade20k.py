@@ -1,0 +1,7 @@
+# Retrofit: DeiT-Base becomes a LocAtViT, which begins as what it was; UperNet, full fine-tuning on ADE20K.
+_base_ = './vit_upernet_ade20k.py'
+checkpoint = 'https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth'
+model = dict(
+    # DeiT was trained with ImageNet's normalisation.
+    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    backbone=dict(gaug=True, gaug_init='identity', init_cfg=dict(type='Pretrained', checkpoint=checkpoint)))

@@ -1,0 +1,7 @@
+# Retrofit: DINO's ViT-Small becomes a LocAtViT, which begins as what it was; UperNet, full fine-tuning on ADE20K.
+_base_ = './vit-small_upernet_ade20k.py'
+checkpoint = 'https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth'
+model = dict(
+    # DINO was trained with ImageNet's normalisation.
+    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    backbone=dict(gaug=True, gaug_init='identity', init_cfg=dict(type='Pretrained', checkpoint=checkpoint)))
