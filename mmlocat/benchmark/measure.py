@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import platform
+import random
 import statistics
 import time
 from datetime import date
@@ -36,7 +37,7 @@ def in_turns(contenders: Dict[str, Callable[[], Any]], baseline: str, device: st
              min_turns: int = 3) -> Dict[str, Ratio]:
     """Runs every contender once a turn, so that what slows the machine down slows all of them.
 
-    Each turn begins with another one, so that none always finds the caches that the same other leaves behind.
+    Each turn has an order of its own, so that none always finds the caches that the same other leaves behind.
 
     Args:
         contenders: What to call, by name.
@@ -50,9 +51,9 @@ def in_turns(contenders: Dict[str, Callable[[], Any]], baseline: str, device: st
     """
     times: Dict[str, List[float]] = {name: [] for name in contenders}
     begin = None
-    order = list(contenders.items())
+    order, shuffle = list(contenders.items()), random.Random(0).shuffle
     while begin is None or len(times[baseline]) < min_turns or time.perf_counter() - begin < seconds:
-        order = order[1:] + order[:1]
+        shuffle(order)
         for name, run in order:
             synchronize(device)
             start = time.perf_counter()
