@@ -22,9 +22,10 @@ from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
 from .recipe import check_total_batch
 from .runner import build_runner, build_test_data, build_training_data
+from .training_data import check_training_data
 
 
-class _CheckedDictAction(DictAction):
+class CheckedDictAction(DictAction):
     """mmengine's KEY=VALUE pairs, with a word for what is none."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
@@ -41,7 +42,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=_CheckedDictAction,
+        action=CheckedDictAction,
         metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
@@ -63,6 +64,8 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument(
         '--allow-random-backbone', action='store_true', help='let a frozen backbone keep random weights')
+    parser.add_argument(
+        '--no-data-check', action='store_true', help='do not look at the data first (see tools/data/check.py)')
     return parser
 
 
@@ -109,7 +112,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
 
     Raises:
         FileNotFoundError: The config or the initial weights do not exist.
-        RuntimeError: ``--amp`` without CUDA, or a frozen backbone without weights.
+        RuntimeError: ``--amp`` without CUDA, a frozen backbone without weights, or data that are missing or damaged.
         ValueError: The config is invalid.
     """
     args = _train_parser().parse_args(argv)
@@ -131,6 +134,8 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     if args.resume and not resumed:
         remarks.append(f'Nothing to resume in {config.work_dir}: starting anew.')
     remarks += [f'Resuming from {resumed}.'] if resumed else check_initial_weights(config, args.allow_random_backbone)
+    if is_main_process() and not args.no_data_check:
+        remarks += check_training_data(config, args.config)
     runner = build_runner(config, remarks)
     build_training_data(runner)
     return runner.train
