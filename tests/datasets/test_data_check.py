@@ -32,7 +32,7 @@ def test_a_clean_tree_passes_with_a_remark_on_its_size(dataset, tmp_path, capsys
     for report, official in zip((train, val), OFFICIAL[dataset]):
         assert report.errors == [] and report.images == report.read == per_split and report.official == official
         assert report.labels == (None if 'imagenet' in dataset else 4)
-        remarks = [] if official is None else [f'4 images; .* has {official:,}, if it is to be whole']
+        remarks = [] if official is None else [f'4 images, not the {official:,} of .*; well if a subset is meant']
         assert len(report.remarks) == len(remarks)
         assert all(re.fullmatch(text, found.message) for text, found in zip(remarks, report.remarks))
     assert tool([str(leaf(LEAVES[dataset], tmp_path)), '--all']) == 0

@@ -181,8 +181,8 @@ def test_training_looks_first_and_can_be_told_not_to(tmp_path, capsys):
         write_label(root / 'annotations' / split / f'{name}.png', RAW_VALUES['ade20k'])
     assert cli.training_job([*command, *small])
     said = capsys.readouterr().err
-    assert 'mmlocat: train data: 4 images; ADE20K has 20,210, if it is to be whole.' in said
-    assert 'mmlocat: val data: 4 images; ADE20K has 2,000, if it is to be whole.' in said
+    assert 'mmlocat: train data: 4 images, not the 20,210 of ADE20K; well if a subset is meant.' in said
+    assert 'mmlocat: val data: 4 images, not the 2,000 of ADE20K; well if a subset is meant.' in said
 
 
 def test_other_processes_leave_the_look_to_the_first(tmp_path, monkeypatch):
