@@ -131,8 +131,8 @@ def _check(kind: type, names: List[str], settings: dict, files: Optional[int], s
     if source and report.images is not None:
         report.official = source.counts[split]
         if report.images != report.official:
-            report.remark(f'{report.images:,} images, not the {report.official:,} of {source.name}; well if a subset is '
-                          'meant', advice.images)
+            report.remark(f'{report.images:,} images, not the {report.official:,} of {source.name}; '
+                          'well if a subset is meant', advice.images)
     return report
 
 
