@@ -25,7 +25,7 @@ from .runner import build_runner, build_test_data, build_training_data
 from .training_data import check_training_data
 
 
-class CheckedDictAction(DictAction):
+class _CheckedDictAction(DictAction):
     """mmengine's KEY=VALUE pairs, with a word for what is none."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
@@ -42,7 +42,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=CheckedDictAction,
+        action=_CheckedDictAction,
         metavar='KEY=VALUE',
         help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
