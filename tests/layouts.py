@@ -5,8 +5,8 @@ from pathlib import Path
 
 import mmseg
 import numpy as np
+from conftest import ROOT
 from PIL import Image
-from stand_ins import leaf
 
 from mmlocat.engine.config import load_config
 
@@ -136,9 +136,14 @@ def make(dataset, folder):
     return root
 
 
+def leaf(name):
+    """Returns the path of a config."""
+    return str(ROOT / 'configs' / f'{name}.py')
+
+
 def place(dataset):
     """Makes a tree in the current folder, where its config looks for it; returns its root and the config."""
-    return make(dataset, Path.cwd()), load_config(str(leaf(LEAVES[dataset], Path.cwd())))
+    return make(dataset, Path.cwd()), load_config(leaf(LEAVES[dataset]))
 
 
 def errors_of(reports):
@@ -164,6 +169,6 @@ def nano_config(folder, name):
         change['auxiliary_head'] = dict(in_channels=32, channels=32)
     loader = dict(batch_size=2, num_workers=0, persistent_workers=False)  # two batches a split
     path = Path(folder) / f'nano-{name}.py'
-    path.write_text(f'_base_ = {str(leaf(name, Path(folder)))!r}\nmodel = {change!r}\ntrain_dataloader = {loader!r}\n'
+    path.write_text(f'_base_ = {leaf(name)!r}\nmodel = {change!r}\ntrain_dataloader = {loader!r}\n'
                     f'val_dataloader = test_dataloader = {dict(loader, batch_size=1)!r}\n')
     return path

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 from conftest import ROOT
-from layouts import RAW_VALUES, ROOTS, errors_of, make_class_folders, place, write_image, write_label
+from layouts import RAW_VALUES, ROOTS, errors_of, leaf, make_class_folders, place, write_image, write_label
 from mmengine.config import Config
-from stand_ins import leaf
 
 from mmlocat.datasets.check import check_data, render
 from mmlocat.engine import cli
@@ -65,7 +64,7 @@ def test_images_that_no_list_names_are_a_remark():
 def test_class_folders_of_imagenet(tmp_path):
     root = tmp_path / 'data' / 'imagenet'
     make_class_folders(root, 1000)
-    config = load_config(str(leaf('vit_imagenet', tmp_path)))
+    config = load_config(leaf('vit_imagenet'))
     assert errors_of(check_data(config, files=2)) == []
     image, = (root / 'train' / 'n01440764').iterdir()
     image.rename(image.with_suffix('.webp'))
@@ -163,7 +162,7 @@ def test_what_cannot_be_checked_says_so():
 
 def test_training_looks_first_and_can_be_told_not_to(tmp_path, capsys):
     root, _ = place('ade20k')
-    path = str(leaf('vit_linear_ade20k', tmp_path))
+    path = leaf('vit_linear_ade20k')
     command = [path, '--allow-random-backbone', '--work-dir', str(tmp_path / 'w')]
     write_label(root / 'annotations' / 'training' / 'ADE_train_00000001.png', (151, 151, 151, 151))
     write_label(root / 'annotations' / 'validation' / 'ADE_val_00000001.png', (151, 151, 151, 151))
@@ -194,7 +193,7 @@ def test_other_processes_leave_the_look_to_the_first(tmp_path, monkeypatch):
         train = None
 
     monkeypatch.setattr(cli, 'build_runner', lambda config, remarks: Nothing)
-    command = [str(leaf('vit_imagenet', tmp_path)), '--work-dir', str(tmp_path / 'w')]
+    command = [leaf('vit_imagenet'), '--work-dir', str(tmp_path / 'w')]
     for rank, calls in (('1', 0), ('0', 1)):
         monkeypatch.setenv('RANK', rank)
         monkeypatch.setenv('LOCAL_RANK', rank)

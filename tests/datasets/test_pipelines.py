@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from layouts import COLOUR, LEARNED_VALUES, SIZE, place, quarters, write_image, write_label
+from layouts import COLOUR, LEARNED_VALUES, SIZE, leaf, place, quarters, write_image, write_label
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
-from stand_ins import leaf
 
 from mmlocat.engine.config import load_config
 
@@ -38,9 +37,9 @@ def channels(values):
 
 @pytest.mark.parametrize('head', ['linear', 'upernet'])
 @pytest.mark.parametrize('dataset', SEGMENTATION)
-def test_validation_of_a_segmentor(dataset, head, tmp_path):
+def test_validation_of_a_segmentor(dataset, head):
     place(dataset)
-    config = load_config(str(leaf(f'vit_{head}_{dataset}', tmp_path)))
+    config = load_config(leaf(f'vit_{head}_{dataset}'))
     data, preprocessor = build(config, 'val')
     assert len(data) == 4
     batch = preprocessor(pseudo_collate([data[0]]), False)
@@ -56,9 +55,9 @@ def test_validation_of_a_segmentor(dataset, head, tmp_path):
 
 @pytest.mark.parametrize('head', ['linear', 'upernet'])
 @pytest.mark.parametrize('dataset', SEGMENTATION)
-def test_training_of_a_segmentor(dataset, head, tmp_path):
+def test_training_of_a_segmentor(dataset, head):
     place(dataset)
-    config = load_config(str(leaf(f'vit_{head}_{dataset}', tmp_path)))
+    config = load_config(leaf(f'vit_{head}_{dataset}'))
     data, preprocessor = build(config, 'train')
     samples = [data[i] for i in range(4)]
     crop, learned = CROP[dataset], set(LEARNED_VALUES[dataset])
@@ -90,7 +89,7 @@ def test_training_of_a_segmentor(dataset, head, tmp_path):
     assert padded > 0  # the four draws of a size hold one below the crop
 
 
-def test_zero_and_255_are_ignored_alike_where_the_zero_label_is_dropped(tmp_path):
+def test_zero_and_255_are_ignored_alike_where_the_zero_label_is_dropped():
     root, config = place('ade20k')
     write_label(root / 'annotations' / 'validation' / 'ADE_val_00000001.png', (0, 255, 150, 1))
     data, _ = build(config, 'val')

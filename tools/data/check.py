@@ -5,16 +5,14 @@ import argparse
 import sys
 
 from mmlocat.datasets.check import QUICK_FILES, SAMPLED_FILES, check_data, render
-from mmlocat.engine.cli import CheckedDictAction, prepare_or_exit
-from mmlocat.engine.config import load_config
+from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.engine.config import add_config_arguments, load_config
 
 
 def read_options(argv=None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
-    parser.add_argument('--cfg-options', nargs='+', action=CheckedDictAction, metavar='KEY=VALUE',
-                        help='changes to the config, such as train_dataloader.dataset.data_root=FOLDER')
+    add_config_arguments(parser)
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument('--quick', action='store_true', help=f'open {QUICK_FILES} samples of each split')
     depth.add_argument('--sample', type=int, default=SAMPLED_FILES, metavar='N',
