@@ -80,9 +80,12 @@ def _listed(dataset: CustomDataset, report: Report, advice: Advice, classes: Opt
     if absent:
         report.error(f'images named in {path} that do not exist: {len(absent):,} of {len(lines):,} '
                      f'({examples(absent)})', advice.images)
-    unnamed = sorted(name for name in present.difference(names) if dataset.is_valid_file(name))
+    # Folders that the list does not enter may be other splits'.
+    folders = {osp.dirname(name) for name in names}
+    beside = [name for name in present if osp.dirname(name) in folders and dataset.is_valid_file(name)]
+    unnamed = sorted(set(beside).difference(names))
     if unnamed:
-        report.remark(f'images in {folder} that {path} does not name: {len(unnamed):,} of {len(present):,} '
+        report.remark(f'images in {folder} that {path} does not name: {len(unnamed):,} of {len(beside):,} '
                       f'({examples(unnamed)})', advice.labels)
     return [name for name in names if name in present]
 
