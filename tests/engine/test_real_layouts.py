@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import ROOT
 from layouts import MAKERS, make, nano_config
+from mmengine.config import Config
 
 from mmlocat.engine.cli import test_job as make_test_job
 from mmlocat.engine.cli import training_job
@@ -25,6 +26,12 @@ def trees(tmp_path_factory):
     for dataset in MAKERS:
         make(dataset, folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _plain_configs(monkeypatch):
+    """Configs go into logs unformatted: yapf's beauty, four times a run, takes longer than all else together."""
+    monkeypatch.setattr(Config, 'pretty_text', property(repr))
 
 
 def train(*arguments):
@@ -50,18 +57,19 @@ def check_progress(work_dir, first, second):
 @pytest.mark.parametrize('dataset', SEGMENTATION)
 def test_segmentation_trains_validates_resumes_and_tests(dataset, head, trees, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(trees)
+    work_dir = tmp_path / 'work'  # mmengine writes the config there, by its own name
     config = str(nano_config(tmp_path, f'locatvit_{head}_{dataset}'))
-    command = [config, '--work-dir', str(tmp_path), '--allow-random-backbone']
+    command = [config, '--work-dir', str(work_dir), '--allow-random-backbone']
     options = ['--cfg-options', *SMALL, 'checkpoint=None', 'train_cfg.val_interval=1',
                'default_hooks.checkpoint.interval=1']
     runner = train(*command, *options, 'train_cfg.max_iters=1')
     assert 'mmlocat: train data: 4 images, not the ' in capsys.readouterr().err  # the look before it
     assert runner.message_hub.get_scalar('val/mIoU').current() >= 0
     runner = train(*command, '--resume', *options, 'train_cfg.max_iters=2')
-    assert runner.iter == 2 and f'Resuming from {tmp_path / "iter_1.pth"}' in capsys.readouterr().err
-    moved = check_progress(tmp_path, 'iter_1.pth', 'iter_2.pth')
+    assert runner.iter == 2 and f'Resuming from {work_dir / "iter_1.pth"}' in capsys.readouterr().err
+    moved = check_progress(work_dir, 'iter_1.pth', 'iter_2.pth')
     assert bool(moved) == (head == 'upernet')
-    metrics = make_test_job([config, str(tmp_path / 'iter_2.pth'), '--work-dir', str(tmp_path / 'test'),
+    metrics = make_test_job([config, str(work_dir / 'iter_2.pth'), '--work-dir', str(tmp_path / 'test'),
                              '--cfg-options', *SMALL])()
     assert 0 <= metrics['mIoU'] <= 100 and 0 <= metrics['aAcc'] <= 100
 
@@ -69,16 +77,17 @@ def test_segmentation_trains_validates_resumes_and_tests(dataset, head, trees, t
 @pytest.mark.parametrize('dataset', ['imagenet', 'mini-imagenet'])
 def test_pretraining_trains_validates_resumes_and_tests(dataset, trees, tmp_path, monkeypatch):
     monkeypatch.chdir(trees)
+    work_dir = tmp_path / 'work'  # mmengine writes the config there, by its own name
     config = str(nano_config(tmp_path, f'locatvit_{dataset}'))
     options = ['--cfg-options', 'train_cfg.val_interval=1']
     options += [f'{split}_dataloader.dataset.indices=4' for split in ('train', 'val', 'test')]
-    command = [config, '--work-dir', str(tmp_path)]
+    command = [config, '--work-dir', str(work_dir)]
     runner = train(*command, *options, 'train_cfg.max_epochs=1')
     assert runner.iter == 2 and 0 <= runner.message_hub.get_scalar('val/accuracy/top1').current() <= 100
     runner = train(*command, '--resume', *options, 'train_cfg.max_epochs=2')
     assert runner.iter == 4 and runner.epoch == 2
-    assert check_progress(tmp_path, 'epoch_1.pth', 'epoch_2.pth')  # the backbone learns too
-    metrics = make_test_job([config, str(tmp_path / 'epoch_2.pth'), '--work-dir', str(tmp_path / 'test'), *options])()
+    assert check_progress(work_dir, 'epoch_1.pth', 'epoch_2.pth')  # the backbone learns too
+    metrics = make_test_job([config, str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path / 'test'), *options])()
     assert 0 <= metrics['accuracy/top1'] <= metrics['accuracy/top5'] <= 100
 
 
@@ -90,8 +99,8 @@ def test_one_of_them_as_commands(trees, tmp_path, clean_environment):
         result = subprocess.run(command, cwd=trees, env=clean_environment, capture_output=True, text=True, timeout=250)
         assert result.returncode == 0, result.stderr[-2000:]
 
-    run('train.py', '--work-dir', tmp_path, '--allow-random-backbone', '--no-validate', '--cfg-options',
+    run('train.py', '--work-dir', tmp_path / 'work', '--allow-random-backbone', '--no-validate', '--cfg-options',
         'checkpoint=None', 'train_cfg.max_iters=1')
-    run('test.py', tmp_path / 'iter_1.pth', '--work-dir', tmp_path, '--out', tmp_path / 'maps')
+    run('test.py', tmp_path / 'work' / 'iter_1.pth', '--work-dir', tmp_path / 'test', '--out', tmp_path / 'maps')
     assert sorted(path.name for path in (tmp_path / 'maps').iterdir()) == [
         '2008_000009.png', '2008_000016.png', '2008_000019.png', '2008_000021.png']
