@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import tempfile
@@ -66,6 +67,15 @@ def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def sha256(path: Union[str, Path]) -> str:
+    """Returns the SHA-256 of a file's content as hexadecimal text, reading it piece by piece."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for piece in iter(lambda: file.read(1 << 20), b''):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def share_folder() -> Path:
