@@ -207,14 +207,16 @@ class _TrainingRecord(_Record):
         if not record['launches']:
             return
         last = find_latest_checkpoint(runner.work_dir)
-        fresh = last and Path(last).is_file() and Path(last).stat().st_mtime >= self.began - 2  # coarse file systems
+        own = last and Path(last).is_file() and (
+            Path(last).stat().st_mtime >= self.began - 2  # coarse file systems
+            or self.resumed and Path(last).samefile(self.resumed))  # nothing was left to train
         record['launches'][-1]['finished'] = dict(
             date=_now(),
             iteration=runner.iter,
             iterations=runner.max_iters,
             seconds=round(time.time() - self.began, 1),
             seconds_per_iteration=self._seconds_per_iteration(runner),
-            checkpoint=describe_checkpoint(last) if fresh else None)
+            checkpoint=describe_checkpoint(last) if own else None)
         self._write(runner, record)
 
     def _seconds_per_iteration(self, runner: Runner) -> Optional[float]:

@@ -1,14 +1,18 @@
 """Registers LocAtViT and PatchRefinement in MMPretrain and in MMSegmentation.
 
+MMPretrain's ``get_model`` then also knows this package's classifiers by name.
 Put ``custom_imports = dict(imports=['mmlocat.models'])`` into a config and ``type='LocAtViT'``
 resolves under ``default_scope='mmseg'`` and ``'mmpretrain'``, and ``'mmpretrain.LocAtViT'`` everywhere.
 """
 
 from mmlocat.utils import require_openmmlab
+from mmlocat.zoo import register_classifiers
 
 require_openmmlab('mmlocat.models')
 
 from .backbones import LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402
+
+register_classifiers()
 
 __all__ = ['LocAtViT', 'PatchRefinement']

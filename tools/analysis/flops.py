@@ -11,8 +11,8 @@ from mmlocat.analysis.flops import count, input_shape
 from mmlocat.engine.config import load_config
 
 
-def main() -> int:
-    """Counts one forward pass and prints a table by module."""
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
     parser.add_argument('--shape', type=int, nargs='+', metavar='PX',
@@ -21,14 +21,22 @@ def main() -> int:
     parser.add_argument('--depth', type=int, default=2, help='levels of modules in the table (default: 2)')
     parser.add_argument('--device', default='meta', help='cpu runs the pass for real (default: meta, shapes alone)')
     args = parser.parse_args()
+    if args.shape and len(args.shape) > 2:
+        parser.error(f'--shape takes HEIGHT WIDTH or one number for both, got {args.shape}')
+    return args
+
+
+def main() -> int:
+    """Counts one forward pass and prints a table by module."""
+    args = read_options()
     try:
         config = load_config(args.config)
-        shape = tuple(args.shape or input_shape(config)) * (2 if args.shape and len(args.shape) == 1 else 1)
-        if len(shape) != 2:
-            raise ValueError(f'--shape takes HEIGHT WIDTH or one number for both, got {args.shape}')
+        shape = tuple(args.shape or input_shape(config))
+        shape = shape if len(shape) == 2 else shape * 2
         cost = count(config, shape, args.batch, args.device)
     except (OSError, ValueError, RuntimeError) as error:
-        parser.exit(1, f'Error: {error}\n')
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
     table = Table(title=f'{args.config}, {args.batch} x {shape[0]} x {shape[1]} px')
     for name in ('module', 'class', 'parameters', 'MACs', 'share'):
         table.add_column(name, justify='left' if name in ('module', 'class') else 'right', no_wrap=True)
