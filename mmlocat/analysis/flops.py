@@ -12,9 +12,7 @@ One MAC is a multiplication and an addition: what papers on vision transformers 
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple
 
@@ -126,40 +124,57 @@ def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 
     if min(*shape, batch) < 1:
         raise ValueError(f'height, width and batch must be positive whole numbers, got {(*shape, batch)}')
     model = build_model(config, device)
-    gaussian: Dict[str, int] = {}
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, LocAtAttention) and module.gaug is not None:
-                module.attention_backend = _COUNTING_BACKEND
-                handle = module.register_forward_pre_hook(_gaussian_counter(gaussian, name))
-                stack.callback(handle.remove)
-        counter = stack.enter_context(_counter(model))
-        stack.enter_context(torch.no_grad())
-        try:
+    counter = FlopCounterMode(display=False, custom_mapping=_fused_kernels())
+    spent = _Spent(counter)
+    for name, module in model.named_modules():
+        spent.watch(name, module)
+    try:
+        with counter, torch.no_grad():
             model(torch.zeros(batch, 3, *shape, device=device))
-        except (RuntimeError, NotImplementedError) as error:
-            raise RuntimeError(f'the model cannot run on {shape[0]} x {shape[1]} px on device {device!r}: {error}'
-                               + ('; try --device cpu' if device == 'meta' else '')) from error
-    return ModelCost(tuple(shape), batch, _rows(model, counter, gaussian),
-                     sum(p.numel() for p in model.parameters() if p.requires_grad))
+    except (RuntimeError, NotImplementedError) as error:
+        raise RuntimeError(f'the model cannot run on {shape[0]} x {shape[1]} px on device {device!r}: {error}'
+                           + ('; try --device cpu' if device == 'meta' else '')) from error
+    rows = [ModuleCost(name, type(module).__name__, sum(p.numel() for p in module.parameters()), spent.of(name, module))
+            for name, module in model.named_modules()]
+    return ModelCost(tuple(shape), batch, rows, sum(p.numel() for p in model.parameters() if p.requires_grad))
 
 
-def _gaussian_counter(found: Dict[str, int], name: str):
-    """Returns a hook that notes the elementwise products of one call of an attention with GAug."""
+class _Spent:
+    """What the counter and the Gaussians add while each module runs, in FLOPs.
 
-    def note(module: LocAtAttention, arguments: Tuple[Any, ...]) -> None:
+    The counter's own attribution needs every module to be called; MMSegmentation calls ``decode_head.forward``.
+    """
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        self.counter = counter
+        self.gaussians = 0
+        self.begun: Dict[str, List[int]] = {}
+        self.flops: Dict[str, int] = {}
+
+    def _total(self) -> int:
+        return self.counter.get_total_flops() + self.gaussians
+
+    def watch(self, name: str, module: nn.Module) -> None:
+        """Notes what a module costs, and lets its attention run so that all of it is counted."""
+        module.register_forward_pre_hook(lambda *_: self.begun.setdefault(name, []).append(self._total()))
+        if isinstance(module, LocAtAttention) and module.gaug is not None:
+            module.attention_backend = _COUNTING_BACKEND
+            module.register_forward_pre_hook(self._add_gaussians)
+        module.register_forward_hook(lambda *_: self._end(name))
+
+    def _add_gaussians(self, module: LocAtAttention, arguments: Tuple[Any, ...]) -> None:
         tokens, (height, width) = arguments
         queries = len(tokens) * module.num_heads * height * width
-        found[name] = found.get(name, 0) + queries * (height + width + height + height * width)
+        self.gaussians += 2 * queries * (height + width + height + height * width)
 
-    return note
+    def _end(self, name: str) -> None:
+        self.flops[name] = self.flops.get(name, 0) + self._total() - self.begun[name].pop()
 
-
-def _counter(model: nn.Module) -> FlopCounterMode:
-    options: Dict[str, Any] = dict(display=False, custom_mapping=_fused_kernels())
-    if importlib.util.find_spec('torch.utils.module_tracker') is None:  # until PyTorch 2.3
-        options['mods'] = model
-    return FlopCounterMode(**options)
+    def of(self, name: str, module: nn.Module) -> int:
+        """Returns the MACs of a module; of one whose ``forward`` was not called as a module, those of its children."""
+        if name in self.flops:
+            return math.ceil(self.flops[name] / 2)
+        return sum(self.of(f'{name}.{child}' if name else child, part) for child, part in module.named_children())
 
 
 def _fused_kernels() -> Dict[Any, Any]:
@@ -176,15 +191,3 @@ def _fused_kernels() -> Dict[Any, Any]:
 def _shape(tensor: Any) -> Tuple[int, ...]:
     return tuple(getattr(tensor, 'shape', tensor))  # PyTorch hands over the one or the other, by version
 
-
-def _rows(model: nn.Module, counter: FlopCounterMode, gaussian: Dict[str, int]) -> List[ModuleCost]:
-    root = type(model).__name__
-    flops = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
-    flops.setdefault(root, flops.get('Global', 0))
-    rows = []
-    for name, module in model.named_modules():
-        counted = flops.get(f'{root}.{name}' if name else root, 0)
-        bias = sum(macs for owner, macs in gaussian.items() if not name or f'{owner}.'.startswith(f'{name}.'))
-        rows.append(ModuleCost(name, type(module).__name__, sum(p.numel() for p in module.parameters()),
-                               math.ceil(counted / 2) + bias))
-    return rows

@@ -24,7 +24,7 @@ def independent_random_state() -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the GPUs' generators too.
-        torch.default_generator.manual_seed(int(torch.randint(2**31, ())))
+        torch.default_generator.manual_seed(int(torch.randint(2**31, (), device='cpu')))
         yield
 
 
@@ -53,7 +53,8 @@ class GaussianAugmentation(nn.Module):
         """
         for layer in (self.log_var, self.log_alpha):
             # The inverse of the normal distribution function, as MMEngine draws: nn.init differs between versions.
-            drawn = torch.empty(layer.weight.shape).uniform_(-1, 1).erfinv_().mul_(_STD * math.sqrt(2)).clamp_(-2, 2)
+            drawn = torch.empty(layer.weight.shape, device='cpu').uniform_(-1, 1)
+            drawn.erfinv_().mul_(_STD * math.sqrt(2)).clamp_(-2, 2)
             with torch.no_grad():
                 layer.weight.copy_(drawn)
                 layer.bias.zero_()

@@ -56,7 +56,8 @@ def test_segmentors_count_alike_in_shapes_and_for_real(name):
     assert input_shape(config) == (36, 36)
     shapes = count(config, (36, 36))
     assert shapes.macs == count(config, (36, 36), device='cpu').macs  # the CPU's fused attention among it
-    assert shapes.of('decode_head') > 0 and shapes.of('backbone') > 0
+    parts = [shapes.of(name) for name in ('backbone', 'neck', 'decode_head')]
+    assert parts[0] > 0 and parts[2] > 0 and sum(parts) == shapes.macs
     assert (shapes.trainable < shapes.parameters) == ('linear' in name)
     assert count(config, (72, 36)).macs > 1.9 * shapes.macs
 
@@ -81,7 +82,7 @@ def test_command(clean_environment):
 
     result = run('configs/locatvit_imagenet.py', '--shape', '224', '224')
     assert result.returncode == 0, result.stderr
-    assert '86,569,996 parameters, 86,569,996 of them trained; 17.63 G' in result.stdout
+    assert '86,569,996 parameters, 86,569,996 of them trained; 17.64 G' in result.stdout
     assert 'LocAtViT' in result.stdout and 'PatchRefinement' in result.stdout
     wrong = run('configs/vit-nano_digitscenes.py', '--shape', '1', '2', '3')
     assert wrong.returncode == 2 and '--shape takes HEIGHT WIDTH or one number for both, got [1, 2, 3]' in wrong.stderr
