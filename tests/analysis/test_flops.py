@@ -1,6 +1,6 @@
 """Parameters and MACs: the paper's figures, the parts against a hand count, and the command."""
 
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -75,17 +75,20 @@ def test_shapes_that_are_none():
         count(config, (0, 24))
 
 
-def test_command(clean_environment):
-    def run(*arguments):
-        return subprocess.run([sys.executable, str(ROOT / 'tools' / 'analysis' / 'flops.py'), *arguments], cwd=ROOT,
-                              env=clean_environment, capture_output=True, text=True, timeout=120)
+def test_command(monkeypatch, capsys):
+    tool = str(ROOT / 'tools' / 'analysis' / 'flops.py')
 
-    result = run('configs/locatvit_imagenet.py', '--shape', '224', '224')
-    assert result.returncode == 0, result.stderr
-    assert '86,569,996 parameters, 86,569,996 of them trained; 17.64 G' in result.stdout
-    assert 'LocAtViT' in result.stdout and 'PatchRefinement' in result.stdout
-    wrong = run('configs/vit-nano_digitscenes.py', '--shape', '1', '2', '3')
-    assert wrong.returncode == 2 and '--shape takes HEIGHT WIDTH or one number for both, got [1, 2, 3]' in wrong.stderr
-    missing = run('configs/vit-nano_digitscene.py')
-    assert missing.returncode == 1 and missing.stderr.startswith('Error: config configs/vit-nano_digitscene.py does')
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+        return runpy.run_path(tool, run_name='tool')['main']()
+
+    assert run(str(ROOT / 'configs' / 'locatvit_imagenet.py'), '--shape', '224', '224') == 0
+    said = capsys.readouterr().out
+    assert '86,569,996 parameters, 86,569,996 of them trained; 17.64 G' in said
+    assert 'LocAtViT' in said and 'PatchRefinement' in said
+    with pytest.raises(SystemExit):
+        run('configs/vit-nano_digitscenes.py', '--shape', '1', '2', '3')
+    assert '--shape takes HEIGHT WIDTH or one number for both, got [1, 2, 3]' in capsys.readouterr().err
+    assert run('configs/vit-nano_digitscene.py') == 1
+    assert capsys.readouterr().err.startswith('Error: config configs/vit-nano_digitscene.py does')
     assert torch.empty(0).device.type == 'cpu'  # the default device was not left changed

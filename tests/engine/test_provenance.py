@@ -27,22 +27,22 @@ def digest(path):
 
 def options(data_root):
     return ['--cfg-options', *(f'{part}_dataloader.dataset.data_root={data_root}' for part in ('train', 'val', 'test')),
-            'train_cfg.max_iters=4', 'train_cfg.val_interval=4', 'param_scheduler.0.total_steps=4',
-            'default_hooks.checkpoint.interval=2', 'train_dataloader.batch_size=8', 'randomness.seed=3']
+            'train_cfg.max_iters=6', 'train_cfg.val_interval=6', 'param_scheduler.0.total_steps=6',
+            'default_hooks.checkpoint.interval=3', 'train_dataloader.batch_size=8', 'randomness.seed=3']
 
 
 @pytest.fixture(scope='module')
 def folder(digit_scenes, tmp_path_factory):
-    """Trained to the end, set back as if killed after two iterations, resumed, and tested twice."""
+    """Trained to the end, set back as if killed after three iterations, resumed, and tested twice."""
     folder = tmp_path_factory.mktemp('provenance')
     arguments = [CONFIG, '--work-dir', str(folder), '--allow-random-backbone', *options(digit_scenes)]
     training_job(arguments)()
     (folder / 'first.json').write_text((folder / 'provenance.json').read_text())
-    (folder / 'iter_4.pth').unlink()
-    (folder / 'last_checkpoint').write_text(str(folder / 'iter_2.pth'))
+    (folder / 'iter_6.pth').unlink()
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_3.pth'))
     training_job([*arguments, '--resume'])()
     for _ in range(2):
-        make_test_job([CONFIG, str(folder / 'iter_4.pth'), '--work-dir', str(folder), '--out', str(folder / 'maps'),
+        make_test_job([CONFIG, str(folder / 'iter_6.pth'), '--work-dir', str(folder), '--out', str(folder / 'maps'),
                        *options(digit_scenes)])()
     return folder
 
@@ -54,29 +54,29 @@ def test_a_training_says_what_it_was(folder):
     assert launch['processes'] == 1 and launch['total_batch'] == 8 and launch['device']
     assert launch['initial_checkpoint'] is None and launch['resumed_from'] is None and launch['first_iteration'] == 0
     assert launch['versions']['torch'] == torch.__version__ and launch['versions']['mmlocat'] == mmlocat.__version__
-    assert launch['options']['train_cfg.max_iters'] == '4'
+    assert launch['options']['train_cfg.max_iters'] == '6'
     assert 'The frozen backbone keeps random weights (--allow-random-backbone).' in launch['remarks']
     settings = first['configs'][launch['config']]
-    assert config_hash(settings) == launch['config'] and settings['train_cfg']['max_iters'] == 4
+    assert config_hash(settings) == launch['config'] and settings['train_cfg']['max_iters'] == 6
     assert 'seed' not in settings['randomness'] and 'work_dir' not in settings
     finished = launch['finished']
-    assert finished['iteration'] == finished['iterations'] == 4 and 0 < finished['seconds_per_iteration'] < 60
-    assert finished['checkpoint']['source'].endswith('iter_4.pth') and len(finished['checkpoint']['sha256']) == 64
+    assert finished['iteration'] == finished['iterations'] == 6 and 0 < finished['seconds_per_iteration'] < 60
+    assert finished['checkpoint']['source'].endswith('iter_6.pth') and len(finished['checkpoint']['sha256']) == 64
 
 
 def test_a_resumed_training_keeps_its_launches(folder):
     first, second = read_record(folder)['launches']
     assert first['config'] == second['config'] and first['first_iteration'] == 0
-    assert second['first_iteration'] == 2
-    assert second['resumed_from'] == dict(source=str(folder / 'iter_2.pth'), sha256=digest(folder / 'iter_2.pth'))
-    assert second['finished']['checkpoint']['sha256'] == digest(folder / 'iter_4.pth')
+    assert second['first_iteration'] == 3
+    assert second['resumed_from'] == dict(source=str(folder / 'iter_3.pth'), sha256=digest(folder / 'iter_3.pth'))
+    assert second['finished']['checkpoint']['sha256'] == digest(folder / 'iter_6.pth')
 
 
 def test_a_test_says_what_it_tested_and_each_class(folder, digit_scenes):
     record = read_record(folder)
     assert len(record['tests']) == 2
     test = record['tests'][-1]
-    assert test['checkpoint']['sha256'] == digest(folder / 'iter_4.pth')
+    assert test['checkpoint']['sha256'] == digest(folder / 'iter_6.pth')
     assert test['images'] == 9 and test['tta'] is False and len(test['classes']) == 11
     known = [value for value in test['class_iou'] if value is not None]
     assert test['metrics']['mIoU'] == pytest.approx(np.mean(known), abs=0.006)  # mmseg rounds to two digits
@@ -97,8 +97,8 @@ def test_a_training_from_scratch_begins_the_record_anew(folder, digit_scenes, tm
 def test_a_finished_training_that_is_resumed_still_names_its_checkpoint(folder, digit_scenes):
     training_job([CONFIG, '--work-dir', str(folder), '--resume', *options(digit_scenes)])()
     record = read_record(folder)
-    assert record['launches'][-1]['first_iteration'] == 4
-    assert record['launches'][-1]['finished']['checkpoint']['sha256'] == digest(folder / 'iter_4.pth')
+    assert record['launches'][-1]['first_iteration'] == 6
+    assert record['launches'][-1]['finished']['checkpoint']['sha256'] == digest(folder / 'iter_6.pth')
     assert len(record['tests']) == 2  # and the tests are kept
 
 

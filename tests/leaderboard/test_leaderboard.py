@@ -4,7 +4,7 @@ import copy
 import csv
 import io
 import json
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -242,17 +242,17 @@ def test_readme_markers(sections, tmp_path):
     assert readme.read_text() == 'nothing'
 
 
-def test_command(sections, tmp_path, clean_environment):
+def test_command(sections, tmp_path, monkeypatch, capsys):
     readme = tmp_path / 'README.md'
     readme.write_text('<!-- leaderboard:digitscenes -->\n<!-- /leaderboard:digitscenes -->\n')
-    command = [sys.executable, str(ROOT / 'tools' / 'benchmark' / 'leaderboard.py'), str(tmp_path), '--out',
-               str(tmp_path / 'out'), '--readme', str(readme)]
-    result = subprocess.run(command, env=clean_environment, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 0, result.stderr
+    tool = str(ROOT / 'tools' / 'benchmark' / 'leaderboard.py')
+    arguments = [tool, str(tmp_path), '--out', str(tmp_path / 'out'), '--readme', str(readme)]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    assert runpy.run_path(tool, run_name='tool')['main']() == 0
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert names == {'leaderboard.md', 'leaderboard.csv', 'leaderboard.json', 'leaderboard.png', 'class_iou.csv'}
     assert '](leaderboard.png)' in (tmp_path / 'out' / 'leaderboard.md').read_text()
-    assert '](out/leaderboard.png)' in readme.read_text() and '**Provenance**' in result.stdout
-    command[2] = str(tmp_path / 'none')
-    result = subprocess.run(command, env=clean_environment, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 1 and result.stderr.startswith('Error: work dir') and 'Traceback' not in result.stderr
+    assert '](out/leaderboard.png)' in readme.read_text() and '**Provenance**' in capsys.readouterr().out
+    arguments[1] = str(tmp_path / 'none')
+    assert runpy.run_path(tool, run_name='tool')['main']() == 1
+    assert capsys.readouterr().err.startswith('Error: work dir')
