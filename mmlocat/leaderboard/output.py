@@ -50,7 +50,7 @@ def section_markdown(section: Section) -> str:
         body.append([
             title, _number(row.published.value if row.published else None), _measured(row),
             _number(row.difference, sign=True), str(len(row.values) or ''),
-            f'{row.parameters:,}' if row.parameters else '', f'{row.macs / 1e9:.2f}' if row.macs else '',
+            f'{row.parameters:,}' if row.parameters else '', f'{row.macs / 1e9:.4g}' if row.macs else '',
             _number(row.images_per_second, 0 if (row.images_per_second or 0) >= 10 else 2)
         ])
     header = ['model', f'published, {section.metric}', f'measured, {section.metric}', 'difference', 'runs',

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 from mmengine.config import Config
 
@@ -39,18 +39,20 @@ class TrainingCost:
     source: str = ''
 
 
-def training_images(config: Config) -> Optional[int]:
-    """Returns how many images a training sees, repetitions included; None if its data set's size is unknown."""
-    schedule = config.train_cfg
+def training_length(config: Config) -> Tuple[Optional[int], Optional[int]]:
+    """Returns steps of the optimizer and images seen, repetitions included; None if the data set's size is unknown."""
+    schedule, total = config.train_cfg, _total_batch(config)
     if schedule.get('max_iters'):
-        # On accumulated steps the schedule counts batches, of which the recipe's total takes several.
-        steps = config.optim_wrapper.get('accumulative_counts', 1)
-        return schedule.max_iters * _total_batch(config) // steps
+        # The schedule counts batches; with accumulated steps the recipe's total takes several.
+        steps = schedule.max_iters // config.optim_wrapper.get('accumulative_counts', 1)
+        return steps, steps * total
     dataset = config.train_dataloader.dataset
     indices = dataset.get('indices')
     length = indices if isinstance(indices, int) else len(indices) if indices else None
     length = length or _IMAGES.get(str(dataset.get('type')))
-    return length * schedule.max_epochs if length else None
+    if not length:
+        return None, None
+    return schedule.max_epochs * -(-length // total), schedule.max_epochs * length
 
 
 def _total_batch(config: Config) -> int:
@@ -69,8 +71,7 @@ def estimate(config: Config, gpus: int, work_dir: Path, tflops: Optional[float])
     Returns:
         The cost; fields that are not known are None.
     """
-    images = training_images(config)
-    iterations = None if images is None else -(-images // _total_batch(config))
+    iterations, images = training_length(config)
     flops = None if images is None else images * flops_per_image(config)
     seconds = measured_seconds(work_dir, gpus)
     if seconds is not None and iterations is not None:
