@@ -1,3 +1,3 @@
 # LocAtViT-Base on ImageNet-1K: the baseline with GAug in every block and PRR before the head.
 _base_ = './vit_imagenet.py'
-model = dict(backbone=dict(gaug=True, out_type='raw'), neck=dict(type='PatchRefinement', num_heads=12))
+model = dict(backbone=dict(gaug=True, out_type='raw'), neck=_base_.refinement.base)

@@ -1,4 +1,4 @@
-# LocAtViT-Base with UperNet on ADE20K, full fine-tuning from the published weights.
+# LocAtViT-Base, UperNet, full fine-tuning on ADE20K, from the published weights.
 _base_ = './vit_upernet_ade20k.py'
-checkpoint = 'hf://sinahmr/locatvit_base'
+checkpoint = _base_.sizes.base.published
 model = dict(backbone=dict(gaug=True, init_cfg=dict(type='Pretrained', checkpoint=checkpoint)))

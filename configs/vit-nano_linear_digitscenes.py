@@ -7,5 +7,5 @@ checkpoint = None
 model = dict(
     data_preprocessor=dict(size=(36, 36), mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(frozen_stages=4, **_base_.nano),
-    decode_head=dict(in_channels=64, channels=128, num_classes=11))
+    decode_head=dict(in_channels=64, channels=128, num_classes=_base_.num_classes))
 default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))

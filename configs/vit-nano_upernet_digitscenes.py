@@ -8,20 +8,10 @@ model = dict(
     data_preprocessor=dict(size=(36, 36)),
     backbone=dict(out_indices=(0, 1, 2, 3), **_base_.nano),
     neck=dict(in_channels=[64] * 4, out_channels=64, scales=[2, 1, 1, 0.5]),
-    decode_head=dict(in_channels=[64] * 4, channels=64, num_classes=11),
-    auxiliary_head=dict(in_channels=64, channels=64, num_classes=11))
+    decode_head=dict(in_channels=[64] * 4, channels=64, num_classes=_base_.num_classes),
+    auxiliary_head=dict(in_channels=64, channels=64, num_classes=_base_.num_classes))
 _iterations = 600
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(
-        type='OneCycleLR',
-        eta_max=1e-3,
-        total_steps=_iterations,
-        pct_start=0.25,
-        anneal_strategy='linear',
-        div_factor=1e4,
-        final_div_factor=1e4,
-        by_epoch=False)
-]
+param_scheduler = [dict(_base_.param_scheduler[0], eta_max=1e-3, total_steps=_iterations)]
 train_cfg = dict(max_iters=_iterations, val_interval=_iterations)
 default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=2))

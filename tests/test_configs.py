@@ -1,143 +1,196 @@
-"""Every config builds and runs forward; recipes are what method and comments say."""
+"""Every leaf is there, builds and runs forward; each says what is special about it, and nothing else differs."""
+
+import json
+import re
+from functools import lru_cache
 
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 
 from mmlocat.engine.config import load_config
 
-NAMES = sorted(path.name for path in (ROOT / 'configs').glob('*.py'))
+NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
+ARCHS = [f'{kind}{size}' for kind in ('vit', 'locatvit') for size in ('', '-tiny', '-small')]
+ARMS = [f'{arch}{size}-{arm}' for size in ('', '-tiny')
+        for arch, arms in (('vit', ('nopos', 'reg4', 'gap')), ('locatvit', ('gaug', 'prr', 'nopos', 'reg4')))
+        for arm in arms]
+CLASSES = dict(ade20k=150, pascal_context59=59, coco_stuff164k=171)
+# The table of the paper, LocAtViT with 1000 classes.
+PARAMETERS = {'-tiny': 5_719_756, '-small': 22_053_004, '': 86_569_996}
+GAUG = 2340
+CHANNELS = {'-tiny': 192, '-small': 384, '': 768}
+
+
+@lru_cache(maxsize=None)
+def _load(name):
+    return load_config(str(ROOT / 'configs' / f'{name}.py'))
 
 
 def load(name):
-    config = load_config(str(ROOT / 'configs' / name))
-    init_default_scope(config.default_scope)
-    return config
+    return _load(name).copy()
 
 
-def build(config):
-    model = config.model.copy()
-    if config.default_scope == 'mmpretrain':
-        model.data_preprocessor = config.data_preprocessor
-    return MODELS.build(model)
+def flatten(node, prefix=''):
+    if isinstance(node, dict) and node:
+        return {key: value for name, child in node.items()
+                for key, value in flatten(child, f'{prefix}.{name}' if prefix else name).items()}
+    return {prefix: node}
 
 
-def test_front_page_names_are_here():
-    expected = {f'{arch}_{rest}.py' for arch in ('vit', 'locatvit')
-                for rest in ('imagenet', 'linear_ade20k', 'upernet_ade20k')}
-    assert expected <= set(NAMES)
+def difference(name, parent):
+    """Returns what one config sets otherwise than another; None where it has nothing."""
+    own, other = (flatten(load(n).to_dict()) for n in (name, parent))
+    return {key: own.get(key) for key in {*own, *other} if own.get(key) != other.get(key)}
+
+
+def test_every_row_of_the_table_has_its_configs():
+    expected = {f'{arch}_{head}_{data}' for arch in ARCHS for head in ('linear', 'upernet') for data in CLASSES}
+    expected |= {f'{arch}_{data}' for arch in ARCHS for data in ('imagenet', 'mini-imagenet')}
+    expected |= {f'{arm}_{rest}' for arm in ARMS for rest in ('imagenet', 'linear_ade20k')}
+    expected |= {f'{arm}_linear_{data}' for arm in ARMS if 'reg4' in arm for data in CLASSES}
+    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 84
+
+
+def test_the_readme_lists_every_config_and_no_other():
+    table = {}
+    for row in re.findall(r'^\| `([\w-]+)` \|(.*)\|$', (ROOT / 'configs' / 'README.md').read_text(), re.MULTILINE):
+        cells = [cell.strip() for cell in row[1].split('|')]
+        table[row[0]] = set(re.findall(r'`_([\w-]+)`', ' '.join(cells[1:])))
+    listed = {f'{arch}_{rest}' for arch, rests in table.items() for rest in rests}
+    assert listed == set(NAMES)
+
+
+@lru_cache(maxsize=None)
+def built(settings, scope, side):
+    """Builds a model and runs it on an image of zeros: its weights are zeros too, for drawing them takes seconds.
+
+    Returns the shape of the output, the number of parameters, and the names of those that are trained.
+    """
+    init_default_scope(scope)
+    with torch.device('meta'):
+        model = MODELS.build(json.loads(settings))
+    model.eval()
+    model.to_empty(device='cpu')
+    for value in [*model.parameters(), *model.buffers()]:
+        value.data.zero_()
+    with torch.no_grad():
+        out = model(torch.zeros(1, 3, side, side))
+    assert out.isfinite().all()
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return out.shape, sum(p.numel() for p in model.parameters()), trained, model.backbone.kernel
+
+
+def build(name):
+    config = load(name)
+    model = config.model.to_dict()
+    model['backbone'].pop('init_cfg', None)
+    if 'data_preprocessor' in config:
+        model['data_preprocessor'] = config.data_preprocessor.to_dict()
+    return built(json.dumps(model, sort_keys=True), config.default_scope, 36 if 'digitscenes' in name else 64)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_builds_and_runs_forward(name):
-    config = load(name)
-    model = build(config).eval()
-    assert (model.backbone.kernel is None) == name.startswith(('vit', 'locatvit-nano-prr'))
-    small = 'digitscenes' in name
-    image = torch.zeros(1, 3, *((36, 36) if small else (64, 64)))
-    with torch.no_grad():
-        out = model(image)
-    classes = 10 if small else 1000
-    if config.default_scope == 'mmpretrain':
-        assert out.shape == (1, classes)
+    arch, rest = name.split('_', 1)
+    shape, _, trained, kernel = build(name)
+    plain = arch.startswith('vit') or arch.endswith('-prr')
+    assert (kernel is None) == plain
+    if kernel is not None:
+        assert tuple(kernel.ref_grid) == ((6, 6) if 'nano' in arch else (14, 14))
+    head, _, data = rest.rpartition('_')
+    if not head:
+        assert shape == (1, dict(digitscenes=10, imagenet=1000).get(data, 100))
     else:
-        assert out.shape[:2] == (1, 11 if small else 150)
-    if 'linear' in name:
-        assert not any(p.requires_grad for p in model.backbone.parameters())
-        assert sum(p.requires_grad for p in model.parameters()) == 5
+        data = rest.split('_', 1)[1]
+        assert shape[:2] == (1, CLASSES.get(data, 11))
+    parts = {part.split('.')[0] for part in trained}
+    if rest.startswith('linear'):
+        assert parts == {'decode_head'} and len(trained) == 5
     else:
-        assert all(p.requires_grad for p in model.parameters())
+        assert 'backbone' in parts and len(trained) > 40
 
 
-@pytest.mark.parametrize('rest', ['imagenet', 'linear_ade20k', 'upernet_ade20k'])
-def test_twins_differ_in_the_method_alone(rest):
-    plain, locat = (load(f'{arch}_{rest}.py').to_dict() for arch in ('vit', 'locatvit'))
-    model = locat['model']
-    assert model['backbone'].pop('gaug') is True and plain['model']['backbone'].pop('gaug') is False
-    if rest == 'imagenet':
-        assert model.pop('neck') == dict(type='PatchRefinement', num_heads=12)
-        assert model['backbone'].pop('out_type') == 'raw'
-    else:
-        assert locat['checkpoint'] == 'hf://sinahmr/locatvit_base' and plain['checkpoint'] is None
-        assert model['backbone'].pop('init_cfg')['checkpoint'] == locat.pop('checkpoint')
-        plain.pop('checkpoint')
-    assert plain == locat
+@pytest.mark.parametrize('size', ['-tiny', '-small', ''])
+def test_parameters_are_the_papers(size):
+    count = {name: build(f'{name}_imagenet')[1] for name in (f'vit{size}', f'locatvit{size}')}
+    assert count[f'locatvit{size}'] == PARAMETERS[size] and count[f'vit{size}'] == PARAMETERS[size] - GAUG
+    if size == '-small':
+        return
+    for arm, more in dict(nopos=-197, reg4=8, gap=0).items():  # 196 patches and the class token; 4 tokens, 4 positions
+        assert build(f'vit{size}-{arm}_imagenet')[1] - count[f'vit{size}'] == more * CHANNELS[size]
+    assert build(f'locatvit{size}-gaug_imagenet')[1] == count[f'locatvit{size}']
+    assert build(f'locatvit{size}-prr_imagenet')[1] == count[f'vit{size}']
 
 
-def learning_rates(config, steps, epoch_length=None):
-    """Returns the learning rate of every iteration as mmengine's schedulers set it."""
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr)
-    wrapper = OptimWrapper(optimizer)
-    schedulers = []
-    for scheduler in config.param_scheduler:
-        scheduler = scheduler.copy()
-        convert = scheduler.pop('convert_to_iter_based', False)
-        cls = PARAM_SCHEDULERS.get(scheduler.pop('type'))
-        scheduler.setdefault('end', steps)
-        schedulers.append(cls.build_iter_from_epoch(optimizer=wrapper, epoch_length=epoch_length, **scheduler)
-                          if convert else cls(wrapper, **scheduler))
-    rates = []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
-    return torch.tensor(rates, dtype=torch.float64)
+@pytest.mark.parametrize('size', ['-tiny', '-small', ''])
+def test_twins_differ_in_the_method_alone(size):
+    heads = {'-tiny': 3, '-small': 6, '': 12}[size]
+    for data in ('imagenet', 'mini-imagenet'):
+        assert difference(f'locatvit{size}_{data}', f'vit{size}_{data}') == {
+            'model.backbone.gaug': True, 'model.backbone.out_type': 'raw', 'model.neck.type': 'PatchRefinement',
+            'model.neck.num_heads': heads}
+    published = {'-tiny': 'hf://sinahmr/locatvit_tiny', '': 'hf://sinahmr/locatvit_base'}.get(size)
+    for rest in [f'{head}_{data}' for head in ('linear', 'upernet') for data in CLASSES]:
+        found = difference(f'locatvit{size}_{rest}', f'vit{size}_{rest}')
+        assert found.pop('model.backbone.gaug') is True and load(f'vit{size}_{rest}').checkpoint is None
+        assert found == ({} if published is None else {
+            'checkpoint': published, 'model.backbone.init_cfg.type': 'Pretrained',
+            'model.backbone.init_cfg.checkpoint': published})
 
 
-def test_linear_schedule_is_torchs_one_cycle():
-    rates = learning_rates(load('vit_linear_ade20k.py'), 20000)
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 1e-3, total_steps=20000, pct_start=0.25, anneal_strategy='linear', div_factor=1e4,
-        final_div_factor=1e4, cycle_momentum=False)
-    expected = []
-    for _ in range(20000):
-        expected.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        if len(expected) < 20000:
-            scheduler.step()
-    assert (rates - torch.tensor(expected, dtype=torch.float64)).abs().max() < 1e-12
-    assert rates.max() == pytest.approx(1e-3)
+def test_sizes_change_the_model_alone():
+    for size, rate in (('-tiny', 0.1), ('-small', 0.2)):
+        channels = CHANNELS[size]
+        model = {'model.backbone.arch': size[1:], 'model.backbone.drop_path_rate': rate}
+        assert difference(f'vit{size}_imagenet', 'vit_imagenet') == {**model, 'model.head.in_channels': channels}
+        assert difference(f'vit{size}_upernet_coco_stuff164k', 'vit_upernet_coco_stuff164k') == {
+            **model, 'model.neck.in_channels': [channels] * 4, 'model.neck.out_channels': channels,
+            'model.decode_head.in_channels': [channels] * 4, 'model.auxiliary_head.in_channels': channels}
+        assert difference(f'vit{size}_linear_pascal_context59', 'vit_linear_pascal_context59') == {
+            'model.backbone.arch': size[1:], 'model.decode_head.in_channels': channels}
+    assert load('vit_imagenet').model.backbone.drop_path_rate == 0.4
 
 
-def test_pretraining_schedule_is_warm_up_and_linear_decay():
-    length = 10  # iterations an epoch
-    rates = learning_rates(load('vit_imagenet.py'), 300 * length, length)
-    step = torch.arange(300 * length, dtype=torch.float64)
-    warm_up = 1e-7 + (1e-3 - 1e-7) * step / (20 * length - 1)
-    decay = 1e-3 + (1e-7 - 1e-3) * (step - 20 * length) / (280 * length - 1)
-    expected = torch.where(step < 20 * length, warm_up, decay)
-    assert (rates - expected).abs().max() < 1e-8
-    assert rates[0] == pytest.approx(1e-7) and rates[-1] == pytest.approx(1e-7)
+@pytest.mark.parametrize('size', ['', '-tiny'])
+def test_arms_change_what_they_are_named_for(size):
+    pretraining = {
+        f'locatvit{size}-gaug': (f'vit{size}', dict(gaug=True)),
+        f'locatvit{size}-nopos': (f'locatvit{size}', dict(with_pos_embed=False)),
+        f'locatvit{size}-reg4': (f'locatvit{size}', dict(num_registers=4)),
+        f'vit{size}-nopos': (f'vit{size}', dict(with_pos_embed=False)),
+        f'vit{size}-reg4': (f'vit{size}', dict(num_registers=4)),
+        f'vit{size}-gap': (f'vit{size}', dict(out_type='avg_featmap', final_norm=False)),
+    }
+    for arm, (parent, expected) in pretraining.items():
+        found = difference(f'{arm}_imagenet', f'{parent}_imagenet')
+        assert found == {f'model.backbone.{key}': value for key, value in expected.items()}
+    # What PRR adds is what tells LocAtViT from GAug alone.
+    prr = difference(f'locatvit{size}_imagenet', f'locatvit{size}-gaug_imagenet')
+    assert prr and difference(f'locatvit{size}-prr_imagenet', f'vit{size}_imagenet') == prr
+
+    for arm in ARMS:
+        if arm.startswith((f'vit{size}-', f'locatvit{size}-')) and ('-tiny' in arm) == bool(size):
+            expected = dict(pretraining.get(arm, ('', {}))[1])
+            for key in ('out_type', 'final_norm'):
+                expected.pop(key, None)
+            if arm.startswith('locatvit') and not arm.endswith('-prr'):
+                expected['gaug'] = True
+            found = difference(f'{arm}_linear_ade20k', f'vit{size}_linear_ade20k')
+            assert found == {f'model.backbone.{key}': value for key, value in expected.items()}, arm
 
 
-def groups(name):
-    """Returns the weight decay of every trained parameter."""
-    config = load(name)
-    config.optim_wrapper.pop('dtype', None), config.optim_wrapper.pop('loss_scale', None)
-    config.optim_wrapper.type = 'OptimWrapper'
-    model = build(config)
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    decay = {id(p): group['weight_decay'] for group in wrapper.optimizer.param_groups for p in group['params']}
-    return {name: decay[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+def test_heads_of_a_data_set_share_its_data():
+    for data in CLASSES:
+        linear, upernet = load(f'vit_linear_{data}'), load(f'vit_upernet_{data}')
+        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            assert linear[key].dataset == upernet[key].dataset
+        side = 480 if data == 'pascal_context59' else 512
+        assert linear.model.data_preprocessor.size == upernet.model.data_preprocessor.size == (side, side)
 
 
-def test_pretraining_decays_no_vectors_and_no_tokens():
-    decay = groups('locatvit_imagenet.py')
-    free = {name for name, value in decay.items() if value == 0}
-    assert free == {name for name in decay if name.endswith(('.bias', '.cls_token', '.pos_embed')) or '.ln' in name}
-    assert decay['backbone.layers.0.attn.gaug.log_var.weight'] == 0.05 == decay['head.layers.head.weight']
-
-
-def test_linear_decays_everything():
-    assert set(groups('locatvit_linear_ade20k.py').values()) == {0.01}
-
-
-def test_upernet_decays_no_norms_biases_and_tokens():
-    decay = groups('locatvit_upernet_ade20k.py')
-    assert decay['backbone.pos_embed'] == decay['backbone.cls_token'] == 0
-    assert all(value == 0 for name, value in decay.items() if name.endswith('.bias') or '.ln' in name or '.bn' in name)
-    assert decay['backbone.layers.3.ffn.layers.1.weight'] == 0.01 == decay['decode_head.conv_seg.weight']
+def test_a_leaf_is_a_few_lines():
+    for name in NAMES:
+        lines = (ROOT / 'configs' / f'{name}.py').read_text().splitlines()
+        assert lines[0].startswith('# ') and len(lines) <= 20, name

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Callable, List, Optional
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.runner import find_latest_checkpoint
 
 from mmlocat.utils import atomic_write
 
-from .config import load_config
+from .config import add_config_arguments, load_config
 from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, check_model_weights, initial_checkpoint, set_initial_checkpoint
 from .provenance import record_test, record_training
@@ -25,26 +25,10 @@ from .recipe import check_total_batch
 from .runner import build_runner, build_test_data, build_training_data
 
 
-class _CheckedDictAction(DictAction):
-    """mmengine's KEY=VALUE pairs, with a word for what is none."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
-
-
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
+    add_config_arguments(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=_CheckedDictAction,
-        metavar='KEY=VALUE',
-        help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
     return parser
@@ -125,9 +109,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     if args.auto_scale_lr:
         config.merge_from_dict({'auto_scale_lr.enable': True})
     remarks = check_total_batch(config, world_size(args.launcher))
-    options = args.cfg_options or {}
-    if 'checkpoint' in options or not any(key.startswith('model.backbone.init_cfg') for key in options):
-        set_initial_checkpoint(config)
+    set_initial_checkpoint(config, args.cfg_options)
     resumed = _apply_resume(config, args.resume)
     if args.resume and not resumed:
         remarks.append(f'Nothing to resume in {config.work_dir}: starting anew.')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import inspect
 from pathlib import Path
 from typing import List, Optional
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmlocat.utils import share_folder
@@ -15,6 +16,31 @@ from mmlocat.utils import share_folder
 # Keys that mmengine and our tools read besides the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
                'tta_model', 'tta_pipeline')
+
+
+class _CheckedDictAction(DictAction):
+    """mmengine's KEY=VALUE pairs, with a word for what is none."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``config`` and ``--cfg-options``, which every tool that reads a config takes.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_CheckedDictAction,
+        metavar='KEY=VALUE',
+        help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
 
 
 def near_matches(path: str, most: int = 5) -> List[str]:

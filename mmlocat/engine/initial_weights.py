@@ -16,18 +16,22 @@ from mmlocat.models.backbones.loading import fit_backbone
 _GIVE_ANOTHER = 'give another file with --cfg-options checkpoint=FILE'
 
 
-def set_initial_checkpoint(config: Config) -> None:
+def set_initial_checkpoint(config: Config, options: Optional[dict] = None) -> None:
     """Hands the variable ``checkpoint`` of a config, whoever set it last, to the backbone.
 
     A leaf's own ``init_cfg`` has only the value that the leaf was written with.
 
     Args:
         config: The config to change in place; one without the variable is left alone.
+        options: What ``--cfg-options`` changed: a ``model.backbone.init_cfg`` there goes before the variable, unless
+            that is changed too.
 
     Raises:
         ValueError: The variable is not text.
     """
-    if 'checkpoint' not in config:
+    options = options or {}
+    overridden = any(key.startswith('model.backbone.init_cfg') for key in options) and 'checkpoint' not in options
+    if 'checkpoint' not in config or overridden:
         return
     checkpoint = config.checkpoint
     if checkpoint is not None and not isinstance(checkpoint, str):

@@ -19,7 +19,8 @@ train_pipeline = [
         magnitude_level=9,
         magnitude_std=0.5,
         hparams=dict(pad_val=[128, 128, 128], interpolation='bicubic')),
-    # Applied before normalisation, so noise of the data's mean and spread is normal noise after it.
+    # Applied before normalisation, so noise of the data's mean and spread is normal noise after it, but for what lies
+    # beyond black and white: mmpretrain cuts it off there.
     dict(
         type='RandomErasing',
         erase_prob=0.25,
@@ -37,6 +38,9 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
+
+# Mixup or CutMix, one of them for every batch, with equal chance; for the classifier's `train_cfg`.
+batch_augments = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
 
 train_dataloader = dict(
     batch_size=128,

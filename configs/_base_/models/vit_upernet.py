@@ -1,48 +1,46 @@
-# Full fine-tuning with UperNet. Heads, neck and their sizes: mmseg's vit_vit-b16_mln_upernet configs.
+# Full fine-tuning with UperNet. Neck, heads, their sizes, the blocks they read and whole-image testing: mmseg's
+# vit_deit-b16_mln_upernet_8xb2-160k_ade20k-512x512.py, its configs for plain ViTs pretrained with ImageNet-1K's labels.
+_base_ = './vit_segmentor.py'
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        # The normalisation of pretraining: the backbone goes on from there, with all weights free.
-        mean=[127.5, 127.5, 127.5],
-        std=[127.5, 127.5, 127.5],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255),
-    backbone=dict(
-        type='LocAtViT',
-        arch='base',
-        img_size=224,  # of pretraining: it sets the Gaussians' reference grid; any size goes in
-        patch_size=16,
-        gaug=False,
-        out_indices=(2, 5, 8, 11),
-        out_type='featmap',
-        final_norm=False,
-        drop_path_rate=0.1),
-    neck=dict(type='MultiLevelNeck', in_channels=[768] * 4, out_channels=768, scales=[4, 2, 1, 0.5]),
+    # The normalisation of pretraining (the paper's, 0.5 / 0.5): the weights go on from there, so the first images of
+    # fine-tuning look to them as their last ones did. The linear protocol has ImageNet's, for it is the paper's own.
+    # Weights that were pretrained with another normalisation want theirs here.
+    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    # Drop path: each size keeps the rate it was pretrained with (0.1, 0.2, 0.4). mmseg's rates for networks pretrained
+    # with ImageNet-1K's labels span that range: 0.1 for DeiT-S and -B, 0.3 for Swin, 0.4 for ConvNeXt-B.
+    backbone=dict(out_indices=(2, 5, 8, 11), drop_path_rate=_base_.sizes.base.drop_path_rate),
+    neck=dict(
+        type='MultiLevelNeck',
+        in_channels=[_base_.sizes.base.channels] * 4,
+        out_channels=_base_.sizes.base.channels,
+        scales=[4, 2, 1, 0.5]),
     decode_head=dict(
         type='UPerHead',
-        in_channels=[768] * 4,
+        in_channels=[_base_.sizes.base.channels] * 4,
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
         dropout_ratio=0.1,
-        num_classes=150,
-        norm_cfg=norm_cfg,
-        align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+        norm_cfg=norm_cfg),
     auxiliary_head=dict(
         type='FCNHead',
-        in_channels=768,
+        in_channels=_base_.sizes.base.channels,
         in_index=3,
         channels=256,
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
-        num_classes=150,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4)),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4)))
+
+# For leaves: what a size changes in `model`.
+by_size = {
+    name: dict(
+        backbone=dict(arch=name, drop_path_rate=size.drop_path_rate),
+        neck=dict(in_channels=[size.channels] * 4, out_channels=size.channels),
+        decode_head=dict(in_channels=[size.channels] * 4),
+        auxiliary_head=dict(in_channels=size.channels))
+    for name, size in _base_.sizes.items()
+}

@@ -1,11 +1,17 @@
-# mmseg's schedule for plain ViTs with UperNet: AdamW, 160,000 iterations at batch 16, polynomial decay.
-# No weight decay on norms, biases, position embedding and tokens (mmseg's configs decay biases).
+# Optimiser, warm-up, decay and length: mmseg's vit_deit-b16_mln_upernet_8xb2-160k_ade20k-512x512.py, for plain ViTs
+# pretrained with ImageNet-1K's labels: AdamW, 160,000 iterations at batch 16, warm-up, then linear to zero.
+# Layer-wise decay: 0.9 as in mmseg's beit-base_upernet_8xb2-160k_ade20k-640x640.py, whose weights have seen labels too.
+# (MAE's 0.65 is for weights that have not.)
+# No weight decay on norms, biases, other vectors, position embedding and tokens (mmseg's ViT configs decay biases).
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='LayerDecayOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(
+        layer_decay_rate=0.9,
         norm_decay_mult=0.,
         bias_decay_mult=0.,
+        flat_decay_mult=0.,
         custom_keys={
             '.cls_token': dict(decay_mult=0.),
             '.reg_token': dict(decay_mult=0.),

@@ -1,0 +1,3 @@
+# Ablation: GAug alone, Tiny.
+_base_ = './vit-tiny_imagenet.py'
+model = dict(backbone=dict(gaug=True))

@@ -1,0 +1,3 @@
+# LocAtViT-Tiny on ImageNet-1K: the baseline with GAug in every block and PRR before the head.
+_base_ = './vit-tiny_imagenet.py'
+model = dict(backbone=dict(gaug=True, out_type='raw'), neck=_base_.refinement.tiny)

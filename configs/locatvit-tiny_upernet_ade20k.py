@@ -1,0 +1,4 @@
+# LocAtViT-Tiny, UperNet, full fine-tuning on ADE20K, from the published weights.
+_base_ = './vit-tiny_upernet_ade20k.py'
+checkpoint = _base_.sizes.tiny.published
+model = dict(backbone=dict(gaug=True, init_cfg=dict(type='Pretrained', checkpoint=checkpoint)))

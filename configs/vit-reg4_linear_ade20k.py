@@ -1,0 +1,4 @@
+# Variant: RegViT-Base: four register tokens.
+# Weights: --cfg-options checkpoint=FILE, the result of vit-reg4_imagenet.py (none are published).
+_base_ = './vit_linear_ade20k.py'
+model = dict(backbone=dict(num_registers=4))

@@ -1,0 +1,3 @@
+# ViT-Small on ImageNet-1K: the baseline arm.
+_base_ = './vit_imagenet.py'
+model = _base_.by_size.small

@@ -1,0 +1,4 @@
+# ViT-Small, frozen, one-layer head on COCO-Stuff.
+# Weights: --cfg-options checkpoint=FILE, the result of vit-small_imagenet.py (none are published).
+_base_ = './vit_linear_coco_stuff164k.py'
+model = _base_.by_size.small

@@ -1,0 +1,4 @@
+# Ablation: ViT-Tiny without position embedding.
+# Weights: --cfg-options checkpoint=FILE, the result of vit-tiny-nopos_imagenet.py (none are published).
+_base_ = './vit-tiny_linear_ade20k.py'
+model = dict(backbone=dict(with_pos_embed=False))

@@ -1,0 +1,4 @@
+# ViT-Tiny, UperNet, full fine-tuning on ADE20K.
+# Weights: --cfg-options checkpoint=FILE, the result of vit-tiny_imagenet.py (none are published).
+_base_ = './vit_upernet_ade20k.py'
+model = _base_.by_size.tiny
