@@ -17,8 +17,12 @@ from mmlocat.utils import atomic_write, share_folder
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp('wheel')
     # From a copy, because setuptools leaves its build folder behind.
-    unwanted = shutil.ignore_patterns('.*', 'build', 'work_dirs', 'data', '*.egg-info', '__pycache__')
-    source = shutil.copytree(ROOT, folder / 'source', ignore=unwanted)
+    unwanted = shutil.ignore_patterns('.*', 'build', 'work_dirs', '*.egg-info', '__pycache__')
+
+    def ignore(path, names):  # tools/data is wanted
+        return unwanted(path, names) | ({'data'} if path == str(ROOT) else set())
+
+    source = shutil.copytree(ROOT, folder / 'source', ignore=ignore)
     # No isolation: this environment's setuptools builds it, nothing is fetched.
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '-w',
                     str(folder), str(source)], check=True, timeout=300)

@@ -23,6 +23,7 @@ from .initial_weights import check_initial_weights, check_model_weights, initial
 from .provenance import record_test, record_training
 from .recipe import check_total_batch
 from .runner import build_runner, build_test_data, build_training_data
+from .training_data import check_training_data
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -48,6 +49,8 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument(
         '--allow-random-backbone', action='store_true', help='let a frozen backbone keep random weights')
+    parser.add_argument(
+        '--no-data-check', action='store_true', help='do not look at the data first (see tools/data/check.py)')
     return parser
 
 
@@ -94,7 +97,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
 
     Raises:
         FileNotFoundError: The config or the initial weights do not exist.
-        RuntimeError: ``--amp`` without CUDA, or a frozen backbone without weights.
+        RuntimeError: ``--amp`` without CUDA, a frozen backbone without weights, or data that are missing or damaged.
         ValueError: The config is invalid.
     """
     args = _train_parser().parse_args(argv)
@@ -115,6 +118,8 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         remarks.append(f'Nothing to resume in {config.work_dir}: starting anew.')
     remarks += [f'Resuming from {resumed}.'] if resumed else check_initial_weights(config, args.allow_random_backbone)
     initial = None if resumed else initial_checkpoint(config)
+    if is_main_process() and not args.no_data_check:
+        remarks += check_training_data(config, args.config)
     runner = build_runner(config, remarks)
     build_training_data(runner)
     record_training(runner, args.config, args.cfg_options, initial, resumed)

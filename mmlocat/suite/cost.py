@@ -15,11 +15,15 @@ from typing import Optional, Tuple
 from mmengine.config import Config
 
 from mmlocat.analysis.flops import count, input_shape
+from mmlocat.datasets.check.sources import SOURCES
 from mmlocat.datasets.digit_scenes import DigitScenesSpec
 from mmlocat.engine.provenance import read_record
 
 # Training images, where a schedule counts epochs.
-_IMAGES = {'ImageNet': 1281167, 'DigitScenesClassification': DigitScenesSpec().classification[0]}
+_IMAGES = {
+    'ImageNet': SOURCES['ImageNet'].counts['train'],
+    'DigitScenesClassification': DigitScenesSpec().classification[0]
+}
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class DigitScenesClassification(CustomDataset):
     """
 
     METAINFO = dict(classes=_DIGITS)
+    VOUCHES_FOR_FILES = True  # made on first use, else compared with a checksum: no other check need run before
 
     def __init__(self, split: str = 'train', data_root: Optional[str] = None, seed: int = 0, **kwargs) -> None:
         root = _ready(data_root, 'classification', split, seed)
@@ -77,6 +78,7 @@ class DigitScenesSegmentation(BaseSegDataset):
     """
 
     METAINFO = dict(classes=('background', *_DIGITS), palette=_PALETTE)
+    VOUCHES_FOR_FILES = True
 
     def __init__(self, split: str = 'train', data_root: Optional[str] = None, seed: int = 0, **kwargs) -> None:
         root = _ready(data_root, 'segmentation', split, seed)

@@ -1,0 +1,97 @@
+"""What a check found, and how it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List, Optional, Sequence
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a user should know.
+
+    Args:
+        message: What was found, with examples.
+        fix: The command that mends it, or what to do.
+        is_error: Whether training would fail or go wrong; otherwise it is a remark.
+    """
+
+    message: str
+    fix: str = ''
+    is_error: bool = True
+
+
+@dataclass
+class Report:
+    """One data set of a config.
+
+    Args:
+        loaders: Which of the config's data loaders read it: 'train', 'val', 'test'.
+        dataset: Its type.
+        root: Its folder.
+        images: How many images were found; None where nobody could look.
+        labels: How many of them have a label; None where labels are no files.
+        official: How many images the official data set has, if it is one.
+        read: How many samples were opened.
+        findings: Errors and remarks.
+    """
+
+    loaders: List[str]
+    dataset: str
+    root: str
+    images: Optional[int] = None
+    labels: Optional[int] = None
+    official: Optional[int] = None
+    read: int = 0
+    findings: List[Finding] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """The data loaders, for people."""
+        return ', '.join(self.loaders)
+
+    @property
+    def errors(self) -> List[Finding]:
+        """The findings that are errors."""
+        return [finding for finding in self.findings if finding.is_error]
+
+    @property
+    def remarks(self) -> List[Finding]:
+        """The findings that are none."""
+        return [finding for finding in self.findings if not finding.is_error]
+
+    def error(self, message: str, fix: str = '') -> None:
+        """Adds an error."""
+        self.findings.append(Finding(message, fix))
+
+    def remark(self, message: str, fix: str = '') -> None:
+        """Adds a remark."""
+        self.findings.append(Finding(message, fix, is_error=False))
+
+
+def examples(names: Sequence[str]) -> str:
+    """Returns the first few of ``names`` and how many more there are."""
+    more = len(names) - _EXAMPLES
+    return ', '.join(names[:_EXAMPLES]) + (f' and {more:,} more' if more > 0 else '')
+
+
+def render(reports: Sequence[Report]) -> str:
+    """Writes reports as text: a paragraph a data set, and a last line that sums up."""
+    lines = []
+    for report in reports:
+        lines.append(f'{report.title}: {report.dataset}{" in " if report.root else ""}{report.root}')
+        if report.images is not None:
+            official = '' if report.official is None else f' (officially {report.official:,})'
+            labels = '' if report.labels is None else f', {report.labels:,} labels'
+            lines.append(f'  {report.images:,} images{official}{labels}; {report.read:,} opened')
+        for finding in report.findings:
+            lines.append(f'  {"error" if finding.is_error else "remark"}: {finding.message}')
+            if finding.fix:
+                lines.append(f'    to mend it: {finding.fix}')
+    errors = sum(len(report.errors) for report in reports)
+    remarks = sum(len(report.remarks) for report in reports)
+    lines.append(f'{errors} {"error" if errors == 1 else "errors"}, {remarks} '
+                 f'{"remark" if remarks == 1 else "remarks"}.')
+    return '\n'.join(lines)

@@ -1,0 +1,153 @@
+"""Goes through the data loaders of a config."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, List, Optional, Sequence, Tuple
+
+import mmengine.fileio as fileio
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmpretrain.datasets import CustomDataset
+from mmseg.datasets import BaseSegDataset
+
+from .classification import check_classification
+from .report import Report
+from .segmentation import check_segmentation
+from .sources import Advice, advise, find_source
+
+LOADERS = ('train', 'val', 'test')
+QUICK_FILES = 8  # opened of each split by the quick form
+SAMPLED_FILES = 500  # opened of each split unless all are
+
+
+def check_data(config: Config,
+               loaders: Sequence[str] = LOADERS,
+               files: Optional[int] = SAMPLED_FILES,
+               seed: int = 0,
+               progress: bool = False,
+               trust: bool = False) -> List[Report]:
+    """Checks the data that a config names.
+
+    Folders, lists, pairs of images and labels, suffixes and counts are checked for all files; whether they can be
+    read, and what values labels hold, for ``files`` of each split.
+
+    Args:
+        config: Of MMPretrain or MMSegmentation; left as it is.
+        loaders: Which of 'train', 'val' and 'test' to check.
+        files: How many samples to open of each split; None opens all.
+        seed: Of their choice.
+        progress: Whether to draw progress bars.
+        trust: Whether to leave out data sets that vouch for their files themselves (``VOUCHES_FOR_FILES``).
+
+    Returns:
+        A report for each data set; one that several data loaders share comes once.
+
+    Raises:
+        ValueError: The config has no data set in any of ``loaders``.
+    """
+    reports = []
+    found = _datasets(config, loaders)
+    if not found:
+        raise ValueError(f'the config names no data: it has no {", ".join(f"{name}_dataloader" for name in loaders)}')
+    for names, settings in found:
+        with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
+            kind = settings.get('type')
+            kind = kind if inspect.isclass(kind) else registry.get(str(kind))
+            if kind is None:
+                report = Report(names, str(settings.get('type')), '')
+                report.error(f'there is no data set of type {settings.get("type")}; is the module that registers it '
+                             'in custom_imports?')
+                reports.append(report)
+            elif not (trust and getattr(kind, 'VOUCHES_FOR_FILES', False)):
+                reports.append(_check(kind, names, settings, files, seed, progress, _model_classes(config)))
+    return reports
+
+
+def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], dict]]:
+    """Returns the data sets of the loaders, each once, with the names of the loaders that read it."""
+    found: List[Tuple[List[str], dict]] = []
+    for name in loaders:
+        for settings in _unwrap((config.get(f'{name}_dataloader') or {}).get('dataset')):
+            settings = {key: copy.deepcopy(value) for key, value in settings.items() if key != 'pipeline'}
+            for names, other in found:
+                if settings == other:
+                    names.append(name)
+                    break
+            else:
+                found.append(([name], settings))
+    return found
+
+
+def _unwrap(settings: Any) -> List[dict]:
+    """Returns the data sets inside wrappers such as ConcatDataset and RepeatDataset."""
+    if isinstance(settings, (list, tuple)):
+        return [inner for entry in settings for inner in _unwrap(entry)]
+    if not isinstance(settings, dict):
+        return []
+    for key in ('datasets', 'dataset'):
+        if key in settings:
+            return _unwrap(settings[key])
+    return [settings]
+
+
+def _model_classes(config: Config) -> Optional[int]:
+    model = config.get('model') or {}
+    head = model.get('decode_head') or model.get('head') or {}
+    head = head[-1] if isinstance(head, (list, tuple)) else head
+    return head.get('num_classes')
+
+
+def _check(kind: type, names: List[str], settings: dict, files: Optional[int], seed: int, progress: bool,
+           model_classes: Optional[int]) -> Report:
+    root = settings.get('data_root') or ''
+    report = Report(names, kind.__name__, root)
+    if getattr(kind, 'load_data_list', None) not in (BaseSegDataset.load_data_list, CustomDataset.load_data_list):
+        report.remark(f'{kind.__name__} is not checked: it finds its files as neither BaseSegDataset nor CustomDataset '
+                      'does')
+        return report
+    source = find_source(kind, settings)
+    split = 'train' if names[0] == 'train' else 'val'
+    advice = advise(source, split, names[0], root)
+    makes_its_data = getattr(kind, 'VOUCHES_FOR_FILES', False)
+    if root and not makes_its_data and not fileio.isdir(root, settings.get('backend_args')):
+        report.error(f'data root {root} does not exist', advice.images)
+        return report
+    dataset = _build(kind, settings, report, advice)
+    if dataset is None:
+        return report
+    report.root = dataset.data_root or ''
+    title = f'Opening {report.title}' if progress else ''
+    if isinstance(dataset, BaseSegDataset):
+        classes = len(dataset.metainfo.get('classes') or ())
+        check_segmentation(dataset, report, advice, files, seed, title)
+    else:
+        classes = len(dataset.CLASSES or ())
+        check_classification(dataset, report, advice, files, seed, title, model_classes)
+    if model_classes is not None and classes > model_classes:
+        report.error(f'{report.dataset} has {classes:,} classes, the model predicts {model_classes:,}',
+                     "give the model's heads num_classes of the data")
+    if source and report.images is not None:
+        report.official = source.counts[split]
+        if report.images != report.official:
+            report.remark(f'{report.images:,} images, not the {report.official:,} of {source.name}; '
+                          'well if a subset is meant', advice.images)
+    return report
+
+
+def _build(kind: type, settings: dict, report: Report, advice: Advice) -> Optional[Any]:
+    """Builds the data set for its own idea of folders, suffixes and classes; loads no annotation."""
+    arguments = {key: value for key, value in settings.items() if key not in ('type', '_scope_')}
+    try:
+        return kind(**{**arguments, 'pipeline': [], 'lazy_init': True})
+    except Exception as error:  # a data set of anybody's
+        # Some assert that their folder exists, without a word.
+        prefix = settings.get('data_prefix') or {}
+        folder = prefix if isinstance(prefix, str) else prefix.get('img_path') or ''
+        folder = fileio.join_path(report.root, folder) if report.root else folder
+        if folder and not fileio.isdir(folder):
+            report.error(f'folder of images {folder} does not exist', advice.images)
+        else:
+            report.error(f'{report.dataset} cannot be built: {type(error).__name__}: {error}')
+        return None

@@ -1,0 +1,39 @@
+"""A look at the data before a training: the quick form of ``tools/data/check.py``."""
+
+from __future__ import annotations
+
+from typing import List
+
+from mmengine.config import Config
+
+from mmlocat.datasets.check import QUICK_FILES, check_data
+
+
+def check_training_data(config: Config, config_path: str) -> List[str]:
+    """Makes sure that the data of a training are there.
+
+    Folders, lists, pairs and counts are checked for all files, and a few samples are opened. Data sets that vouch for
+    their own files, as DigitScenes does, are left to themselves.
+
+    Args:
+        config: A training config.
+        config_path: Its file, for the message.
+
+    Returns:
+        Remarks for the user, such as counts that are not the official ones.
+
+    Raises:
+        RuntimeError: Data are missing or damaged; the message has the first fault of all and the command that mends it.
+    """
+    loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
+    if not loaders:
+        return []
+    reports = check_data(config, loaders, QUICK_FILES, trust=True)
+    errors = [(report.title, error) for report in reports for error in report.errors]
+    if errors:
+        title, first = errors[0]
+        more = f'; {len(errors) - 1} more' if len(errors) > 1 else ''
+        fix = f'; to mend it: {first.fix}' if first.fix else ''
+        raise RuntimeError(f'{title} data: {first.message}{fix}{more} (python tools/data/check.py {config_path} lists '
+                           'all; --no-data-check trains without this look)')
+    return [f'{report.title} data: {remark.message}.' for report in reports for remark in report.remarks]

@@ -1,0 +1,210 @@
+"""The check of data: lists and class folders of classifiers, data sets of one's own, and its place in a training."""
+
+import runpy
+
+import pytest
+from conftest import ROOT
+from layouts import RAW_VALUES, ROOTS, errors_of, leaf, make_class_folders, place, write_image, write_label
+from mmengine.config import Config
+
+from mmlocat.datasets.check import check_data, render
+from mmlocat.engine import cli
+from mmlocat.engine.config import load_config
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+LISTS = ROOTS['imagenet'] + '/meta/val.txt'
+
+
+def change_line(number, text):
+    def damage(root):
+        path = root / 'meta' / 'val.txt'
+        lines = path.read_text().splitlines()
+        lines[number - 1] = text
+        path.write_text('\n'.join(lines) + '\n')
+    return damage
+
+
+@pytest.mark.parametrize(('damage', 'message'), [
+    (change_line(2, 'ILSVRC2012_val_00000002.JPEG 1000'),
+     f'labels in {LISTS} outside 0 to 999: 1 of 4 (ILSVRC2012_val_00000002.JPEG: 1000)'),
+    (change_line(4, 'ILSVRC2012_val_00000004.JPEG'),
+     f"lines of {LISTS} that are not NAME LABEL: 1 of 4 (line 4: 'ILSVRC2012_val_00000004.JPEG')"),
+    (lambda root: (root / 'val' / 'ILSVRC2012_val_00000003.JPEG').unlink(),
+     f'images named in {LISTS} that do not exist: 1 of 4 (ILSVRC2012_val_00000003.JPEG)'),
+    (lambda root: (root / 'meta' / 'val.txt').write_text(''), f'list of images {LISTS} is empty'),
+    (lambda root: (root / 'val').rename(root / 'v'), 'folder of images data/imagenet/val does not exist'),
+    (lambda root: (root / 'val' / 'ILSVRC2012_val_00000001.JPEG').write_bytes(b'\xff\xd8\xff'),
+     'images that cannot be read: 1 of 4 opened (data/imagenet/val/ILSVRC2012_val_00000001.JPEG: no image)'),
+    (lambda root: (root / 'meta' / 'val.txt').unlink(), 'class folders in data/imagenet/val: 0; the data set has 1,000 '
+     'classes'),
+])
+def test_each_fault_of_a_list_of_images_is_named(damage, message):
+    root, config = place('imagenet')
+    damage(root)
+    report = check_data(config, ['val'])[0]
+    assert errors_of([report]) == [f'val: {message}']
+    assert 'imagenet' in report.errors[0].fix
+
+
+def test_images_that_no_list_names_are_a_remark():
+    root, config = place('imagenet')
+    write_image(root / 'val' / 'ILSVRC2012_val_00000009.JPEG')
+    report = check_data(config, ['val'])[0]
+    assert not report.errors
+    assert report.remarks[0].message == (f'images in data/imagenet/val that {LISTS} does not name: 1 of 5 '
+                                         '(ILSVRC2012_val_00000009.JPEG)')
+
+
+def test_class_folders_of_imagenet(tmp_path):
+    root = tmp_path / 'data' / 'imagenet'
+    make_class_folders(root, 1000)
+    config = load_config(leaf('vit_imagenet'))
+    assert errors_of(check_data(config, files=2)) == []
+    image, = (root / 'train' / 'n01440764').iterdir()
+    image.rename(image.with_suffix('.webp'))
+    for path in sorted((root / 'val').iterdir())[-1:]:
+        next(path.iterdir()).unlink()
+        path.rmdir()
+    folder = 'data/imagenet'
+    assert errors_of(check_data(config, files=2)) == [
+        'train: images that do not end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif and are left out: 1 in '
+        f'{folder}/train (n01440764/n01440764_0.webp)',
+        f'train: class folders without an image: 1 of 1,000 in {folder}/train (n01440764)',
+        f'val, test: class folders in {folder}/val: 999; the data set has 1,000 classes']
+
+
+def test_class_folders_are_compared_with_the_model_where_the_data_set_names_no_classes():
+    root, config = place('mini-imagenet')
+    (root / 'train' / 'n01440764').rename(root / 'n01440764')
+    assert errors_of(check_data(config)) == [
+        'train: class folders in data/mini-imagenet/train: 99; the model predicts 100 classes']
+
+
+def test_a_model_with_fewer_classes_than_the_data_is_an_error():
+    _, config = place('ade20k')
+    config.model.decode_head.num_classes = 19
+    assert errors_of(check_data(config, ['train'])) == ['train: ADE20KDataset has 150 classes, the model predicts 19']
+
+
+def test_digit_scenes_vouches_for_itself(digit_scenes, monkeypatch):
+    names = ('vit-nano_digitscenes', 'vit-nano_linear_digitscenes')
+    for config in (load_config(str(ROOT / 'configs' / f'{name}.py')) for name in names):
+        for split in ('train', 'val', 'test'):
+            config[f'{split}_dataloader'].dataset.data_root = str(digit_scenes)
+        reports = check_data(config)
+        assert [report.title for report in reports] == ['train', 'val', 'test']
+        assert not any(report.findings for report in reports) and all(report.read >= 8 for report in reports)
+        assert all(report.official is None for report in reports)
+
+        def refuse(*args):
+            raise AssertionError('the quick form must not open DigitScenes')
+
+        with monkeypatch.context() as patch:
+            patch.setattr('mmlocat.datasets.digit_scenes.datasets._ready', refuse)
+            assert check_data(config, trust=True) == []
+
+
+def custom_config(folder, **settings):
+    dataset = dict(type='BaseSegDataset', data_root=str(folder), metainfo=dict(classes=('a', 'b')),
+                   data_prefix=dict(img_path='', seg_map_path=''), pipeline=[], **settings)
+    return Config(dict(default_scope='mmseg', train_dataloader=dict(dataset=dataset)))
+
+
+def test_data_sets_of_ones_own_are_checked_without_counts(tmp_path):
+    write_image(tmp_path / 'x' / 'one.jpg')  # images and labels in one folder, and a folder below
+    write_label(tmp_path / 'x' / 'one.png', (0, 1, 1, 255))
+    config = custom_config(tmp_path)
+    report, = check_data(config)
+    assert report.findings == [] and (report.images, report.labels, report.official) == (1, 1, None)
+    write_label(tmp_path / 'x' / 'one.png', (0, 1, 2, 255))
+    assert errors_of(check_data(config)) == [
+        f'train: labels with values outside 0 to 1 and 255: 1 of 1 opened ({tmp_path}/x/one.png: 2)']
+    assert check_data(config)[0].errors[0].fix.endswith('metainfo.classes and reduce_zero_label')
+    # With the zero label dropped, 2 is the second class.
+    assert errors_of(check_data(custom_config(tmp_path, reduce_zero_label=True))) == []
+    config.train_dataloader.dataset.metainfo = None
+    report, = check_data(config)
+    assert not report.errors
+    assert report.remarks[0].message == 'BaseSegDataset names no classes: label values are not judged'
+    assert 'data_root=FOLDER' in check_data(custom_config(tmp_path / 'none'))[0].errors[0].fix
+
+
+def test_wrappers_are_looked_into():
+    _, config = place('ade20k')
+    inner = config.train_dataloader.dataset
+    config.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2,
+        dataset=dict(type='ConcatDataset', datasets=[inner, config.val_dataloader.dataset]))
+    assert [report.loaders for report in check_data(config)] == [['train'], ['train', 'val', 'test']]
+
+
+def test_what_cannot_be_checked_says_so():
+    def only(kind):
+        return Config(dict(default_scope='mmpretrain', train_dataloader=dict(dataset=dict(type=kind))))
+
+    report, = check_data(only('CIFAR10'))
+    assert report.remarks[0].message == ('CIFAR10 is not checked: it finds its files as neither BaseSegDataset nor '
+                                         'CustomDataset does')
+    assert errors_of(check_data(only('Cifar'))) == [
+        'train: there is no data set of type Cifar; is the module that registers it in custom_imports?']
+    message, = errors_of(check_data(only('CustomDataset')))
+    assert message.startswith('train: CustomDataset cannot be built: AssertionError: One of')
+    with pytest.raises(ValueError, match='the config names no data: it has no train_dataloader, val_dataloader'):
+        check_data(Config(dict(model=dict())))
+    assert render([report]).endswith('0 errors, 1 remark.')
+
+
+def test_training_looks_first_and_can_be_told_not_to(tmp_path, capsys):
+    root, _ = place('ade20k')
+    path = leaf('vit_linear_ade20k')
+    command = [path, '--allow-random-backbone', '--work-dir', str(tmp_path / 'w')]
+    write_label(root / 'annotations' / 'training' / 'ADE_train_00000001.png', (151, 151, 151, 151))
+    write_label(root / 'annotations' / 'validation' / 'ADE_val_00000001.png', (151, 151, 151, 151))
+    with pytest.raises(RuntimeError) as error:
+        cli.training_job(command)
+    assert str(error.value).startswith('train data: labels with values outside 0 to 150 and 255: 1 of 4 opened (')
+    assert str(error.value).endswith(f'-d data/ade; 1 more (python tools/data/check.py {path} lists all; '
+                                     '--no-data-check trains without this look)')
+    assert '\n' not in str(error.value) and not (tmp_path / 'w').exists()
+    capsys.readouterr()
+    small = ['--cfg-options', 'model.backbone.arch=deit-tiny', 'model.decode_head.in_channels=192']
+    assert cli.training_job([*command, '--no-data-check', *small])
+    assert 'data: ' not in capsys.readouterr().err
+    for split, name in (('training', 'ADE_train_00000001'), ('validation', 'ADE_val_00000001')):
+        write_label(root / 'annotations' / split / f'{name}.png', RAW_VALUES['ade20k'])
+    assert cli.training_job([*command, *small])
+    said = capsys.readouterr().err
+    assert 'mmlocat: train data: 4 images, not the 20,210 of ADE20K; well if a subset is meant.' in said
+    assert 'mmlocat: val data: 4 images, not the 2,000 of ADE20K; well if a subset is meant.' in said
+
+
+def test_other_processes_leave_the_look_to_the_first(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, 'check_training_data', lambda config, path: asked.append(path) or [])
+    monkeypatch.setattr(cli, 'build_training_data', lambda runner: None)
+
+    class Nothing:
+        train = None
+
+    monkeypatch.setattr(cli, 'build_runner', lambda config, remarks: Nothing)
+    command = [leaf('vit_imagenet'), '--work-dir', str(tmp_path / 'w')]
+    for rank, calls in (('1', 0), ('0', 1)):
+        monkeypatch.setenv('RANK', rank)
+        monkeypatch.setenv('LOCAL_RANK', rank)
+        cli.training_job(command)
+        assert len(asked) == calls
+
+
+def test_a_config_that_cannot_be_read_is_one_line(capsys):
+    tool = runpy.run_path(str(ROOT / 'tools' / 'data' / 'check.py'))['main']
+    with pytest.raises(SystemExit) as stop:
+        tool(['nothing.py'])
+    assert stop.value.code == 1 and capsys.readouterr().err.startswith('Error: config nothing.py does not exist')
+    with pytest.raises(SystemExit):
+        tool(['nothing.py', '--sample', '0'])
+    assert '--sample must be at least 1, got 0' in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""docs/data.md: its check command runs, its trees are the ones that the tests write, its commands the check's own."""
+
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT
+from layouts import ROOTS, make
+
+from mmlocat.datasets.check.sources import SOURCES, advise
+
+PAGE = (ROOT / 'docs' / 'data.md').read_text(encoding='utf-8')
+COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
+            for line in block.splitlines()]
+TYPES = {'ade20k': 'ADE20KDataset', 'pascal_context59': 'PascalContextDataset59', 'coco_stuff164k': 'COCOStuffDataset',
+         'imagenet': 'ImageNet'}
+
+
+def test_the_check_runs_as_shown(clean_environment, tmp_path):
+    command, = (line for line in COMMANDS if 'tools/data/check.py' in line)
+    make('ade20k', tmp_path)
+    for name in ('tools', 'configs'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = command.replace('python ', '"$PYTHON" ', 1)
+    result = subprocess.run(['bash', '-c', command], cwd=tmp_path, env=clean_environment, capture_output=True,
+                            text=True, timeout=120)
+    assert result.returncode == 0 and '0 errors, 2 remarks.' in result.stdout, result.stderr
+    for option in set(re.findall(r'`(--[\w-]+)', PAGE)) - {'--cfg-options', '--no-data-check'}:
+        assert f"'{option}'" in (ROOT / 'tools' / 'data' / 'check.py').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('dataset', sorted(ROOTS))
+def test_the_trees_are_those_of_the_tests(dataset, tmp_path):
+    make(dataset, tmp_path)
+    tree = re.search(rf'^```text\n({re.escape(ROOTS[dataset])})/\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
+    paths = [line.strip() for line in tree.group(2).splitlines()]
+    assert len(paths) >= 2
+    for path in paths:
+        assert (tmp_path / tree.group(1) / path).is_file(), path
+
+
+def test_the_commands_are_those_that_the_check_names(tmp_path):
+    named = set()
+    for dataset, kind in TYPES.items():
+        for split in ('train', 'val'):
+            advice = advise(SOURCES[kind], split, split, ROOTS[dataset])
+            for command in (advice.images, advice.labels):
+                named.add(re.sub(r'python \S*/dataset_converters/', 'python $CONVERTERS/', command.split('  #')[0]))
+    assert named == {line for line in COMMANDS if 'tools/data/check.py' not in line}
+    for command in named:
+        assert subprocess.run(['bash', '-n', '-c', command]).returncode == 0
+
+
+def test_the_page_has_the_official_counts():
+    for kind in TYPES.values():
+        assert all(f'{count:,}' in PAGE for count in SOURCES[kind].counts.values())
