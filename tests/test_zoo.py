@@ -29,11 +29,11 @@ def test_every_leaf_is_listed_or_excluded_by_rule():
 
 
 def test_the_files_are_what_the_tool_writes():
-    """All but the costs, which take a while to count for every config: those are compared for one a file."""
+    """All but the costs, which take a while to count for every config: those are compared for one a task."""
     own = {name: (model['Metadata']['Parameters'], model['Metadata']['FLOPs']) for name, model in MODELS.items()}
     assert metafiles(lambda leaf: own[leaf.name]) == FILES
-    for content in FILES.values():
-        name = content['Models'][0]['Name']
+    for path in INDEX[:2]:
+        name = FILES[path]['Models'][0]['Name']
         assert count_costs(parse(name)) == own[name], 'run python tools/analysis/metafiles.py'
 
 
