@@ -70,23 +70,7 @@ def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
         raise
 
 
-def share_folder() -> Path:
-    """Returns the folder that holds ``configs/``, ``tools/`` and ``model-index.yml``.
-
-    That is the checkout in an editable install and ``mmlocat/.mim`` in a wheel.
-
-    Raises:
-        FileNotFoundError: Neither is there.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / '.mim', package.parent):
-        if (folder / 'configs').is_dir() and (folder / 'tools').is_dir():
-            return folder
-    raise FileNotFoundError(f'no configs/ and tools/ in {package / ".mim"} or {package.parent}; '
-                            'reinstall mmlocat, or work in a checkout')
-
-
-def sha256_of(path: Union[str, Path], show_from: int = 1 << 26) -> str:
+def sha256(path: Union[str, Path], show_from: int = 1 << 26) -> str:
     """Returns the SHA-256 of a file, in hexadecimal; with a progress bar on a terminal.
 
     Args:
@@ -104,3 +88,19 @@ def sha256_of(path: Union[str, Path], show_from: int = 1 << 26) -> str:
         for chunk in iter(lambda: file.read(1 << 20), b''):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def share_folder() -> Path:
+    """Returns the folder that holds ``configs/``, ``tools/`` and ``model-index.yml``.
+
+    That is the checkout in an editable install and ``mmlocat/.mim`` in a wheel.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / '.mim', package.parent):
+        if (folder / 'configs').is_dir() and (folder / 'tools').is_dir():
+            return folder
+    raise FileNotFoundError(f'no configs/ and tools/ in {package / ".mim"} or {package.parent}; '
+                            'reinstall mmlocat, or work in a checkout')

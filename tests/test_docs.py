@@ -1,6 +1,8 @@
 """What the README shows: its Python runs, its commands exist, its diff makes a working config."""
 
+import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +16,29 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+REPRODUCE = (ROOT / 'docs' / 'reproduce.md').read_text(encoding='utf-8')
+FAMILIES = sorted((ROOT / 'configs' / 'metafiles').glob('*.md'))
 
 
-def blocks(language):
-    found = re.findall(rf'^```{language}\n(.*?)^```', README, re.DOTALL | re.MULTILINE)
-    assert found, f'no {language} block in the README'
+def blocks(language, text=README):
+    found = re.findall(rf'^```{language}\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    assert found, f'no {language} block'
     return found
 
 
 def commands():
-    lines = [line.split('  #')[0].strip() for block in blocks('bash') for line in block.splitlines()]
-    return [line for line in lines if line]
+    texts = [README, REPRODUCE, *(path.read_text() for path in FAMILIES if '```bash' in path.read_text())]
+    lines = [line.split('  #')[0].strip() for text in texts for block in blocks('bash', text)
+             for line in block.splitlines()]
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def options_of(script):
+    """Returns the function that reads a tool's command line."""
+    spec = importlib.util.spec_from_file_location('tool', ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.read_options
 
 
 def test_python_blocks_run():
@@ -35,7 +49,7 @@ def test_python_blocks_run():
 
 
 @pytest.mark.parametrize('command', commands())
-def test_commands_exist(command, clean_environment, tmp_path):
+def test_commands_exist(command, clean_environment, tmp_path, monkeypatch):
     """`make demo` itself is run, on a sliver of the data, by .ci/run."""
     if command.startswith('make '):
         result = subprocess.run(['make', '-n', *command.split()[1:]], cwd=ROOT, capture_output=True, text=True)
@@ -43,6 +57,13 @@ def test_commands_exist(command, clean_environment, tmp_path):
     elif command.startswith('pip install -e'):
         extras = re.search(r'\[(.*)\]', command).group(1).split(',')
         assert all(f"'{extra}':" in (ROOT / 'setup.py').read_text() for extra in extras)
+    elif command.startswith('python tools/'):
+        script, *arguments = shlex.split(command)[1:]
+        monkeypatch.setattr(sys, 'argv', [script, *arguments])
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+        assert options_of(script)() is not None
+        suites = [name for name in arguments if (ROOT / 'configs' / 'suites' / f'{name}.yml').is_file()]
+        assert suites or 'run_suite' not in script
     else:
         # The launcher's own part runs; the interpreter it would start is a stand-in that prints its arguments.
         for name in ('python', 'srun'):
@@ -53,6 +74,18 @@ def test_commands_exist(command, clean_environment, tmp_path):
         assert result.returncode == 0, result.stderr
         config = re.search(r'configs/\S+\.py', command).group()
         assert (ROOT / config).is_file() and config in result.stdout
+
+
+@pytest.mark.parametrize('family', [path.stem for path in FAMILIES if '```python' in path.read_text()])
+def test_python_of_the_families_runs(family):
+    for block in blocks('python', (FAMILIES[0].parent / f'{family}.md').read_text()):
+        names = {}
+        exec(block, names)
+        assert names['model'].backbone.num_layers == 12
+
+
+def test_the_leaderboard_has_its_markers():
+    assert README.count('<!-- leaderboard:digitscenes -->\n') == README.count('<!-- /leaderboard:digitscenes -->') == 1
 
 
 def test_every_config_in_the_table_exists():
@@ -74,8 +107,10 @@ def test_the_diff_changes_a_stock_config_into_a_model_that_runs(tmp_path):
 
 
 def test_every_link_to_a_file_leads_somewhere():
-    for target in re.findall(r'\]\((?!http|#)([^)]+)\)', README):
-        assert (ROOT / target).exists(), target
+    pages = [ROOT / 'README.md', ROOT / 'docs' / 'reproduce.md', *FAMILIES]
+    for page in pages:
+        for target in re.findall(r'\]\((?!http|#)([^)]+)\)', page.read_text(encoding='utf-8')):
+            assert (page.parent / target).exists(), target
 
 
 def test_benchmark_commands_of_the_performance_page_are_options_of_the_scripts(clean_environment):

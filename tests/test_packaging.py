@@ -36,6 +36,7 @@ def test_wheel_holds_configs_tools_and_index(wheel):
             if file.is_file() and '__pycache__' not in file.parts:
                 assert f'mmlocat/.mim/{file.relative_to(ROOT)}' in names
     assert 'mmlocat/.mim/model-index.yml' in names and 'mmlocat/attention/README.md' in names
+    assert 'mmlocat/leaderboard/paper_results.csv' in names
     assert not any(name.startswith('tests/') for name in names)
 
 
@@ -52,6 +53,10 @@ def test_wheel_works_from_another_directory(wheel, tmp_path, digit_scenes, clean
     share = subprocess.run([str(python), '-c', where], cwd=tmp_path, env=clean_environment, capture_output=True,
                            text=True, check=True).stdout.strip()
     assert share == str(site / 'mmlocat' / '.mim')
+    zoo = 'import mmlocat; print(*mmlocat.resolve("locatvit_imagenet"))'
+    found = subprocess.run([str(python), '-c', zoo], cwd=tmp_path, env=clean_environment, capture_output=True,
+                           text=True, check=True).stdout
+    assert found.split() == [f'{share}/configs/locatvit_imagenet.py', 'hf://sinahmr/locatvit_base']
     result = subprocess.run([
         str(python), f'{share}/tools/train.py', f'{share}/configs/locatvit-nano_linear_digitscenes.py',
         '--allow-random-backbone', '--no-validate', '--cfg-options', 'train_cfg.max_iters=1',
@@ -60,23 +65,6 @@ def test_wheel_works_from_another_directory(wheel, tmp_path, digit_scenes, clean
     ], cwd=tmp_path, env=clean_environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / 'work_dirs' / 'locatvit-nano_linear_digitscenes' / 'iter_1.pth').exists()
-
-
-def test_model_index_names_configs_that_exist():
-    import yaml
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    models = [model for path in index['Import'] for model in yaml.safe_load((ROOT / path).read_text())['Models']]
-    assert len(models) >= 4
-    for model in models:
-        assert (ROOT / model['Config']).is_file()
-
-
-def test_mmpretrains_hub_reads_the_model_index():
-    from mmpretrain.apis import ModelHub
-
-    import mmlocat.models  # noqa: F401
-    ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)
-    assert ModelHub.get('locatvit_imagenet').config.model.backbone.type == 'LocAtViT'
 
 
 def test_share_folder_is_the_checkout():

@@ -7,7 +7,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from .kernel import GaussianKernel, Grid, at_least_float32
+from .kernel import GaussianKernel, Grid, at_least_float32, without_autocast
 
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
@@ -45,7 +45,7 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
     """Computes softmax(q k^T * scale + S) v in float32 or wider, autocast or not; see ``gaussian_attention``."""
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query):
         query_, key_, value_, variance, alpha = map(at_least_float32, (query, key, value, variance, alpha))
         bias = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)
         logits = query_ @ key_.transpose(-2, -1) * scale + bias

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Integral
 from operator import index
-from typing import Tuple, Union
+from typing import ContextManager, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Returns half-precision tensors as float32 and leaves wider ones alone."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def without_autocast(tensor: Tensor) -> ContextManager:
+    """Switches autocast off on the device of ``tensor``; there is none on the meta device, which asks for shapes."""
+    return nullcontext() if tensor.device.type == 'meta' else torch.autocast(tensor.device.type, enabled=False)
 
 
 @dataclass(frozen=True)

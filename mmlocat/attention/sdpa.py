@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from .kernel import GaussianKernel, Grid
+from .kernel import GaussianKernel, Grid, without_autocast
 
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
@@ -55,6 +55,6 @@ def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: Gaussi
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
     """Runs PyTorch's attention with the Gaussian as its mask; see ``gaussian_attention``."""
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query):
         mask = gaussian_mask(query, variance, alpha, kernel, grid, num_prefix_tokens)
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_p, scale=scale)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmlocat import __version__
-from mmlocat.utils import sha256_of
+from mmlocat.utils import sha256
 
 from .arch import infer_arch
 from .errors import CheckpointError
@@ -99,7 +99,7 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from error
     written = _in_layout(source, layout, backbone, rest, arguments)
-    digest = sha256_of(checkpoint.path) if checkpoint.path else ''
+    digest = sha256(checkpoint.path) if checkpoint.path else ''
     result = Conversion(checkpoint, digest, backbone, rest, arguments, written, layout, target)
     grid = tuple(ref_grid or checkpoint.ref_grid or result.grid)
     if layout == 'hub' and arguments['gaug'] and grid != result.grid:

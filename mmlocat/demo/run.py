@@ -25,6 +25,7 @@ from .plan import SeedPlan, Step
 
 _EPOCH = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
 _ITERATION = re.compile(r'Iter\(train\)\s+\[\s*(\d+)/(\d+)\]')
+_PROCESS = 'process'  # file in a step's folder: the number of the process that works there
 _GRACE = 10  # seconds a process gets to end by itself
 _REPORT_EVERY = 30  # seconds between progress lines where there is no terminal to draw a bar on
 
@@ -53,10 +54,16 @@ class StepRunner:
     Args:
         plans: All that is to be run, for the total of the progress bar.
         console: Where to print.
+        lanes: Chains side by side; as many as there are cores by default.
+        pace: Seconds this machine takes for one of a step's ``seconds``, for the ETA until that shows itself; None
+            for no ETA until then.
     """
 
-    def __init__(self, plans: List[SeedPlan], console: Console) -> None:
+    def __init__(self, plans: List[SeedPlan], console: Console, lanes: Optional[int] = None,
+                 pace: Optional[float] = 0.6) -> None:
         self.console = console
+        self._lanes = lanes or cores()
+        self._pace = pace
         self._steps = [step for plan in plans for step in plan.steps]
         self._total = sum(step.seconds for step in self._steps)
         self._fractions: Dict[int, float] = {id(step): float(is_done(step)) for step in self._steps}
@@ -92,7 +99,7 @@ class StepRunner:
             StepFailed: A command failed; the others have been ended.
             KeyboardInterrupt: Ctrl-C; all processes have been ended, the next call resumes from the last checkpoints.
         """
-        lanes = max(1, min(cores(), len(plan.chains)))
+        lanes = max(1, min(self._lanes, len(plan.chains)))
         threads = max(1, cores() // lanes)
         with ThreadPoolExecutor(lanes) as pool:
             futures = [pool.submit(self._run_chain, chain, threads) for chain in plan.chains]
@@ -143,9 +150,11 @@ class StepRunner:
             return
         command = list(step.command)
         pending = step.folder / 'pending.json'
+        if _end_leftover(step.folder):
+            self._say(f'{step.name}: ended what a killed run had left running')
         if not (step.resumable and _same_start(pending, step.fingerprint)):
             shutil.rmtree(step.folder, ignore_errors=True)
-        elif _last_checkpoint_exists(step.folder):
+        elif will_resume(step):
             command.append('--resume')
             self._say(f'{step.name}: resuming')
         with atomic_write(pending) as file:
@@ -184,6 +193,8 @@ class StepRunner:
                 start_new_session=True)
             with self._lock:
                 self._processes.append(process)
+            with atomic_write(step.folder / _PROCESS) as file:
+                file.write(str(process.pid))
             for line in process.stdout:
                 log.write(line)
                 tail.append(line)
@@ -201,8 +212,8 @@ class StepRunner:
         elapsed = time.monotonic() - self._started
         fresh = done - self._reused
         # Before there is a pace of its own, the ETA is that of the reference machine, two lanes at a time.
-        pace = elapsed / fresh if fresh > 30 else 0.6
-        eta = f'ETA {time.strftime("%H:%M:%S", time.gmtime(pace * (self._total - done)))}'
+        pace = elapsed / fresh if fresh > 30 else self._pace
+        eta = '' if pace is None else f'ETA {time.strftime("%H:%M:%S", time.gmtime(pace * (self._total - done)))}'
         self._progress.update(self._task, completed=done, now=names, eta=eta)
         if not self.console.is_terminal and time.monotonic() - self._reported > _REPORT_EVERY:
             self._reported = time.monotonic()
@@ -211,6 +222,35 @@ class StepRunner:
     def _say(self, message: str) -> None:
         self.console.print(
             f'[{time.strftime("%H:%M:%S")}] {message}', highlight=False, markup=False, soft_wrap=True)
+
+
+def will_resume(step: Step) -> bool:
+    """Whether an interrupted step has left a checkpoint of the same command, config and earlier steps."""
+    return (step.resumable and _same_start(step.folder / 'pending.json', step.fingerprint)
+            and _last_checkpoint_exists(step.folder))
+
+
+def _end_leftover(folder: Path) -> bool:
+    """Ends the step that a killed run left running in ``folder``; returns whether there was one.
+
+    Only where Linux tells that the process of that number still works for this folder.
+    """
+    try:
+        number = int((folder / _PROCESS).read_text(encoding='utf-8'))
+        command = Path(f'/proc/{number}/cmdline').read_bytes().decode(errors='replace')
+    except (OSError, ValueError):
+        return False
+    if str(folder) not in command.split('\0'):
+        return False
+    try:
+        for ending in (signal.SIGTERM, signal.SIGKILL):  # torchrun ends its processes when asked, not when killed
+            os.killpg(number, ending)
+            deadline = time.monotonic() + _GRACE
+            while Path(f'/proc/{number}/cmdline').read_bytes() and time.monotonic() < deadline:
+                time.sleep(0.1)
+    except OSError:  # it is gone
+        pass
+    return True
 
 
 def _last_checkpoint_exists(folder: Path) -> bool:

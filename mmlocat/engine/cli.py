@@ -21,7 +21,8 @@ from mmlocat.utils import atomic_write
 
 from .config import add_config_arguments, load_config
 from .hardware import is_main_process, world_size
-from .initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
+from .initial_weights import check_initial_weights, check_model_weights, initial_checkpoint, set_initial_checkpoint
+from .provenance import record_test, record_training
 from .recipe import check_total_batch
 from .runner import build_runner, build_test_data, build_training_data
 from .training_data import check_training_data
@@ -125,10 +126,12 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         remarks.append(f'Resuming from {resumed}.')
     else:
         remarks += check_initial_weights(config, args.allow_random_backbone, args.trust_pickle)
+    initial = None if resumed else initial_checkpoint(config)
     if is_main_process() and not args.no_data_check:
         remarks += check_training_data(config, args.config)
     runner = build_runner(config, remarks)
     build_training_data(runner)
+    record_training(runner, args.config, args.cfg_options, initial, resumed)
     return runner.train
 
 
@@ -185,6 +188,7 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
         _save_label_maps(config, args.out)
     runner = build_runner(config, [])
     build_test_data(runner)
+    record_test(runner, args.config, args.cfg_options, args.checkpoint, args.tta)
     if args.out and not segments and item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Optional
 
 from mmengine.config import Config
+
+
+def total_batch(config: Config, processes: int) -> Optional[int]:
+    """Returns images a step of the optimizer: batch size x processes x accumulated steps; None without a batch size.
+
+    Args:
+        config: A training config.
+        processes: How many processes train.
+    """
+    batch = (config.get('train_dataloader') or {}).get('batch_size')
+    if not isinstance(batch, int):
+        return None
+    return batch * processes * (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
 
 
 def check_total_batch(config: Config, processes: int) -> List[str]:
@@ -37,7 +50,7 @@ def check_total_batch(config: Config, processes: int) -> List[str]:
     if not isinstance(loader['batch_size'], int) or loader['batch_size'] < 1:
         raise ValueError(f'train_dataloader.batch_size must be a positive whole number, got {loader["batch_size"]!r}')
     steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    total = loader['batch_size'] * processes * steps
+    total = total_batch(config, processes)
     if scale.get('enable'):
         config.merge_from_dict({'auto_scale_lr.enable': False})
     if total == recipe:

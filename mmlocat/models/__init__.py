@@ -1,10 +1,12 @@
 """Registers LocAtViT and PatchRefinement in MMPretrain and in MMSegmentation.
 
+MMPretrain's ``get_model`` then also knows this package's classifiers by name.
 Put ``custom_imports = dict(imports=['mmlocat.models'])`` into a config and ``type='LocAtViT'``
 resolves under ``default_scope='mmseg'`` and ``'mmpretrain'``, and ``'mmpretrain.LocAtViT'`` everywhere.
 """
 
 from mmlocat.utils import require_openmmlab
+from mmlocat.zoo import register_classifiers
 
 require_openmmlab('mmlocat.models')
 
@@ -15,5 +17,6 @@ from .necks import PatchRefinement  # noqa: E402
 
 # What MMEngine cannot read: hf://, timm:// and .safetensors.
 register_schemes()
+register_classifiers()
 
 __all__ = ['LocAtViT', 'PatchRefinement']

@@ -133,3 +133,30 @@ except KeyboardInterrupt:
     assert process.wait(40) == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / 'pid').read_text()), 0)
+
+
+def test_what_a_killed_run_left_running_is_ended(tmp_path):
+    training = step(tmp_path, resumable=True)
+    training.folder.mkdir()
+    sleep = [sys.executable, '-c', 'import time; time.sleep(60)', str(training.folder)]
+    leftover = subprocess.Popen(sleep, start_new_session=True)
+    other = subprocess.Popen([*sleep[:3], str(tmp_path)], start_new_session=True)  # a number that was given again
+    try:
+        (training.folder / 'process').write_text(str(leftover.pid))
+        assert 'a: ended what a killed run had left running' in run(training)
+        assert leftover.wait(10) != 0 and is_done(training)
+        second = step(tmp_path, 'b')
+        second.folder.mkdir()
+        (second.folder / 'process').write_text(str(other.pid))
+        assert 'left running' not in run(second)
+        assert other.poll() is None
+    finally:
+        leftover.kill(), other.kill()
+
+
+def test_no_eta_without_a_pace(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    plan = SeedPlan(0, tmp_path, [], [step(tmp_path)])
+    with StepRunner([plan], console, lanes=1, pace=None) as runner:
+        runner.run(plan)
+        assert runner._progress.tasks[0].fields['eta'] == ''

@@ -1,5 +1,6 @@
 """The launch scripts: two processes over gloo, free ports, and their usage lines."""
 
+import json
 import os
 import re
 import subprocess
@@ -35,6 +36,8 @@ def test_two_processes_train_and_test_like_one(clean_environment, digit_scenes, 
     log = launch(clean_environment, TOOLS / 'dist_train.sh', CONFIG, 2, '--work-dir', tmp_path / 'two', *common,
                  *options(digit_scenes, 4))
     assert 'mmlocat: No CUDA device: processes talk over gloo' in log or torch.cuda.is_available()
+    record, = json.loads((tmp_path / 'two' / 'provenance.json').read_text())['launches']  # one process writes it
+    assert record['processes'] == 2 and record['total_batch'] == 8 and record['finished']['checkpoint']['sha256']
     launch(clean_environment, TOOLS / 'dist_train.sh', CONFIG, 1, '--work-dir', tmp_path / 'one', *common,
            *options(digit_scenes, 8))
     states = [torch.load(tmp_path / name / 'iter_6.pth', weights_only=False)['state_dict'] for name in ('one', 'two')]
@@ -47,6 +50,8 @@ def test_two_processes_train_and_test_like_one(clean_environment, digit_scenes, 
     logs = [launch(clean_environment, TOOLS / 'dist_test.sh', CONFIG, tmp_path / 'two' / 'iter_6.pth', processes,
                    '--work-dir', tmp_path / 'test', *options(digit_scenes, 4)) for processes in (1, 2)]
     assert miou(logs[0]) == miou(logs[1])
+    tests = json.loads((tmp_path / 'test' / 'provenance.json').read_text())['tests']
+    assert [test['processes'] for test in tests] == [1, 2] and tests[0]['class_iou'] == tests[1]['class_iou']
 
 
 def test_a_failing_process_fails_the_launch(clean_environment, tmp_path):

@@ -1,0 +1,193 @@
+"""Parameters and multiply-accumulates (MACs) of a config's model, module by module.
+
+PyTorch's ``FlopCounterMode`` does the counting, on the meta device: shapes alone, no memory, no time. There,
+``scaled_dot_product_attention`` falls apart into the two matrix products that the counter knows; its fused kernel for
+CPUs, which the counter does not know, gets the same formula. GAug writes its mask in one piece for this (the 'sdpa'
+back-end), so all back-ends count alike. The mask is made of elementwise products, which no counter sees, so they are
+added by formula: a query of an H x W grid multiplies H + W distances, H factors by alpha, and H * W pairs of factors.
+
+One MAC is a multiplication and an addition: what papers on vision transformers call a FLOP (1.26 G for ViT-Tiny at
+224 px). Not counted, as is usual: softmax, norms, activations, exponentials, residual additions, resizing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, List, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmlocat.models.backbones.layers import LocAtAttention
+
+_COUNTING_BACKEND = 'sdpa'
+
+
+@dataclass(frozen=True)
+class ModuleCost:
+    """One row of the table.
+
+    Args:
+        name: The module's name in the model; '' is the whole model.
+        kind: Its class.
+        parameters: With those of its children.
+        macs: Multiply-accumulates of one forward pass, with those of its children.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What one forward pass of a model costs.
+
+    Args:
+        shape: (height, width) of the input in px.
+        batch: Images in the pass.
+        modules: The whole model first, then its modules in the order of definition.
+        trainable: Parameters with a gradient.
+    """
+
+    shape: Tuple[int, int]
+    batch: int
+    modules: List[ModuleCost]
+    trainable: int
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model."""
+        return self.modules[0].parameters
+
+    @property
+    def macs(self) -> int:
+        """Of the whole model and batch."""
+        return self.modules[0].macs
+
+    def of(self, name: str) -> int:
+        """Returns the MACs of a module by its name; 0 if the model has none of that name."""
+        return next((module.macs for module in self.modules if module.name == name), 0)
+
+
+def build_model(config: Config, device: str = 'meta') -> nn.Module:
+    """Builds the model of a config in evaluation mode, without loading weights.
+
+    Args:
+        config: Of MMPretrain or MMSegmentation; left as it is.
+        device: 'meta' gives shapes without memory.
+
+    Returns:
+        The model.
+    """
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    settings = config.to_dict()['model']
+    if settings.get('backbone'):
+        settings['backbone'] = {**settings['backbone'], 'init_cfg': None}
+    settings.pop('pretrained', None)
+    if config.get('data_preprocessor') and 'data_preprocessor' not in settings:
+        settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
+    with torch.device(device):
+        model = MODELS.build(settings)
+    model.eval()  # which returns None in MMPretrain
+    return model.to(device)
+
+
+def input_shape(config: Config) -> Tuple[int, int]:
+    """Returns (height, width) of a config's training images in px: its crop, or the size of pretraining."""
+    size = ((config.get('model') or {}).get('data_preprocessor') or {}).get('size')
+    size = size or (config.get('model') or {}).get('backbone', {}).get('img_size', 224)
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 'meta') -> ModelCost:
+    """Counts one forward pass.
+
+    Args:
+        config: Of MMPretrain or MMSegmentation.
+        shape: (height, width) of the input in px.
+        batch: Images in the pass.
+        device: 'cpu' runs the pass for real, for models that the meta device cannot run.
+
+    Returns:
+        Parameters and MACs by module.
+
+    Raises:
+        ValueError: A number is not positive.
+        RuntimeError: The model cannot run on this shape or device.
+    """
+    if min(*shape, batch) < 1:
+        raise ValueError(f'height, width and batch must be positive whole numbers, got {(*shape, batch)}')
+    model = build_model(config, device)
+    counter = FlopCounterMode(display=False, custom_mapping=_fused_kernels())
+    spent = _Spent(counter)
+    for name, module in model.named_modules():
+        spent.watch(name, module)
+    try:
+        with counter, torch.no_grad():
+            model(torch.zeros(batch, 3, *shape, device=device))
+    except (RuntimeError, NotImplementedError) as error:
+        raise RuntimeError(f'the model cannot run on {shape[0]} x {shape[1]} px on device {device!r}: {error}'
+                           + ('; try --device cpu' if device == 'meta' else '')) from error
+    rows = [ModuleCost(name, type(module).__name__, sum(p.numel() for p in module.parameters()), spent.of(name, module))
+            for name, module in model.named_modules()]
+    return ModelCost(tuple(shape), batch, rows, sum(p.numel() for p in model.parameters() if p.requires_grad))
+
+
+class _Spent:
+    """What the counter and the Gaussians add while each module runs, in FLOPs.
+
+    The counter's own attribution needs every module to be called; MMSegmentation calls ``decode_head.forward``.
+    """
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        self.counter = counter
+        self.gaussians = 0
+        self.begun: Dict[str, List[int]] = {}
+        self.flops: Dict[str, int] = {}
+
+    def _total(self) -> int:
+        return self.counter.get_total_flops() + self.gaussians
+
+    def watch(self, name: str, module: nn.Module) -> None:
+        """Notes what a module costs, and lets its attention run so that all of it is counted."""
+        module.register_forward_pre_hook(lambda *_: self.begun.setdefault(name, []).append(self._total()))
+        if isinstance(module, LocAtAttention) and module.gaug is not None:
+            module.attention_backend = _COUNTING_BACKEND
+            module.register_forward_pre_hook(self._add_gaussians)
+        module.register_forward_hook(lambda *_: self._end(name))
+
+    def _add_gaussians(self, module: LocAtAttention, arguments: Tuple[Any, ...]) -> None:
+        tokens, (height, width) = arguments
+        queries = len(tokens) * module.num_heads * height * width
+        self.gaussians += 2 * queries * (height + width + height + height * width)
+
+    def _end(self, name: str) -> None:
+        self.flops[name] = self.flops.get(name, 0) + self._total() - self.begun[name].pop()
+
+    def of(self, name: str, module: nn.Module) -> int:
+        """Returns the MACs of a module; of one whose ``forward`` was not called as a module, those of its children."""
+        if name in self.flops:
+            return math.ceil(self.flops[name] / 2)
+        return sum(self.of(f'{name}.{child}' if name else child, part) for child, part in module.named_children())
+
+
+def _fused_kernels() -> Dict[Any, Any]:
+    """Returns the formula for the CPU's fused attention, which the counter lacks; FLOPs, two a MAC."""
+
+    def formula(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+        batch, heads, queries, dims = _shape(query)
+        return 2 * batch * heads * queries * _shape(key)[2] * (dims + _shape(value)[3])
+
+    packet = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
+    return {} if packet is None else {packet: formula}
+
+
+def _shape(tensor: Any) -> Tuple[int, ...]:
+    return tuple(getattr(tensor, 'shape', tensor))  # PyTorch hands over the one or the other, by version
+

@@ -1,0 +1,275 @@
+"""Writes down, in the work dir, what a result came from: the leaderboard believes nothing else.
+
+``provenance.json`` holds the launches of a training (a resumed one has several), the tests, and every config they
+ran with, once each, by the hash of its canonical text. Only the first process writes, atomically. A training from
+scratch begins the record anew, for it overwrites the checkpoints too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import platform
+import subprocess
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, find_latest_checkpoint
+
+import mmlocat
+from mmlocat.benchmark.measure import processor
+from mmlocat.checkpoints.sources import locate
+from mmlocat.utils import atomic_write, sha256
+
+from .class_iou import ClassIoU, add_class_iou
+from .recipe import total_batch
+
+FILE = 'provenance.json'
+_VERSION = 1
+_PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmlocat', 'numpy')
+# They say where and how a run was started, not what it computed.
+_NOT_CONFIG = ('work_dir', 'launcher', 'remarks', 'load_from', 'resume', 'model_wrapper_cfg')
+
+
+def canonical_config(config: Config) -> Dict[str, Any]:
+    """Returns a config as JSON-ready data, without seed, folders and launcher.
+
+    Args:
+        config: Any config, changed or not.
+
+    Returns:
+        Nested dicts, lists, numbers and text; tuples have become lists, other objects their text.
+    """
+    settings = json.loads(json.dumps(config.to_dict(), default=str))
+    for name in _NOT_CONFIG:
+        settings.pop(name, None)
+    if isinstance(settings.get('randomness'), dict):
+        settings['randomness'].pop('seed', None)
+    return settings
+
+
+def config_hash(settings: Dict[str, Any]) -> str:
+    """Returns the SHA-256 of the canonical text of ``canonical_config``'s data: JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def describe_checkpoint(source: Optional[Union[str, Path]]) -> Optional[dict]:
+    """Returns a checkpoint's name and the SHA-256 of its file; None for none.
+
+    Args:
+        source: A file, or an address, whose hash stays None: what was read is not at hand as a file.
+    """
+    if not source:
+        return None
+    try:
+        digest = sha256(locate(str(source)).path)
+    except (OSError, RuntimeError, ValueError):  # timm's weights are no file
+        digest = None
+    return dict(source=str(source), sha256=digest)
+
+
+def checkout() -> Optional[dict]:
+    """Returns commit and whether tracked files differ from it; None where mmlocat is not run from a git checkout."""
+    root = Path(mmlocat.__file__).resolve().parent.parent
+    if not (root / '.git').exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(['git', '-C', str(root), *command], capture_output=True, text=True, check=True,
+                           timeout=60).stdout.strip()
+            for command in (('rev-parse', 'HEAD'), ('status', '--porcelain', '--untracked-files=no')))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return dict(commit=commit, dirty=bool(changes))
+
+
+def versions() -> Dict[str, str]:
+    """Returns the versions of Python and of the packages that decide a result."""
+    found = dict(python=platform.python_version())
+    for name in _PACKAGES:
+        try:
+            found[name] = str(importlib.import_module(name).__version__)
+        except ImportError:
+            continue
+    return found
+
+
+def read_record(work_dir: Union[str, Path]) -> Optional[dict]:
+    """Returns what a work dir's ``provenance.json`` holds; None where there is none.
+
+    Raises:
+        ValueError: The file cannot be read, or another version of mmlocat wrote it.
+    """
+    path = Path(work_dir) / FILE
+    try:
+        record = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} cannot be read ({error}); delete it, and test the checkpoint again') from error
+    if not isinstance(record, dict) or record.get('version') != _VERSION:
+        raise ValueError(f'{path} is no record of version {_VERSION}, which this mmlocat reads; gather it with the '
+                         'mmlocat that wrote it, or delete it and test the checkpoint again')
+    return record
+
+
+def record_training(runner: Runner, config: str, options: Optional[dict], initial: Optional[str],
+                    resumed: Optional[str]) -> None:
+    """Lets a training write its record.
+
+    Args:
+        runner: The runner that will train.
+        config: The config's file.
+        options: What ``--cfg-options`` held.
+        initial: The checkpoint that the backbone starts from; None for random weights, or when resuming.
+        resumed: The checkpoint that the training goes on from, or None.
+    """
+    runner.register_hook(_TrainingRecord(config, options, initial, resumed))
+
+
+def record_test(runner: Runner, config: str, options: Optional[dict], checkpoint: str, tta: bool) -> None:
+    """Lets a test write its record, the IoU of each class included.
+
+    Args:
+        runner: The runner that will test; its test loop has been built.
+        config: The config's file.
+        options: What ``--cfg-options`` held.
+        checkpoint: What is tested.
+        tta: Whether test-time augmentation is on.
+    """
+    runner.register_hook(_TestRecord(config, options, checkpoint, tta, add_class_iou(runner.test_evaluator)))
+
+
+class _Record(Hook):
+    """What the records of trainings and tests share."""
+
+    priority = 'LOWEST'  # after the checkpoint has been saved
+
+    def __init__(self, config: str, options: Optional[dict]) -> None:
+        self.config = Path(config).stem
+        self.options = {key: str(value) for key, value in (options or {}).items()}
+
+    def _entry(self, runner: Runner, record: dict) -> dict:
+        settings = canonical_config(runner.cfg)
+        digest = config_hash(settings)
+        record['configs'][digest] = settings
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        return dict(
+            date=_now(),
+            leaf=self.config,
+            config=digest,
+            options=self.options,
+            remarks=list(runner.cfg.get('remarks', [])),
+            checkout=checkout(),
+            versions=versions(),
+            seed=runner.seed,
+            processes=runner.world_size,
+            device=processor(device))
+
+    @staticmethod
+    def _write(runner: Runner, record: dict) -> None:
+        used = {entry['config'] for entry in [*record['launches'], *record['tests']]}
+        record['configs'] = {digest: settings for digest, settings in record['configs'].items() if digest in used}
+        with atomic_write(Path(runner.work_dir) / FILE) as file:
+            json.dump(record, file, indent=1, default=float)
+
+
+class _TrainingRecord(_Record):
+    """Adds a launch when training begins, and its end when it ends."""
+
+    def __init__(self, config: str, options: Optional[dict], initial: Optional[str], resumed: Optional[str]) -> None:
+        super().__init__(config, options)
+        self.initial = initial
+        self.resumed = resumed
+        self.began = self.first = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        self.began, self.first = time.time(), runner.iter
+        if runner.rank:
+            return
+        record = (read_record(runner.work_dir) if self.resumed else None) or _new_record()
+        entry = self._entry(runner, record)
+        entry.update(
+            total_batch=total_batch(runner.cfg, runner.world_size),
+            initial_checkpoint=describe_checkpoint(self.initial),
+            resumed_from=describe_checkpoint(self.resumed),
+            first_iteration=runner.iter,
+            finished=None)
+        record['launches'].append(entry)
+        self._write(runner, record)
+
+    def after_train(self, runner: Runner) -> None:
+        if runner.rank:
+            return
+        record = read_record(runner.work_dir) or _new_record()
+        if not record['launches']:
+            return
+        last = find_latest_checkpoint(runner.work_dir)
+        own = last and Path(last).is_file() and (
+            Path(last).stat().st_mtime >= self.began - 2  # coarse file systems
+            or self.resumed and Path(last).samefile(self.resumed))  # nothing was left to train
+        record['launches'][-1]['finished'] = dict(
+            date=_now(),
+            iteration=runner.iter,
+            iterations=runner.max_iters,
+            seconds=round(time.time() - self.began, 1),
+            seconds_per_iteration=self._seconds_per_iteration(runner),
+            checkpoint=describe_checkpoint(last) if own else None)
+        self._write(runner, record)
+
+    def _seconds_per_iteration(self, runner: Runner) -> Optional[float]:
+        """The median over this launch, loading of data included; the log of a resumed run holds older ones too."""
+        own = int(runner.iter - self.first)
+        if own < 1 or 'train/time' not in runner.message_hub.log_scalars:
+            return None
+        history, _ = runner.message_hub.get_scalar('train/time').data
+        return round(float(np.median(history[-own:])), 6)
+
+
+class _TestRecord(_Record):
+    """Adds the metrics of a test."""
+
+    def __init__(self, config: str, options: Optional[dict], checkpoint: str, tta: bool,
+                 class_iou: Optional[ClassIoU]) -> None:
+        super().__init__(config, options)
+        self.checkpoint = checkpoint
+        self.tta = tta
+        self.class_iou = class_iou
+        self.began = 0.0
+
+    def before_test(self, runner: Runner) -> None:
+        self.began = time.time()
+
+    def after_test_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
+        if runner.rank or not metrics:
+            return
+        record = read_record(runner.work_dir) or _new_record()
+        entry = self._entry(runner, record)
+        classes: Optional[List[str]] = None
+        if self.class_iou is not None and self.class_iou.value is not None:
+            classes = list(self.class_iou.dataset_meta['classes'])
+        entry.update(
+            checkpoint=describe_checkpoint(self.checkpoint),
+            tta=self.tta,
+            images=len(runner.test_dataloader.dataset),
+            seconds=round(time.time() - self.began, 1),
+            metrics=metrics,
+            classes=classes,
+            class_iou=self.class_iou.value if classes else None)
+        record['tests'].append(entry)
+        self._write(runner, record)
+
+
+def _new_record() -> dict:
+    return dict(version=_VERSION, configs={}, launches=[], tests=[])
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).replace(microsecond=0).isoformat()

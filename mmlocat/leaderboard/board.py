@@ -1,0 +1,189 @@
+"""The board: one row a model, head and dataset, published beside measured."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from mmengine.config import Config
+
+from mmlocat.analysis.flops import build_model, count, input_shape
+
+from .names import DATASETS, HEADS, Leaf, Published, order, published, published_for
+from .runs import Run
+
+
+@dataclass
+class Row:
+    """One line of the board.
+
+    Args:
+        model: The model's name, the paper's where it has one.
+        size: 'tiny', 'small', 'base' or 'nano'.
+        head: As in ``Leaf``.
+        dataset: As in ``Leaf``.
+        leaf: The config; None for a model that this package does not have.
+        published: The paper's entry, or None.
+        runs: What was measured, by seed.
+        deviations: Of all these runs: rows that deviate stand apart from those that do not.
+        parameters: Of the model; None if unknown.
+        macs: Of one image at ``shape``; None if unknown.
+        shape: (height, width) in px.
+        images_per_second: None if not measured.
+    """
+
+    model: str
+    size: str
+    head: str
+    dataset: str
+    leaf: Optional[Leaf] = None
+    published: Optional[Published] = None
+    runs: List[Run] = field(default_factory=list)
+    deviations: Tuple[str, ...] = ()
+    parameters: Optional[int] = None
+    macs: Optional[int] = None
+    shape: Optional[Tuple[int, int]] = None
+    images_per_second: Optional[float] = None
+
+    @property
+    def title(self) -> str:
+        """Model and size."""
+        return f'{self.model}, {self.size.capitalize()}'
+
+    @property
+    def values(self) -> List[float]:
+        """The measured numbers, by seed."""
+        return [run.value for run in self.runs if run.value is not None]
+
+    @property
+    def mean(self) -> Optional[float]:
+        """Of the measured numbers; None if there are none."""
+        return statistics.mean(self.values) if self.values else None
+
+    @property
+    def spread(self) -> Optional[float]:
+        """Sample standard deviation; None for fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def difference(self) -> Optional[float]:
+        """Measured mean less published; None unless both are there."""
+        if self.mean is None or self.published is None or self.published.value is None:
+            return None
+        return self.mean - self.published.value
+
+    @property
+    def supported(self) -> bool:
+        """Whether this package has the model."""
+        return self.published is None or self.published.supported
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one head and dataset, which share a metric.
+
+    Args:
+        head: As in ``Leaf``.
+        dataset: As in ``Leaf``.
+        metric: Its name with unit.
+        rows: In the paper's order.
+    """
+
+    head: str
+    dataset: str
+    metric: str
+    rows: List[Row]
+
+    @property
+    def title(self) -> str:
+        """Dataset and protocol."""
+        return f'{DATASETS.get(self.dataset, self.dataset)}, {HEADS[self.head]}'
+
+
+def build_board(runs: Sequence[Run], paper: bool = False) -> List[Section]:
+    """Arranges runs in sections, with the paper's rows beside them.
+
+    Args:
+        runs: From ``gather``.
+        paper: Whether sections of the paper come in that nobody measured. A section with a measured row always has
+            all rows of the paper.
+
+    Returns:
+        Sections in the order of datasets and heads; a row without runs has not been measured.
+    """
+    grouped: Dict[tuple, List[Run]] = {}
+    for run in runs:
+        grouped.setdefault((run.leaf, tuple(run.deviations)), []).append(run)
+    rows = []
+    for (leaf, deviations), group in grouped.items():
+        group.sort(key=lambda run: (run.seed is None, run.seed or 0, run.test['date']))
+        rows.append(Row(leaf.model, leaf.size, leaf.head, leaf.dataset, leaf, published_for(leaf), group, deviations))
+    measured = {(row.head, row.dataset) for row in rows}
+    # A row that deviates does not fill the paper's place.
+    faithful = {row.published for row in rows if not row.deviations}
+    rows += [Row(entry.model, entry.size, entry.head, entry.dataset, published=entry) for entry in published()
+             if entry not in faithful and (paper or (entry.head, entry.dataset) in measured)]
+    rows.sort(key=_row_order)
+    sections: Dict[tuple, List[Row]] = {}
+    for row in rows:
+        sections.setdefault((row.head, row.dataset), []).append(row)
+    return [Section(head, dataset, _metric(head, dataset), own) for (head, dataset), own in sections.items()]
+
+
+def _metric(head: str, dataset: str) -> str:
+    return Leaf('', '', '', '', head, dataset).metric[1]
+
+
+def _row_order(row: Row) -> Tuple:
+    # An entry of the paper sorts as the leaf of the same model would.
+    leaf = row.leaf or Leaf('', '', row.size, '', row.head, row.dataset)
+    place = list(order(leaf))
+    models = list(dict.fromkeys(entry.model for entry in published()))
+    place[4] = models.index(row.model) if row.model in models else len(models)
+    return (*place[:5], len(row.deviations) > 0, place[5], row.deviations)
+
+
+def add_costs(sections: Sequence[Section]) -> None:
+    """Fills parameters and MACs of measured rows, from the configs that they recorded."""
+    for section in sections:
+        for row in section.rows:
+            if row.runs:
+                config = Config(row.runs[0].config)
+                row.shape = input_shape(config)
+                cost = count(config, row.shape)
+                row.parameters, row.macs = cost.parameters, cost.macs
+
+
+def add_speed(sections: Sequence[Section], seconds: float, batch: int, device: str) -> None:
+    """Measures images a second of measured rows on this machine, in turns, weights random.
+
+    Args:
+        sections: Their rows are changed.
+        seconds: Time for the turns of one section.
+        batch: Images a call.
+        device: Such as 'cpu' or 'cuda'.
+    """
+    import torch
+
+    from mmlocat.benchmark.measure import in_turns
+    for section in sections:
+        rows = {str(number): row for number, row in enumerate(section.rows) if row.runs}
+        calls = {}
+        for name, row in rows.items():
+            config = Config(row.runs[0].config)
+            model = build_model(config, device)
+            calls[name] = _call(model, torch.randn(batch, 3, *input_shape(config), device=device))
+        if calls:
+            for name, time in in_turns(calls, next(iter(calls)), device, seconds).items():
+                rows[name].images_per_second = batch / time.seconds
+
+
+def _call(model, images):
+    import torch
+
+    def infer():
+        with torch.no_grad():
+            return model(images)
+
+    return infer

@@ -1,0 +1,225 @@
+"""Writes a board as Markdown, CSV, JSON, and between the markers of a README."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+
+from mmlocat.utils import atomic_write
+
+from .board import Row, Section
+from .runs import Run, Training
+
+_MARKER = re.compile(r'<!-- leaderboard:(?P<name>[\w-]+) -->\n(?P<text>.*?)<!-- /leaderboard:(?P=name) -->', re.DOTALL)
+_LEGEND = ('Measured: mean ± sample standard deviation over the runs. Blank: not measured. A marked row is not the '
+           'recipe of its config.')
+
+
+def _number(value: Optional[float], digits: int = 2, sign: bool = False) -> str:
+    return '' if value is None else f'{value:{"+" if sign else ""}.{digits}f}'
+
+
+def _measured(row: Row) -> str:
+    if not row.supported:
+        return 'not yet supported'
+    return _number(row.mean) + (f' ± {row.spread:.2f}' if row.spread is not None else '')
+
+
+def _table(header: List[str], body: List[List[str]], words: int = 1) -> str:
+    rule = ['---' if number < words else '---:' for number in range(len(header))]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *body]) + '\n'
+
+
+def section_markdown(section: Section) -> str:
+    """Returns a section as a Markdown table, with what makes its marked rows deviate below it.
+
+    Columns that the whole section leaves blank are left out.
+    """
+    notes: List[str] = []
+    body = []
+    for row in section.rows:
+        title = row.title
+        if row.deviations:
+            notes.append('; '.join(row.deviations))
+            title += f' [{len(notes)}]'
+        body.append([
+            title, _number(row.published.value if row.published else None), _measured(row),
+            _number(row.difference, sign=True), str(len(row.values) or ''),
+            f'{row.parameters:,}' if row.parameters else '', f'{row.macs / 1e9:.4g}' if row.macs else '',
+            _number(row.images_per_second, 0 if (row.images_per_second or 0) >= 10 else 2)
+        ])
+    header = ['model', f'published, {section.metric}', f'measured, {section.metric}', 'difference', 'runs',
+              'parameters', 'G MACs', 'images/s']
+    kept = [column for column in range(len(header))
+            if column in (0, 2) or any(line[column] for line in body)]
+    text = _table([header[column] for column in kept], [[line[column] for column in kept] for line in body])
+    return text + ''.join(f'\n[{number}] {note}.\n' for number, note in enumerate(notes, 1))
+
+
+def provenance_markdown(sections: Sequence[Section]) -> str:
+    """Returns what every measured row came from as a Markdown table; the JSON has all of it, run by run."""
+    header = ['config', 'config sha256', 'seeds', 'total batch', 'processes', 'device', 'commit', 'packages', 'tested',
+              'checkpoint sha256']
+    body = []
+    for row in (row for section in sections for row in section.rows if row.runs):
+        launches = [run.training.launches[-1] for run in row.runs if run.training]
+        entries = [*launches, *(run.test for run in row.runs)]
+        body.append([
+            row.leaf.name, _join(entry['config'][:8] for entry in launches),
+            _join(run.seed for run in row.runs), _join(entry['total_batch'] for entry in launches),
+            _join(entry['processes'] for entry in launches), _join(entry['device'] for entry in entries),
+            _join(_commit(entry['checkout']) for entry in entries), _join(_packages(entry) for entry in entries),
+            _join(run.test['date'][:10] for run in row.runs),
+            _join((run.test['checkpoint']['sha256'] or '')[:8] for run in row.runs)
+        ])
+    return _table(header, body, words=len(header))
+
+
+def _join(values) -> str:
+    return ', '.join(dict.fromkeys(str(value) for value in values if value is not None))
+
+
+def _commit(checkout: Optional[dict]) -> str:
+    return f'{checkout["commit"][:8]}{" with changes" if checkout["dirty"] else ""}' if checkout else 'no checkout'
+
+
+def _packages(entry: dict) -> str:
+    return ' '.join(f'{name} {entry["versions"][name]}' for name in ('mmlocat', 'torch', 'mmengine', 'mmseg',
+                                                                     'mmpretrain') if name in entry['versions'])
+
+
+def summary_line(sections: Sequence[Section]) -> str:
+    """Returns one sentence on when and on what the rows were measured."""
+    entries = [run.test for section in sections for row in section.rows for run in row.runs]
+    entries += [run.training.launches[-1] for section in sections for row in section.rows for run in row.runs
+                if run.training]
+    if not entries:
+        return 'Nothing here has been measured.'
+    days = sorted({entry['date'][:10] for entry in entries})
+    when = days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'
+    return (f'Measured {when} on {_join(entry["device"] for entry in entries)}; '
+            f'{_join(_packages(entry) for entry in entries)}; '
+            f'commit {_join(_commit(entry["checkout"]) for entry in entries)}.')
+
+
+def to_markdown(sections: Sequence[Section], provenance: bool = True, picture: Optional[str] = None) -> str:
+    """Returns the whole board as Markdown.
+
+    Args:
+        sections: From ``build_board``.
+        provenance: Whether the table of provenance follows; else one sentence.
+        picture: Path of the plot as the text should name it, or None.
+    """
+    parts = [f'![Published and measured results]({picture})\n'] if picture else []
+    parts += [f'**{section.title}**\n\n{section_markdown(section)}' for section in sections]
+    parts.append(f'{_LEGEND} {summary_line(sections)}\n')
+    if provenance:
+        parts.append(f'**Provenance**\n\n{provenance_markdown(sections)}')
+    return '\n'.join(parts)
+
+
+def to_csv(sections: Sequence[Section]) -> str:
+    """Returns one line a row; blank where nothing was published or measured."""
+    rows = []
+    for section in sections:
+        for row in section.rows:
+            rows.append(dict(
+                model=row.model, size=row.size, head=row.head or 'classifier', dataset=row.dataset,
+                config=row.leaf.name if row.leaf else '', metric=section.metric,
+                published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
+                difference=row.difference, runs=len(row.values),
+                seeds=' '.join(str(run.seed) for run in row.runs if run.seed is not None), parameters=row.parameters,
+                macs=row.macs, images_per_second=row.images_per_second,
+                status='' if row.supported else 'not yet supported', deviations='; '.join(row.deviations)))
+    return _csv(rows)
+
+
+def class_csv(sections: Sequence[Section]) -> str:
+    """Returns the IoU of each class and run in percent, one line each; blank where the class does not occur."""
+    rows = []
+    for section in sections:
+        for row in section.rows:
+            for run in row.runs:
+                for name, iou in zip(run.test['classes'] or (), run.test['class_iou'] or ()):
+                    rows.append(dict(config=row.leaf.name, seed=run.seed, deviates=bool(row.deviations), iou=iou,
+                                     **{'class': name}))
+    return _csv(rows) if rows else ''
+
+
+def _csv(rows: List[dict]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_json(sections: Sequence[Section]) -> str:
+    """Returns everything, run by run, with full provenance."""
+    return json.dumps([dict(
+        title=section.title, head=section.head or 'classifier', dataset=section.dataset, metric=section.metric,
+        rows=[dict(
+            model=row.model, size=row.size, config=row.leaf.name if row.leaf else None, supported=row.supported,
+            published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
+            difference=row.difference, parameters=row.parameters, macs=row.macs, shape=row.shape,
+            images_per_second=row.images_per_second, deviations=row.deviations, runs=[_run(run) for run in row.runs])
+            for row in section.rows]) for section in sections], indent=1)
+
+
+def _run(run: Run) -> dict:
+    return dict(seed=run.seed, value=run.value, folder=str(run.folder), test=run.test, config=run.config,
+                training=_training(run.training), pretraining=_training(run.pretraining))
+
+
+def _training(training: Optional[Training]) -> Optional[dict]:
+    if training is None:
+        return None
+    return dict(config=training.leaf.name, folder=str(training.folder), launches=training.launches,
+                deviations=training.deviations)
+
+
+def update_readme(path: Path, sections: Sequence[Section], picture: Optional[Path] = None) -> List[str]:
+    """Replaces the text between ``<!-- leaderboard:DATASET -->`` and ``<!-- /leaderboard:DATASET -->``, atomically.
+
+    Args:
+        path: The Markdown file.
+        sections: Those of a marker's dataset go there.
+        picture: The plot, if it is to be shown there.
+
+    Returns:
+        The datasets whose text was replaced; markers of other datasets are left alone.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has no marker for any dataset of the board.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist; --readme names a Markdown file with markers')
+    text = path.read_text(encoding='utf-8')
+    by_dataset: Dict[str, List[Section]] = {}
+    for section in sections:
+        by_dataset.setdefault(section.dataset, []).append(section)
+    link = os.path.relpath(picture, path.parent) if picture else None
+    done: List[str] = []
+
+    def replace(match) -> str:
+        name = match['name']
+        if name not in by_dataset:
+            return match[0]
+        done.append(name)
+        board = to_markdown(by_dataset[name], provenance=False, picture=link)
+        return f'<!-- leaderboard:{name} -->\n{board}<!-- /leaderboard:{name} -->'
+
+    text = _MARKER.sub(replace, text)
+    if not done:
+        raise ValueError(f'{path} has no pair of markers for {", ".join(by_dataset)}; put, for example, '
+                         f'"<!-- leaderboard:{next(iter(by_dataset))} -->" and '
+                         f'"<!-- /leaderboard:{next(iter(by_dataset))} -->" on lines of their own')
+    with atomic_write(path) as file:
+        file.write(text)
+    return done

@@ -1,0 +1,76 @@
+"""The model zoo: names of shipped configs, their files and published weights. Imports nothing heavy by itself."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+from mmlocat.utils import require_modules, share_folder
+
+_INDEX = 'model-index.yml'
+
+
+def models() -> Dict[str, dict]:
+    """Returns the entries of the model index by name, as they stand in its metafiles.
+
+    Raises:
+        FileNotFoundError: The index or a metafile is missing from this installation.
+        ImportError: PyYAML is not installed; the OpenMMLab packages bring it.
+    """
+    require_modules(('yaml', ), 'onedl', 'mmlocat.resolve')
+    import yaml
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    share = share_folder()
+    found: Dict[str, dict] = {}
+    for name in yaml.load((share / _INDEX).read_text(encoding='utf-8'), Loader=loader)['Import']:
+        for model in yaml.load((share / name).read_text(encoding='utf-8'), Loader=loader)['Models']:
+            found[model['Name']] = model
+    return found
+
+
+def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
+    """Returns config and checkpoint of a model, for ``MMSegInferencer(model=config, weights=checkpoint)``.
+
+    Args:
+        name: A shipped config's name, such as 'locatvit_linear_ade20k'.
+        weights: A checkpoint of your own; the published one by default.
+
+    Returns:
+        The config's path, and the checkpoint's file or address.
+
+    Raises:
+        ValueError: There is no such model, or no weights are published for it and none given.
+        FileNotFoundError: ``weights`` does not exist.
+    """
+    index = models()
+    if name not in index:
+        near = difflib.get_close_matches(name, index, n=5)
+        near += [other for other in index if name and name in other and other not in near][:5]
+        raise ValueError(f'no model is named {name!r}' + (f'; did you mean {", ".join(near)}?' if near else
+                                                         '; configs/ lists them all'))
+    config = share_folder() / index[name]['Config']
+    if weights is None:
+        weights = index[name].get('Weights')
+        if weights is None:
+            raise ValueError(f'no weights are published for {name}: train it with tools/train.py {config}, and give '
+                             f"the result: mmlocat.resolve({name!r}, weights='FILE')")
+    elif '://' not in weights and not Path(weights).is_file():
+        raise FileNotFoundError(f'weights {weights} do not exist')
+    return str(config), weights
+
+
+def register_classifiers() -> None:
+    """Tells MMPretrain's ``get_model`` and ``list_models`` the names of this package's classifiers.
+
+    What is missing or broken is logged and left out: an import must not fail for it. Segmentors are not told, since
+    MMPretrain cannot build them.
+    """
+    from mmpretrain.apis import ModelHub
+    try:
+        share = share_folder()
+        for metafile in sorted((share / 'configs' / 'metafiles').glob('*_classification.yml')):
+            ModelHub.register_model_index(metafile, config_prefix=share)
+    except Exception as error:  # whatever a file holds
+        logging.getLogger('mmlocat').warning('the model zoo is not available to mmpretrain.get_model: %s', error)

@@ -1,0 +1,94 @@
+"""Parameters and MACs: the paper's figures, the parts against a hand count, and the command."""
+
+import runpy
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+
+from mmlocat.analysis.flops import count, input_shape
+from mmlocat.engine.config import load_config
+
+
+def classifier(size, locat):
+    """The paper's classifier: its recipe's config, in another size if need be."""
+    config = load_config(str(ROOT / 'configs' / f'{"locatvit" if locat else "vit"}_imagenet.py'))
+    channels, heads = dict(tiny=(192, 3), base=(768, 12))[size]
+    config.merge_from_dict({'model.backbone.arch': size, 'model.head.in_channels': channels})
+    if locat:
+        config.merge_from_dict({'model.neck.num_heads': heads})
+    return config
+
+
+@pytest.mark.parametrize(('size', 'locat', 'parameters', 'published'), [
+    ('tiny', False, 5717416, 1.26e9),
+    ('tiny', True, 5719756, 1.27e9),
+    ('base', False, 86567656, 17.58e9),
+    ('base', True, 86569996, 17.64e9),
+])
+def test_published_figures_at_224_px(size, locat, parameters, published):
+    cost = count(classifier(size, locat), (224, 224))
+    assert cost.parameters == cost.trainable == parameters
+    assert cost.macs == pytest.approx(published, rel=0.01)
+
+
+def test_every_part_of_a_block_is_counted():
+    cost = count(classifier('tiny', True), (224, 224))
+    tokens, patches, channels, heads = 197, 196, 192, 3
+    block = cost.of('backbone.layers.3')
+    projections = tokens * channels * channels * 12
+    attention = 2 * tokens * tokens * channels
+    gaug_layers = heads * patches * 64 * 3
+    bias = heads * patches * (14 + 14 + 14 + 14 * 14)
+    assert block == projections + attention + gaug_layers + bias
+    assert cost.of('neck') == 2 * tokens * tokens * channels  # PRR
+    plain = count(classifier('tiny', False), (224, 224))
+    assert plain.of('backbone.layers.3') == projections + attention
+    assert sum(cost.of(f'backbone.layers.{i}') for i in range(12)) == 12 * block < cost.of('backbone')
+    assert count(classifier('tiny', True), (224, 224), batch=3).macs == 3 * cost.macs
+
+
+@pytest.mark.parametrize('name', ['locatvit-nano_linear_digitscenes', 'locatvit-nano_upernet_digitscenes'])
+def test_segmentors_count_alike_in_shapes_and_for_real(name):
+    config = load_config(str(ROOT / 'configs' / f'{name}.py'))
+    assert input_shape(config) == (36, 36)
+    shapes = count(config, (36, 36))
+    assert shapes.macs == count(config, (36, 36), device='cpu').macs  # the CPU's fused attention among it
+    parts = [shapes.of(name) for name in ('backbone', 'neck', 'decode_head')]
+    assert parts[0] > 0 and parts[2] > 0 and sum(parts) == shapes.macs
+    assert (shapes.trainable < shapes.parameters) == ('linear' in name)
+    assert count(config, (72, 36)).macs > 1.9 * shapes.macs
+
+
+def test_counting_leaves_the_config_alone():
+    config = load_config(str(ROOT / 'configs' / 'locatvit_linear_ade20k.py'))
+    before = Config(config.to_dict()).pretty_text
+    count(config, (64, 64))
+    assert Config(config.to_dict()).pretty_text == before
+
+
+def test_shapes_that_are_none():
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_digitscenes.py'))
+    with pytest.raises(ValueError, match='must be positive whole numbers, got .0, 24, 1.'):
+        count(config, (0, 24))
+
+
+def test_command(monkeypatch, capsys):
+    tool = str(ROOT / 'tools' / 'analysis' / 'flops.py')
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+        return runpy.run_path(tool, run_name='tool')['main']()
+
+    assert run(str(ROOT / 'configs' / 'locatvit_imagenet.py'), '--shape', '224', '224') == 0
+    said = capsys.readouterr().out
+    assert '86,569,996 parameters, 86,569,996 of them trained; 17.64 G' in said
+    assert 'LocAtViT' in said and 'PatchRefinement' in said
+    with pytest.raises(SystemExit):
+        run('configs/vit-nano_digitscenes.py', '--shape', '1', '2', '3')
+    assert '--shape takes HEIGHT WIDTH or one number for both, got [1, 2, 3]' in capsys.readouterr().err
+    assert run('configs/vit-nano_digitscene.py') == 1
+    assert capsys.readouterr().err.startswith('Error: config configs/vit-nano_digitscene.py does')
+    assert torch.empty(0).device.type == 'cpu'  # the default device was not left changed

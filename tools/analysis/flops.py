@@ -1,0 +1,57 @@
+#!/usr/bin/env python
+"""Parameters and multiply-accumulates of a config's model, attention and the Gaussian bias included."""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from mmlocat.analysis.flops import count, input_shape
+from mmlocat.engine.config import load_config
+
+
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
+    parser.add_argument('--shape', type=int, nargs='+', metavar='PX',
+                        help='height and width in px, or one number for both (default: the training crop)')
+    parser.add_argument('--batch', type=int, default=1, help='images in the pass (default: 1)')
+    parser.add_argument('--depth', type=int, default=2, help='levels of modules in the table (default: 2)')
+    parser.add_argument('--device', default='meta', help='cpu runs the pass for real (default: meta, shapes alone)')
+    args = parser.parse_args()
+    if args.shape and len(args.shape) > 2:
+        parser.error(f'--shape takes HEIGHT WIDTH or one number for both, got {args.shape}')
+    return args
+
+
+def main() -> int:
+    """Counts one forward pass and prints a table by module."""
+    args = read_options()
+    try:
+        config = load_config(args.config)
+        shape = tuple(args.shape or input_shape(config))
+        shape = shape if len(shape) == 2 else shape * 2
+        cost = count(config, shape, args.batch, args.device)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    table = Table(title=f'{args.config}, {args.batch} x {shape[0]} x {shape[1]} px')
+    for name in ('module', 'class', 'parameters', 'MACs', 'share'):
+        table.add_column(name, justify='left' if name in ('module', 'class') else 'right', no_wrap=True)
+    for module in cost.modules:
+        level = module.name.count('.') + 1 if module.name else 0
+        if level <= args.depth and (module.parameters or module.macs):
+            share = f'{module.macs / cost.macs:.1%}' if cost.macs else ''
+            name = module.name.rsplit('.', 1)[-1] or 'model'
+            table.add_row('  ' * level + name, module.kind, f'{module.parameters:,}', f'{module.macs:,}', share)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
+    print(f'{cost.parameters:,} parameters, {cost.trainable:,} of them trained; {cost.macs / 1e9:.2f} G '
+          'multiply-accumulates')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,13 @@
+#!/usr/bin/env python
+"""Writes model-index.yml and configs/metafiles/ of this checkout anew: for after a config was added or changed."""
+
+import argparse
+from pathlib import Path
+
+from mmlocat.leaderboard.metafiles import write
+from mmlocat.utils import share_folder
+
+if __name__ == '__main__':
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    for path in write(share_folder()):
+        print(path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path)

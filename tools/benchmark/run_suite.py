@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Trains and tests the rows of a suite that are not done yet; killed and started again, it goes on."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from mmlocat.suite.plan import Launcher, plan_suite
+from mmlocat.suite.rows import load_suite
+from mmlocat.suite.run import run_suite, show_plan
+
+
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('suite', help='YAML file, or the name of a shipped one: digitscenes, paper')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/SUITE')
+    parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test (default: 1)')
+    parser.add_argument('--slurm', metavar='PARTITION', help='run every step as a Slurm job of --gpus GPUs')
+    parser.add_argument('--jobs', type=int, default=1,
+                        help='steps side by side, over Slurm or on CPUs (default: 1)')
+    parser.add_argument('--rows', nargs='+', metavar='PATTERN', help='only rows of these names, and what they need')
+    parser.add_argument('--dry-run', action='store_true', help='print commands and estimated cost')
+    parser.add_argument('--tflops', type=float, metavar='T',
+                        help='sustained speed of a GPU in 1e12 FLOPs/s, to estimate GPU-hours that nobody measured')
+    args = parser.parse_args()
+    if args.gpus < 1 or args.jobs < 1:
+        parser.error('--gpus and --jobs take positive whole numbers')
+    if args.tflops is not None and args.tflops <= 0:
+        parser.error(f'--tflops must be positive, got {args.tflops:g}')
+    if args.jobs > 1 and not args.slurm and torch.cuda.is_available():
+        parser.error('--jobs on this machine would make trainings share its GPUs; use it with --slurm')
+    if args.work_dir and args.work_dir.exists() and not args.work_dir.is_dir():
+        parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
+    return args
+
+
+def main() -> int:
+    """Reads the suite and runs it."""
+    args = read_options()
+    try:
+        suite = load_suite(args.suite)
+        work_dir = (args.work_dir or Path('work_dirs') / suite.name).resolve()
+        if args.rows:
+            suite = suite.select(args.rows)
+        plan = plan_suite(suite, work_dir, Launcher(args.gpus, args.slurm), args.tflops)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    console = Console()
+    if args.dry_run:
+        show_plan(plan, console)
+        return 0
+    return run_suite(plan, work_dir, args.jobs, console)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
