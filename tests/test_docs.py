@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
-REPRODUCE = (ROOT / 'docs' / 'reproduce.md').read_text(encoding='utf-8')
+PAGES = [(ROOT / 'docs' / name).read_text(encoding='utf-8') for name in ('reproduce.md', 'performance.md')]
 FAMILIES = sorted((ROOT / 'configs' / 'metafiles').glob('*.md'))
 
 
@@ -27,7 +27,7 @@ def blocks(language, text=README):
 
 
 def commands():
-    texts = [README, REPRODUCE, *(path.read_text() for path in FAMILIES if '```bash' in path.read_text())]
+    texts = [README, *PAGES, *(path.read_text() for path in FAMILIES if '```bash' in path.read_text())]
     lines = [line.split('  #')[0].strip() for text in texts for block in blocks('bash', text)
              for line in block.splitlines()]
     return [line for line in dict.fromkeys(lines) if line]
