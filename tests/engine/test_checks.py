@@ -196,3 +196,17 @@ def test_a_config_that_is_not_python_says_so(tmp_path):
     (tmp_path / 'broken.py').write_text('a = (1')
     with pytest.raises(ValueError, match='broken.py cannot be read'):
         load_config(str(tmp_path / 'broken.py'))
+
+
+def test_a_head_of_other_classes_leaves_the_backbone_loaded(tmp_path):
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import load_checkpoint
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py'))
+    init_default_scope('mmpretrain')
+    source = MODELS.build({**config.model, 'head': {**config.model.head, 'num_classes': 3}})
+    target = MODELS.build(config.model)
+    torch.save(dict(state_dict=source.state_dict()), tmp_path / 'x.pth')
+    kept = target.head.layers.head.weight.clone()
+    load_checkpoint(target, str(tmp_path / 'x.pth'))
+    assert torch.equal(target.head.layers.head.weight, kept) and len(kept) == 10
+    assert torch.equal(target.backbone.layers[1].attn.qkv.weight, source.backbone.layers[1].attn.qkv.weight)
