@@ -150,5 +150,6 @@ def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
         return [f'starts from {initial["source"]}, which no training in these work dirs ends with']
     found = [f'pretraining: {text}' for text in run.pretraining.deviations]
     if run.pretraining.leaf.name != leaf.pretraining:
-        found.insert(0, f'pretrained with {run.pretraining.leaf.name}.py instead of {leaf.pretraining}.py')
+        expected = f'{leaf.pretraining}.py' if leaf.pretraining else 'from scratch'
+        found.insert(0, f'starts from the result of {run.pretraining.leaf.name}.py instead of {expected}')
     return found

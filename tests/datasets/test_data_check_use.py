@@ -187,6 +187,7 @@ def test_other_processes_leave_the_look_to_the_first(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(cli, 'check_training_data', lambda config, path: asked.append(path) or [])
     monkeypatch.setattr(cli, 'build_training_data', lambda runner: None)
+    monkeypatch.setattr(cli, 'record_training', lambda *args: None)
 
     class Nothing:
         train = None
