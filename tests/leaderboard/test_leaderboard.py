@@ -100,7 +100,7 @@ def test_a_deviating_run_says_why(changes, reason, tmp_path, weights):
 def test_other_pretraining_is_named(tmp_path):
     other = put(tmp_path, 'vit-nano_digitscenes', 0, 98.)
     put(tmp_path, LINEAR, 0, 40., initial=other)
-    assert deviations(tmp_path) == [f'pretrained with vit-nano_digitscenes.py instead of {CLASSIFIER}.py']
+    assert deviations(tmp_path) == [f'starts from the result of vit-nano_digitscenes.py instead of {CLASSIFIER}.py']
     shorter = put(tmp_path / 'b', CLASSIFIER, 0, 98., train_cfg__max_epochs=1)
     put(tmp_path / 'b', LINEAR, 0, 40., initial=shorter)
     assert deviations(tmp_path / 'b') == ['pretraining: 1 epochs instead of 5']
