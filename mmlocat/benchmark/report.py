@@ -72,8 +72,12 @@ def draw(path: Path, results: Sequence, heads: int) -> None:
     if with_memory:
         panels[1, 0].set_ylabel('MiB beyond inputs, outputs, gradients')
     panels[0, 0].legend(frameon=False, fontsize=8)
+    tokens = sorted({r.case.grid**2 + 1 for r in own})
     for panel in panels.flat:
         panel.grid(True, which='major', alpha=0.3)
+        # The measured sizes; the powers of ten and what lies between them overlap.
+        panel.set_xticks(tokens, [str(n) for n in tokens])
+        panel.set_xticks([], minor=True)
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, dpi=150, format=path.suffix.lstrip('.') or 'png')
     pyplot.close(figure)
