@@ -1,4 +1,4 @@
-# ViT-Base, UperNet, full fine-tuning on COCO-Stuff.
+# ViT-Base, UperNet, full fine-tuning on COCO-Stuff: 160k iterations, of the 80k, 160k and 320k that mmseg has for it.
 # Weights: --cfg-options checkpoint=FILE, the result of vit_imagenet.py (none are published).
 _base_ = [
     '_base_/models/vit_upernet.py', '_base_/datasets/coco_stuff164k.py', '_base_/schedules/upernet_160k.py',

@@ -13,8 +13,7 @@ from torch.nn.functional import linear
 from .kernel import GaussianKernel, Grid
 
 _STD = 0.02
-# softplus(-10) = 4.5e-5: what it adds to logits is lost in float32's rounding of a forward pass, while its gradients
-# are of the size that Adam still divides by their own root mean square.
+# softplus(-10) = 4.5e-5 of a logit: outputs stay within 1e-4 of the plain model's, and no gradient vanishes.
 _IDENTITY_BIAS = -10.
 
 

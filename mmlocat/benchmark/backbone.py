@@ -39,15 +39,16 @@ class Result(NamedTuple):
 
 
 def build(name: str, case: Case) -> nn.Module:
-    """Builds one model for images of this size, in eval mode, without drop path; both plain ones have equal weights."""
+    """Builds one model for images of this size, in eval mode, without drop path.
+
+    No other model is made and freed on the way: a later call would find its memory and seem to need none.
+    """
     torch.manual_seed(0)
     options = dict(img_size=case.image, patch_size=_PATCH, out_type='featmap')
     if name != BASELINE:
         model = LocAtViT(case.arch, gaug=name != 'plain', ref_grid=14, **options)
     else:
-        settings = LocAtViT(case.arch, gaug=False, **options).arch_settings
-        model = VisionTransformer(settings, **options)
-        model.load_state_dict(build('plain', case).state_dict())
+        model = VisionTransformer(LocAtViT.arch_zoo[case.arch], **options)
     model.eval()  # which returns None in MMPretrain
     return model.to(case.device, getattr(torch, case.dtype))
 
@@ -61,7 +62,9 @@ def check_parity(case: Case) -> None:
     case = case._replace(image=min(case.image, 224), dtype='float32')
     images = torch.randn(1, 3, case.image, case.image, device=case.device)
     with torch.no_grad():
-        pairs = {'plain': (build('plain', case)(images)[-1], build(BASELINE, case)(images)[-1])}
+        plain, baseline = build('plain', case), build(BASELINE, case)
+        baseline.load_state_dict(plain.state_dict())
+        pairs = {'plain': (plain(images)[-1], baseline(images)[-1])}
         outs = {}
         for backend in ('dense', 'auto', 'streaming'):  # larger images take the last
             model = build('LocAtViT', case)

@@ -45,7 +45,7 @@ def gradients(leaves, grid, **options):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    """Tiles of 64 queries, keys cut too."""
+    """Tiles of few queries, keys cut too."""
     monkeypatch.setattr(tiles, 'FORWARD', tiles.Tiles(1, 1, False))
     monkeypatch.setattr(tiles, 'LARGE', 16)
     monkeypatch.setattr(tiles, 'SLICE', 4)

@@ -92,6 +92,12 @@ def log_report(report: LoadReport) -> None:
     print_log(str(report), logger='current')
 
 
+def record_ref_grid(model, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    """State-dict hook: whoever saves the weights saves the grid of their pretraining with them."""
+    if model.kernel is not None:
+        local_metadata['ref_grid'] = model.kernel.ref_grid
+
+
 def _compare(model, renamed: Dict[str, Tensor], names: str, nesting: str, first: List[str]) -> LoadReport:
     own = dict(model.named_parameters())
     for name in [name for name in own if name.endswith('ffn.gamma2.scale')]:  # so called in mmcv 2.1

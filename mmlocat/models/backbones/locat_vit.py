@@ -20,7 +20,7 @@ from mmlocat.attention.augmentation import independent_random_state
 from mmlocat.attention.kernel import Grid, as_grid
 
 from .layers import LocAtEncoderLayer
-from .loading import fit_checkpoint, log_report
+from .loading import fit_checkpoint, log_report, record_ref_grid
 from .position import resize_position_embedding
 
 # Keys under which an OpenMMLab config may ask for pretrained weights.
@@ -159,7 +159,7 @@ class LocAtViT(VisionTransformer):
 
         self._init_tokens()
         self._start_gaug()
-        self._register_state_dict_hook(_record_ref_grid)
+        self._register_state_dict_hook(record_ref_grid)
         if self.frozen_stages > 0:
             self._freeze_stages()
 
@@ -298,9 +298,3 @@ class LocAtViT(VisionTransformer):
         if param_name.startswith(prefix) and param_name[len(prefix):].startswith(('reg_token', 'pre_norm')):
             return 0, self.num_layers + 2
         return super().get_layer_depth(param_name, prefix)
-
-
-def _record_ref_grid(model: LocAtViT, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """State-dict hook: whoever saves the weights saves the grid of their pretraining with them."""
-    if model.kernel is not None:
-        local_metadata['ref_grid'] = model.kernel.ref_grid
