@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+pytest_plugins = ['figures']
+
 # Two processes of a test must not fight over cores with the rest of the suite.
 os.environ.setdefault('OMP_NUM_THREADS', '2')
 

@@ -1,0 +1,71 @@
+"""Figures that tests measure, for docs/reliability.md.
+
+A test takes the fixture ``figure`` and calls ``figure(section, what, measured)``. ``pytest --record-figures`` keeps
+what the run measured in ``tests/data/figures.json``, beside what other runs (soak tests) left there, and writes the
+page anew. Without the option nothing is written.
+"""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STORE = ROOT / 'tests' / 'data' / 'figures.json'
+PAGE = ROOT / 'docs' / 'reliability.md'
+_FIGURES = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    parser.addoption('--record-figures', action='store_true',
+                     help='keep the figures that tests measure, and write docs/reliability.md from them')
+
+
+def pytest_configure(config):
+    config.stash[_FIGURES] = []
+
+
+@pytest.fixture
+def figure(request):
+    """Notes one measured figure: ``figure(section, what, measured)``; the last one of a name counts."""
+
+    def note(section, what, measured):
+        text = f'{measured:.3g}' if isinstance(measured, float) else str(measured)
+        file = Path(request.node.fspath).relative_to(ROOT).as_posix()
+        request.config.stash[_FIGURES].append(dict(
+            section=section, what=what, measured=text, test=f'{file}::{request.node.originalname}',
+            date=datetime.date.today().isoformat(), soak=request.node.get_closest_marker('soak') is not None))
+
+    return note
+
+
+def pytest_sessionfinish(session):
+    found = session.config.stash.get(_FIGURES, [])
+    if not found or not session.config.getoption('--record-figures'):
+        return
+    from mmlocat.utils import atomic_write
+    known = {(entry['section'], entry['what']): entry for entry in read_figures()}
+    known.update({(entry['section'], entry['what']): entry for entry in found})
+    with atomic_write(STORE) as file:
+        json.dump(sorted(known.values(), key=lambda entry: (entry['section'], entry['what'])), file, indent=1)
+        file.write('\n')
+    with atomic_write(PAGE) as file:
+        file.write(fill(PAGE.read_text(encoding='utf-8'), read_figures()))
+
+
+def read_figures():
+    return json.loads(STORE.read_text()) if STORE.is_file() else []
+
+
+def fill(page, figures):
+    """Returns the page with the table of every section between its markers made anew."""
+    for section in dict.fromkeys(entry['section'] for entry in figures):
+        begin, end = f'<!-- figures: {section} -->', f'<!-- /figures: {section} -->'
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise ValueError(f'{PAGE.name} needs the lines {begin} and {end}, once each')
+        rows = [f'| {entry["what"]} | {entry["measured"]} | {entry["date"]} | `{entry["test"]}`'
+                f'{" (soak)" if entry["soak"] else ""} |' for entry in figures if entry['section'] == section]
+        table = '\n'.join(['| what | measured | date | test |', '| --- | --- | --- | --- |', *rows])
+        page = f'{page.split(begin)[0]}{begin}\n{table}\n{end}{page.split(end)[1]}'
+    return page

@@ -1,0 +1,40 @@
+"""docs/reliability.md: what tests measured, and nothing else."""
+
+import json
+import subprocess
+import sys
+
+import figures
+import pytest
+from conftest import ROOT
+
+
+def test_the_page_is_what_the_tests_recorded():
+    page = figures.PAGE.read_text(encoding='utf-8')
+    assert figures.fill(page, figures.read_figures()) == page
+    for entry in figures.read_figures():
+        file, name = entry['test'].split('::')
+        assert f'def {name}(' in (ROOT / file).read_text(encoding='utf-8'), f'{entry["test"]} is gone'
+
+
+def test_a_run_keeps_its_figures_and_those_of_others(tmp_path, monkeypatch):
+    """A whole pytest run on a copy: one figure is measured anew, one comes from an earlier run."""
+    (tmp_path / 'tests' / 'data').mkdir(parents=True)
+    (tmp_path / 'docs').mkdir()
+    old = dict(section='A', what='old', measured='1', test='tests/test_b.py::test_b', date='2026-01-01', soak=True)
+    (tmp_path / 'tests' / 'data' / 'figures.json').write_text(json.dumps([old]))
+    (tmp_path / 'docs' / 'reliability.md').write_text('# P\n<!-- figures: A -->\n<!-- /figures: A -->\nend\n')
+    (tmp_path / 'tests' / 'figures.py').write_text((ROOT / 'tests' / 'figures.py').read_text())
+    (tmp_path / 'tests' / 'conftest.py').write_text("pytest_plugins = ['figures']\n")
+    (tmp_path / 'tests' / 'test_a.py').write_text('def test_a(figure):\n    figure("A", "new", 0.12345)\n')
+    for option in ([], ['--record-figures']):
+        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *option]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        page = (tmp_path / 'docs' / 'reliability.md').read_text()
+        assert ('| new | 0.123 |' in page) == bool(option)
+    assert '| old | 1 | 2026-01-01 | `tests/test_b.py::test_b` (soak) |' in page and page.endswith('-->\nend\n')
+
+
+def test_a_section_without_markers_is_an_error():
+    with pytest.raises(ValueError, match='figures: Elsewhere'):
+        figures.fill('', [dict(section='Elsewhere')])
