@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from .bare_vit import BareViTHook
 from .hardware import adapt_to_hardware, init_cpu_processes, is_main_process
+from .seeding import build_seeded_loader, keep_random_state
 
 
 class RemarkingRunner(Runner):
@@ -48,10 +49,15 @@ def build_runner(config: Config, remarks: List[str]) -> Runner:
 
 
 def build_training_data(runner: Runner) -> None:
-    """Builds the loops now, so that missing data show before training; ``Runner.train`` takes them as they are."""
+    """Builds the loops now, so that missing data show before training; ``Runner.train`` takes them as they are.
+
+    Each training sample draws its augmentations from a random stream of its own, see ``mmlocat.engine.seeding``.
+    """
+    runner._train_dataloader = build_seeded_loader(runner, runner._train_dataloader)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     if runner._val_loop is not None:
         runner._val_loop = runner.build_val_loop(runner._val_loop)
+        keep_random_state([runner._val_loop.dataloader], runner.seed)
 
 
 def build_test_data(runner: Runner) -> None:
