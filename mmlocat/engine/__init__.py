@@ -1,13 +1,18 @@
 """What stands between a config and mmengine's Runner: checks, CPU launches, one command line, layer-wise decay.
 
-Importing it registers ``LayerDecayOptimWrapperConstructor``, ``SeededDataset`` and ``SeededSampler``.
+Importing it registers what a config may name: ``CPUAmpOptimWrapper``, ``LayerDecayOptimWrapperConstructor``,
+``NonFiniteHook``, ``SeededDataset`` and ``SeededSampler``.
 """
 
 from mmlocat.utils import require_openmmlab
 
 require_openmmlab('mmlocat.engine')
 
+from .amp import CPUAmpOptimWrapper  # noqa: E402
 from .layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .nonfinite import NonFiniteHook  # noqa: E402
 from .seeding import SeededDataset, SeededSampler  # noqa: E402
 
-__all__ = ['LayerDecayOptimWrapperConstructor', 'SeededDataset', 'SeededSampler']
+__all__ = [
+    'CPUAmpOptimWrapper', 'LayerDecayOptimWrapperConstructor', 'NonFiniteHook', 'SeededDataset', 'SeededSampler'
+]

@@ -19,6 +19,7 @@ from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.utils import atomic_write
 
+from .amp import enable_amp
 from .config import add_config_arguments, load_config
 from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, check_model_weights, initial_checkpoint, set_initial_checkpoint
@@ -47,7 +48,7 @@ def _train_parser() -> argparse.ArgumentParser:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or from the latest in the work dir')
-    parser.add_argument('--amp', action='store_true', help='mixed precision (needs CUDA for now)')
+    parser.add_argument('--amp', action='store_true', help='mixed precision; optim_wrapper.dtype names the dtype')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help="scale the learning rate by total batch / the recipe's")
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
@@ -102,16 +103,13 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
 
     Raises:
         FileNotFoundError: The config or the initial weights do not exist.
-        RuntimeError: ``--amp`` without CUDA, a frozen backbone without weights, or data that are missing or damaged.
+        RuntimeError: A frozen backbone without weights, or data that are missing or damaged.
         ValueError: The config is invalid.
     """
     args = _train_parser().parse_args(argv)
     config = _prepare(args)
     if args.amp:
-        if not torch.cuda.is_available():
-            raise RuntimeError('--amp needs CUDA for now, and there is none; leave it out to train in float32')
-        config.optim_wrapper.type = 'AmpOptimWrapper'
-        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        enable_amp(config)
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.auto_scale_lr:

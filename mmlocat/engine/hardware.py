@@ -8,13 +8,15 @@ from typing import Any, List
 import torch
 from mmengine.config import Config
 
+from .amp import move_amp_to_cpu
+
 _SYNC_BN = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN')
 
 
 def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
     """Changes a config in place so that it runs without CUDA; does nothing where CUDA is.
 
-    SyncBN raises on a CPU and becomes BN, mixed precision becomes float32 (mmengine's AmpOptimWrapper
+    SyncBN raises on a CPU and becomes BN, mixed precision runs on CPU autocast (mmengine's AmpOptimWrapper
     asserts a GPU), several processes talk over gloo.
 
     Args:
@@ -25,7 +27,9 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
         Remarks for the user, at most one line.
 
     Raises:
-        RuntimeError: ``launcher`` is 'slurm' or 'mpi', which mmengine can only start on GPUs.
+        RuntimeError: ``launcher`` is 'slurm' or 'mpi', which mmengine can only start on GPUs; or mixed precision in
+            float16 is asked for, and this torch has none on CPUs.
+        ValueError: Mixed precision in another dtype is asked for.
     """
     if torch.cuda.is_available():
         return []
@@ -44,11 +48,9 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
         changes.append('processes talk over gloo')
     if _replace_sync_bn(config.get('model', {})):
         changes.append('SyncBN runs as BN')
-    if config.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
-        config.optim_wrapper.type = 'OptimWrapper'
-        for key in ('loss_scale', 'dtype'):
-            config.optim_wrapper.pop(key, None)
-        changes.append('mixed precision runs as float32')
+    dtype = move_amp_to_cpu(config)
+    if dtype:
+        changes.append(f'mixed precision runs in {dtype} on CPU autocast')
     if not changes:
         return []
     return [f'No CUDA device: {", ".join(changes)}.']

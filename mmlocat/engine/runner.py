@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from .bare_vit import BareViTHook
 from .hardware import adapt_to_hardware, init_cpu_processes, is_main_process
+from .nonfinite import NonFiniteHook
 from .seeding import build_seeded_loader, keep_random_state
 
 
@@ -41,6 +42,7 @@ def build_runner(config: Config, remarks: List[str]) -> Runner:
     init_cpu_processes(config.launcher)
     runner = RUNNERS.build(config) if 'runner_type' in config else RemarkingRunner.from_cfg(config)
     runner.register_hook(BareViTHook(), priority='VERY_HIGH')
+    runner.register_hook(NonFiniteHook())
     # What the attention says (its choice of a back-end) belongs into the same log.
     logger = logging.getLogger('mmlocat')
     logger.handlers, logger.propagate = list(runner.logger.handlers), False

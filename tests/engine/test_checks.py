@@ -57,17 +57,18 @@ def test_configs_without_cuda(monkeypatch):
         return Config(
             dict(
                 model=dict(decode_head=dict(norm_cfg=norm), auxiliary_head=[dict(norm_cfg=dict(norm))]),
-                optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic', optimizer=dict()),
+                optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale='dynamic', optimizer=dict()),
                 env_cfg=dict(dist_cfg=dict(backend='nccl'))))
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     adapted = config()
     remark, = adapt_to_hardware(adapted, 'pytorch')
-    assert remark == ('No CUDA device: processes talk over gloo, SyncBN runs as BN, mixed precision runs as float32.')
+    assert remark == ('No CUDA device: processes talk over gloo, SyncBN runs as BN, mixed precision runs in bfloat16 '
+                      'on CPU autocast.')
     assert adapted.env_cfg.dist_cfg.backend == 'gloo' and adapted.model_wrapper_cfg.device_ids is None
     assert adapted.model.decode_head.norm_cfg == dict(type='BN', requires_grad=True)
     assert adapted.model.auxiliary_head[0].norm_cfg.type == 'BN'
-    assert adapted.optim_wrapper == dict(type='OptimWrapper', optimizer=dict())
+    assert adapted.optim_wrapper == dict(config().optim_wrapper, type='CPUAmpOptimWrapper')
     with pytest.raises(RuntimeError, match='--launcher slurm needs CUDA'):
         adapt_to_hardware(config(), 'slurm')
 

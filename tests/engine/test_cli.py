@@ -101,7 +101,8 @@ def test_first_line_states_batch_and_weights(digit_scenes, tmp_path, capsys):
     (['vit_upernet_ade20k.py', '--cfg-options', 'checkpoint=nowhere.pth'], 'checkpoint nowhere.pth does not exist'),
     (['vit_linear_ade20k.py', '--resume', 'gone.pth'], 'checkpoint gone.pth, to resume from, does not exist'),
     (['vit_imagenet.py', '--launcher', 'pytorch'], '--launcher pytorch needs torchrun'),
-    pytest.param(['vit_imagenet.py', '--amp'], '--amp needs CUDA for now',
+    pytest.param(['vit-nano_digitscenes.py', '--amp', '--cfg-options', 'optim_wrapper.dtype=float64'],
+                 'optim_wrapper.dtype=float64: mixed precision on a CPU takes bfloat16 or float16',
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')),
 ])
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, clean_environment):
