@@ -1,0 +1,215 @@
+"""Mixed precision on the CPU: the wrapper by itself, and trainings in bfloat16 and float16 beside float32."""
+
+import itertools
+import statistics
+from unittest import mock
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmlocat.engine import amp, cli
+from mmlocat.engine.amp import CPUAmpOptimWrapper, enable_amp, move_amp_to_cpu
+from mmlocat.engine.runner import build_runner
+
+CONFIGS = ROOT / 'configs'
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA: mmengine\'s own wrapper runs')
+needs_scaler = pytest.mark.skipif(not amp._scales_on_cpu(), reason='torch < 2.3 scales no losses on a CPU')
+DTYPES = ['bfloat16', pytest.param('float16', marks=needs_scaler)]
+
+
+def toy():
+    """A parameter, and a wrapper around it. Nothing here is an operation that autocast casts."""
+    weight = nn.Parameter(torch.tensor([1., -2., 3.]))
+    return weight, torch.optim.SGD([weight], lr=0.1)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_casts_inside_its_context_alone(dtype):
+    layer = nn.Linear(4, 3)
+    wrapper = CPUAmpOptimWrapper(optimizer=torch.optim.SGD(layer.parameters(), lr=0.1), dtype=dtype)
+    with wrapper.optim_context(layer):
+        assert layer(torch.ones(2, 4)).dtype == getattr(torch, dtype)
+    assert layer(torch.ones(2, 4)).dtype == torch.float32
+    assert wrapper.loss_scaler.is_enabled() == (dtype == 'float16')
+    assert CPUAmpOptimWrapper(optimizer=wrapper.optimizer).cast_dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+@pytest.mark.parametrize('scale', ['dynamic', 1024., dict(init_scale=4.)])
+def test_accumulates_and_clips_as_float32_does(dtype, scale):
+    """Scales are powers of two: they cancel exactly, if they cancel where they should."""
+    results = []
+    for kind, options in ((OptimWrapper, {}), (CPUAmpOptimWrapper, dict(dtype=dtype, loss_scale=scale))):
+        weight, optimizer = toy()
+        wrapper = kind(optimizer=optimizer, accumulative_counts=2, clip_grad=dict(max_norm=0.5), **options)
+        wrapper.initialize_count_status(nn.Module(), 0, 5)
+        path = []
+        for step in range(5):
+            with wrapper.optim_context(nn.Module()):
+                loss = (weight * torch.tensor([1., 2., step])).sum()
+            wrapper.update_params(loss)
+            path.append(weight.tolist())
+        results.append(path)
+    assert results[0] == results[1]
+    assert results[0][0] == [1., -2., 3.] != results[0][1] != results[0][3] != results[0][4]
+
+
+@needs_scaler
+def test_an_overflowing_step_is_left_out_and_the_scale_halved_and_kept():
+    weight, optimizer = toy()
+    wrapper = CPUAmpOptimWrapper(optimizer=optimizer, dtype='float16', clip_grad=dict(max_norm=1.))
+    wrapper.update_params((weight * float('inf')).sum())
+    assert weight.tolist() == [1., -2., 3.] and wrapper.loss_scaler.get_scale() == 32768
+    wrapper.update_params(weight.sum())
+    assert weight.tolist() != [1., -2., 3.]
+    state = wrapper.state_dict()
+    other = CPUAmpOptimWrapper(optimizer=toy()[1], dtype='float16')
+    other.load_state_dict(state)
+    assert other.loss_scaler.state_dict() == wrapper.loss_scaler.state_dict()
+    fixed = CPUAmpOptimWrapper(optimizer=toy()[1], dtype='float16', loss_scale=8)
+    fixed.update_params((weight * float('inf')).sum())
+    assert fixed.loss_scaler.get_scale() == 8
+
+
+@needs_scaler
+def test_resumes_from_any_precision():
+    def wrappers():
+        for kind, options in (OptimWrapper, {}), (CPUAmpOptimWrapper, {}), (CPUAmpOptimWrapper, dict(dtype='float16')):
+            weight, _ = toy()
+            wrapper = kind(optimizer=torch.optim.AdamW([weight], lr=0.1), **options)
+            wrapper.update_params(weight.sum())
+            yield wrapper
+
+    for source in wrappers():
+        for target in wrappers():
+            target.load_state_dict(source.state_dict())
+            assert target.optimizer.state_dict()['state'][0]['step'] == 1
+            target.update_params(target.optimizer.param_groups[0]['params'][0].sum())
+
+
+def test_what_it_cannot_do_it_says(monkeypatch):
+    with pytest.raises(ValueError, match='dtype=float32: mixed precision on a CPU takes bfloat16 or float16'):
+        CPUAmpOptimWrapper(optimizer=toy()[1], dtype=torch.float32)
+    with pytest.raises(TypeError, match="loss_scale must be 'dynamic', a number, or .* got 'static'"):
+        CPUAmpOptimWrapper(optimizer=toy()[1], loss_scale='static')
+    with pytest.raises(ValueError, match="--amp needs optim_wrapper.type='OptimWrapper', got 'DeepSpeedOptimWrapper'"):
+        enable_amp(Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper'))))
+    monkeypatch.setattr(amp, '_scales_on_cpu', lambda: False)
+    config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16')))
+    with pytest.raises(RuntimeError, match='float16 on a CPU needs torch 2.3 or newer.*dtype=bfloat16'):
+        move_amp_to_cpu(config)
+
+
+def test_layer_wise_rates_go_with_it():
+    config = Config.fromfile(CONFIGS / 'locatvit-nano_digitscenes.py')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(config.model)
+    config.optim_wrapper.constructor = 'LayerDecayOptimWrapperConstructor'
+    config.optim_wrapper.paramwise_cfg = dict(layer_decay_rate=0.5)
+    enable_amp(config)
+    assert move_amp_to_cpu(config) == 'bfloat16'
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    assert type(wrapper) is CPUAmpOptimWrapper
+    assert len({group['lr'] for group in wrapper.optimizer.param_groups}) == 6
+
+
+def options(data_root, precision, *more):
+    """Arguments of a training in a precision."""
+    amp = [] if precision == 'float32' else ['--amp']
+    more = more if precision == 'float32' else (f'optim_wrapper.dtype={precision}', *more)
+    return [*amp, '--allow-random-backbone', '--cfg-options', *(
+        f'{loader}_dataloader.dataset.data_root={data_root}' for loader in ('train', 'val', 'test')), *more]
+
+
+_numbers = itertools.count()
+
+
+def train(name, work_dir, data_root, precision, *more, resume=()):
+    built = []
+    with mock.patch.object(cli, 'build_runner', lambda *args: built.append(build_runner(*args)) or built[0]):
+        # A name of its own: runs of one second would share MMEngine's record of losses.
+        job = cli.training_job([str(CONFIGS / name), '--work-dir', str(work_dir), *resume, *options(
+            data_root, precision, *more, f'experiment_name=run{next(_numbers)}')])
+    job()
+    runner, = built
+    losses = runner.message_hub.get_scalar('train/loss').data[0]
+    assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
+    return runner, [float(loss) for loss in losses]
+
+
+CLASSIFIER = 'locatvit-nano_digitscenes.py'
+SEGMENTOR = 'locatvit-nano_linear_digitscenes.py'
+
+
+def short(name, steps):
+    if name == CLASSIFIER:  # 160 images
+        return f'train_cfg.max_epochs={steps // 10}', 'train_cfg.val_interval=99', 'train_dataloader.batch_size=16'
+    return (f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}', f'param_scheduler.0.total_steps={steps}',
+            'train_dataloader.batch_size=8')
+
+
+@pytest.fixture(scope='module')
+def in_float32(digit_scenes, tmp_path_factory):
+    """Losses of 30 steps in float32, of three seeds, for both libraries."""
+    return {name: [train(name, tmp_path_factory.mktemp('float32'), digit_scenes, 'float32', *short(name, 30),
+                         f'randomness.seed={seed}')[1] for seed in range(3)] for name in (CLASSIFIER, SEGMENTOR)}
+
+
+@pytest.mark.parametrize('name', [CLASSIFIER, SEGMENTOR])
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_thirty_steps_follow_float32(name, dtype, in_float32, digit_scenes, tmp_path, figure):
+    runner, losses = train(name, tmp_path, digit_scenes, dtype, *short(name, 30))
+    assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) and len(losses) == 30
+    assert losses != in_float32[name][0]  # it did compute in another precision
+    ends = [statistics.mean(run[-5:]) for run in in_float32[name]]
+    spread = max(ends) - min(ends)
+    apart = abs(statistics.mean(losses[-5:]) - ends[0])
+    model = 'classifier' if name == CLASSIFIER else 'linear head'
+    figure('Precision', f'{dtype}, {model}, 30 steps: last losses apart from float32 of the same seed (spread of '
+           f'float32 over 3 seeds: {spread:.3g})', apart)
+    assert apart < spread
+
+
+@needs_scaler
+def test_float16_resumes_exactly(digit_scenes, tmp_path):
+    more = (*short(SEGMENTOR, 8), 'default_hooks.checkpoint.interval=4', 'optim_wrapper.loss_scale.growth_interval=3')
+    straight, _ = train(SEGMENTOR, tmp_path, digit_scenes, 'float16', *more)
+    expected = straight.model.state_dict()
+    halfway = torch.load(tmp_path / 'iter_4.pth', weights_only=False)['optimizer']['loss_scaler']
+    scale = straight.optim_wrapper.loss_scaler.get_scale()
+    assert halfway['scale'] == 2 * 65536 and scale == 4 * 65536
+    (tmp_path / 'iter_8.pth').unlink()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_4.pth'))
+    resumed, _ = train(SEGMENTOR, tmp_path, digit_scenes, 'float16', *more, resume=['--resume'])
+    assert resumed.optim_wrapper.loss_scaler.get_scale() == scale
+    assert all(torch.equal(value, expected[key]) for key, value in resumed.model.state_dict().items())
+
+
+@pytest.mark.soak
+def test_two_thousand_steps_end_within_the_noise_of_float32(tmp_path, figure):
+    from mmlocat.datasets.digit_scenes import DigitScenesSpec, prepare_digit_scenes
+    data = prepare_digit_scenes(
+        tmp_path / 'data', DigitScenesSpec(classification=(4000, 1000, 16), segmentation=(8, 4, 4)), progress=False)
+    more = ['train_cfg.max_epochs=8', 'train_cfg.val_interval=8', 'train_dataloader.batch_size=16']
+
+    def accuracy(precision, seed):
+        runner, losses = train(CLASSIFIER, tmp_path / f'{precision}{seed}', data, precision, *more,
+                               f'randomness.seed={seed}')
+        assert len(losses) == runner.iter == 2000 and all(loss == loss and loss < 100 for loss in losses)
+        return runner.message_hub.get_scalar('val/accuracy/top1').current(), statistics.mean(losses[-100:])
+
+    float32 = [accuracy('float32', seed) for seed in range(3)]
+    figure('Precision', '2,000 steps in float32, 3 seeds: top-1 (loss)',
+           ', '.join(f'{top1:.1f} ({loss:.3f})' for top1, loss in float32))
+    mean, noise = (f([top1 for top1, _ in float32]) for f in (statistics.mean, statistics.stdev))
+    assert mean > 30  # it learnt
+    for dtype in ('bfloat16', *(['float16'] if amp._scales_on_cpu() else [])):
+        top1, loss = accuracy(dtype, 0)
+        figure('Precision', f'2,000 steps in {dtype}: top-1 (loss)', f'{top1:.1f} ({loss:.3f})')
+        # Three runs know their own spread badly: the 99% interval of a further run is far wider than two deviations.
+        assert abs(top1 - mean) <= max(9.92 * noise * (1 + 1 / 3)**0.5, 1)
