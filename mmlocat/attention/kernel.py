@@ -18,6 +18,9 @@ Grid = Tuple[int, int]
 _MAX_SQUARED_DISTANCE = 13100
 # Half of float16's range: eps grows until the exponent's gradient stays below it.
 _FLOAT16_GUARD = 32500
+# float16's largest number: a softmax is one-hot long before. Half-precision layers overflow to infinity beyond it, and
+# infinity times a Gaussian of 0 is NaN; float32 sums of larger numbers lose the digits that probabilities need.
+_LARGEST_ALPHA = 65504.
 
 
 def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
@@ -110,7 +113,7 @@ class GaussianKernel:
         return variance
 
     def alpha(self, logits: Tensor) -> Tensor:
-        """Turns pre-activations into scales: ``softplus(logits)``.
+        """Turns pre-activations into scales: ``softplus(logits)``, at most float16's largest number.
 
         Args:
             logits: Shape (..., H*W, 1).
@@ -118,7 +121,7 @@ class GaussianKernel:
         Returns:
             Shape (..., H*W, 1), in units of an attention logit, float32 or wider.
         """
-        return torch.nn.functional.softplus(at_least_float32(logits))
+        return torch.nn.functional.softplus(at_least_float32(logits)).clamp(max=_LARGEST_ALPHA)
 
     def factors(self, variance: Tensor, grid: Union[int, Grid]) -> Tuple[Tensor, Tensor]:
         """Evaluates the Gaussian along each axis, for every patch as query.

@@ -101,16 +101,22 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
             yield
 
 
-def enable_amp(config: Config) -> None:
+def set_amp(config: Config, enable: bool) -> None:
     """Turns on mixed precision in a config, as ``--amp`` of OpenMMLab's tools does.
 
     Args:
         config: A training config; changed in place.
+        enable: Whether ``--amp`` was given; without it the config stays as it is.
 
     Raises:
-        ValueError: Its ``optim_wrapper`` is none that has a form in mixed precision.
+        ValueError: Its ``optim_wrapper`` is none that has a form in mixed precision, or a dtype is given without.
     """
     wrapper = config.get('optim_wrapper') or {}
+    if not enable:
+        if wrapper.get('type', 'OptimWrapper') == 'OptimWrapper' and 'dtype' in wrapper:
+            raise ValueError(f'optim_wrapper.dtype={wrapper["dtype"]} is of mixed precision: add --amp, or leave it '
+                             'out for float32')
+        return
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', got {wrapper['type']!r}; leave out --amp, or "
                          'set that')

@@ -19,7 +19,7 @@ from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.utils import atomic_write
 
-from .amp import enable_amp
+from .amp import set_amp
 from .config import add_config_arguments, load_config
 from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, check_model_weights, initial_checkpoint, set_initial_checkpoint
@@ -108,8 +108,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     """
     args = _train_parser().parse_args(argv)
     config = _prepare(args)
-    if args.amp:
-        enable_amp(config)
+    set_amp(config, args.amp)
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.auto_scale_lr:

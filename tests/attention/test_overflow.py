@@ -10,8 +10,8 @@ from mmlocat.attention import GaussianAugmentation, GaussianKernel, gaussian_att
 from mmlocat.attention.api import available_backends
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-# Pre-activations of variance and alpha: in the middle, the issue's 1e4, and what float16 and bfloat16 can hold at most.
-RAW = [0., 1e4, -1e4, 65504., -65504., 3.3e38, -3.3e38]
+# Pre-activations of variance and alpha: in the middle, far out, what float16 and bfloat16 hold at most, and overflowed.
+RAW = [0., 1e4, -1e4, 65504., -65504., 1e10, 3.3e38, -3.3e38, math.inf, -math.inf]
 
 
 def finite(tensors):
@@ -23,10 +23,9 @@ def call(backend, dtype, raw_variance, raw_alpha, size=1., grid=(5, 4), ref_grid
     torch.manual_seed(0)
     patches = grid[0] * grid[1]
     tensors = [(torch.randn(1, 2, 1 + patches, 8) * size).to(dtype) for _ in range(3)]
-    limit = torch.finfo(dtype).max
     logits = torch.empty(1, 2, patches, 3)
     logits[..., :2], logits[..., 2:] = raw_variance, raw_alpha
-    tensors.append(logits.clamp(-limit, limit).to(dtype))
+    tensors.append(logits.to(dtype))
     trains = runs_here(backend, tensors[0])
     tensors = [tensor.requires_grad_(trains) for tensor in tensors]
     kernel = GaussianKernel(ref_grid)
@@ -63,20 +62,19 @@ def test_huge_and_tiny_logits(backend, dtype, size):
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_the_two_layers_at_their_ends(dtype):
-    """What GAug predicts stays in range, and its gradient finite, for queries and weights as large as they get."""
-    limit = torch.finfo(dtype).max
-    for query_size, weight in ((1., 1e4), (limit, 1.), (limit, 0.), (1., -1e4), (limit, -1.)):
-        layer = GaussianAugmentation(8, GaussianKernel(14)).to(dtype)
+@pytest.mark.parametrize('weight', [1e4, 1., 0., -1., -1e4])
+def test_the_two_layers_at_their_ends(dtype, weight):
+    """What GAug predicts stays in range, its gradient finite, for queries as large as they get; overflow included."""
+    layer = GaussianAugmentation(8, GaussianKernel(14)).to(dtype)
+    for query_size in (1., 1e4, torch.finfo(dtype).max):
         with torch.no_grad():
             layer.log_var.weight.fill_(weight)
             layer.log_alpha.weight.fill_(weight)
-        query = torch.full((1, 2, 4, 8), query_size / 8, dtype=dtype, requires_grad=True)
+        query = torch.full((1, 2, 4, 8), query_size / 2, dtype=dtype, requires_grad=True)
         variance, alpha = layer(query, (2, 2))
-        assert finite([variance, alpha]) and (variance >= 0).all() and (alpha >= 0).all()
-        assert (variance <= 196).all()
-        gradients = torch.autograd.grad(variance.sum() + alpha.sum(), [layer.log_var.weight, layer.log_alpha.bias])
-        assert finite(gradients)
+        assert finite([variance, alpha]) and 0 <= variance.min() and variance.max() <= 196
+        assert 0 <= alpha.min() and alpha.max() <= 65504
+        assert finite(torch.autograd.grad(variance.sum() + alpha.sum(), query)), query_size
 
 
 @pytest.mark.parametrize('ref_grid', [2, 14, 64, 256])

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmlocat.engine import amp, cli
-from mmlocat.engine.amp import CPUAmpOptimWrapper, enable_amp, move_amp_to_cpu
+from mmlocat.engine.amp import CPUAmpOptimWrapper, move_amp_to_cpu, set_amp
 from mmlocat.engine.runner import build_runner
 
 CONFIGS = ROOT / 'configs'
@@ -98,7 +98,9 @@ def test_what_it_cannot_do_it_says(monkeypatch):
     with pytest.raises(TypeError, match="loss_scale must be 'dynamic', a number, or .* got 'static'"):
         CPUAmpOptimWrapper(optimizer=toy()[1], loss_scale='static')
     with pytest.raises(ValueError, match="--amp needs optim_wrapper.type='OptimWrapper', got 'DeepSpeedOptimWrapper'"):
-        enable_amp(Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper'))))
+        set_amp(Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper'))), True)
+    with pytest.raises(ValueError, match='optim_wrapper.dtype=float16 is of mixed precision: add --amp'):
+        set_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='float16'))), False)
     monkeypatch.setattr(amp, '_scales_on_cpu', lambda: False)
     config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16')))
     with pytest.raises(RuntimeError, match='float16 on a CPU needs torch 2.3 or newer.*dtype=bfloat16'):
@@ -111,7 +113,7 @@ def test_layer_wise_rates_go_with_it():
     model = MODELS.build(config.model)
     config.optim_wrapper.constructor = 'LayerDecayOptimWrapperConstructor'
     config.optim_wrapper.paramwise_cfg = dict(layer_decay_rate=0.5)
-    enable_amp(config)
+    set_amp(config, True)
     assert move_amp_to_cpu(config) == 'bfloat16'
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     assert type(wrapper) is CPUAmpOptimWrapper
