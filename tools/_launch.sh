@@ -1,4 +1,5 @@
-# Sourced by dist_train.sh and dist_test.sh: `launch TOOL GPUS ARGS...` starts one process a GPU with torchrun.
+# Sourced by dist_train.sh and dist_test.sh: `launch TOOL GPUS ARGS...` starts one process a GPU with torchrun
+# (mmlocat/launch.py).
 # NNODES, NODE_RANK, MASTER_ADDR and PORT are read from the environment; PYTHON names the interpreter.
 launch() {
     local tool=$1 gpus=$2
@@ -21,6 +22,6 @@ launch() {
     fi
     # Not exec: bash then passes the exit code on and Ctrl-C reaches torchrun, which ends every process.
     PYTHONPATH="$(dirname "$tool")/..${PYTHONPATH:+:$PYTHONPATH}" \
-        "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$gpus" \
+        "${PYTHON:-python}" -m mmlocat.launch "${rendezvous[@]}" --nproc_per_node="$gpus" \
         "$tool" "$@" --launcher pytorch
 }
