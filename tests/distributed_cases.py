@@ -6,6 +6,7 @@ import this file by the config's ``custom_imports``.
 """
 
 import os
+import zlib
 from pathlib import Path
 
 import torch
@@ -41,13 +42,20 @@ class SeveralSegmentors(BaseModel):
 
     def __init__(self, data_preprocessor, cases):
         super().__init__(data_preprocessor)
-        self.cases = nn.ModuleDict({name: MODELS.build(case) for name, case in cases.items()})
+        self.cases = nn.ModuleDict()
+        for name, case in cases.items():
+            self._seed(name)
+            self.cases[name] = MODELS.build(case)
 
     def init_weights(self):
-        """Cases that differ in checkpointing alone start from the same weights."""
-        super().init_weights()
         for name, case in self.cases.items():
-            case.load_state_dict(self.cases[plain(name)].state_dict())
+            self._seed(name)
+            case.init_weights()
+
+    @staticmethod
+    def _seed(name):
+        """A case starts from weights of its own, whatever others there are, and however it keeps its activations."""
+        torch.manual_seed(zlib.crc32(plain(name).encode()))
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         assert mode == 'loss'

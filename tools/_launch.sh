@@ -12,6 +12,11 @@ launch() {
             exit 2
         fi
     done
+    value=${NODE_RANK:-0}
+    if ! [[ $value =~ ^[0-9]+$ ]] || [ "$value" -ge "${NNODES:-1}" ]; then
+        echo "Error: NODE_RANK must be a whole number below NNODES (${NNODES:-1}), got '$value'" >&2
+        exit 2
+    fi
     local rendezvous
     if [ "${NNODES:-1}" -eq 1 ] && [ -z "${PORT:-}" ]; then
         # torchrun picks a free port, so two launches on one machine do not collide.

@@ -3,7 +3,7 @@
 # Checkpoints are those of one process, whole ("full"): test them with the leaf.
 runner_type = 'FlexibleRunner'
 strategy = dict(
-    type='FSDPStrategy',
+    type='ResumableFSDPStrategy',
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         auto_wrap_policy=dict(type='wrap_transformer_blocks'),  # one unit a block, the rest is another

@@ -102,7 +102,7 @@ def check_sharding(config: Config, launcher: str) -> None:
     if not str((config.get('strategy') or {}).get('type')).endswith('FSDPStrategy'):
         return
     if launcher == 'none':
-        raise RuntimeError('FSDPStrategy shards over processes, and this is one without a launcher: start it with '
+        raise RuntimeError('FSDP shards over processes, and this is one without a launcher: start it with '
                            'tools/dist_train.sh CONFIG GPUS, or leave out _base_/fsdp.py')
     if torch.cuda.is_available():
         return

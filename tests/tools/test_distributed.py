@@ -17,24 +17,27 @@ from distributed_cases import FROZEN, case_name, plain, write_config
 from mmengine.config import Config
 from mmengine.utils import digit_version
 
-TRAIN = ROOT / 'tools' / 'dist_train.sh'
 SECTION = 'Distributed'
 TOTAL, ITERATIONS = 6, 3
-CASES = [(head, frozen, checkpointing) for head in ('linear', 'upernet') for frozen in FROZEN
-         for checkpointing in ('kept', 'withcp', 'runner')]
+CASES = [(head, *rest) for head in ('linear', 'upernet') for rest in (
+    ('whole', 'kept'), ('whole', 'withcp'), ('whole', 'runner'), ('half', 'kept'), ('half', 'runner'),
+    ('frozen', 'kept'), ('frozen', 'withcp'))]
+SHARDED = [('linear', 'frozen', 'kept'), ('upernet', 'whole', 'withcp'), ('upernet', 'half', 'kept')]
 TOLERANCE = 1e-5
 
 
 @contextmanager
-def launched(config, processes, work_dir, **variables):
-    """Starts ``dist_train.sh``; whatever still runs at the end is ended."""
+def launched(config, processes, work_dir, more=(), tool='dist_train.sh', checkpoint=None, **variables):
+    """Starts ``dist_train.sh`` or ``dist_test.sh``; whatever still runs at the end is ended."""
     log = work_dir.with_suffix(f'.{variables.get("NODE_RANK", 0)}.log')
     environment = {**child_environment(), **{name: str(value) for name, value in variables.items()}}
     environment['PYTHONPATH'] = f'{ROOT}{os.pathsep}{ROOT / "tests"}'
+    command = [ROOT / 'tools' / tool, config, *([checkpoint] if checkpoint else []), processes, '--work-dir', work_dir,
+               *more]
     with open(log, 'w') as file:
         process = subprocess.Popen(
-            [str(part) for part in (TRAIN, config, processes, '--work-dir', work_dir)], env=environment, stdout=file,
-            stderr=subprocess.STDOUT, start_new_session=True)
+            [str(part) for part in command], env=environment, stdout=file, stderr=subprocess.STDOUT,
+            start_new_session=True)
     try:
         yield SimpleNamespace(process=process, read=log.read_text, work_dir=work_dir)
     finally:
@@ -72,10 +75,23 @@ def free_port():
 
 def differences(one, other):
     """Returns the largest difference of losses, gradients and weights between two records."""
-    assert len(one['losses']) == ITERATIONS and one['losses'][0].keys() == other['losses'][0].keys()
+    assert len(one['losses']) == len(other['losses']) == ITERATIONS
+    assert all(a.keys() == b.keys() and a for a, b in zip(one['losses'], other['losses']))
     loss = max(abs(a[name] - b[name]) for a, b in zip(one['losses'], other['losses']) for name in a)
     gradient = max((largest(a, b) for a, b in zip(one['gradients'], other['gradients'])), default=None)
     return SimpleNamespace(loss=loss, gradient=gradient, weight=largest(one['weights'], other['weights']))
+
+
+def only(cases, record):
+    """Returns the part of a record that belongs to some cases."""
+    names = tuple(case_name(*case) for case in cases)
+
+    def part(values, prefix):
+        return {name: value for name, value in values.items() if name[len(prefix):].startswith(names)}
+
+    return dict(losses=[part(values, 'train/') for values in record['losses']],
+                gradients=[part(values, 'cases.') for values in record['gradients']],
+                weights=part(record['weights'], 'cases.'))
 
 
 def largest(one, other):
@@ -88,8 +104,8 @@ def runs(digit_scenes, tmp_path_factory):
     """The same training by one process, by three, and by two on two nodes; one of the two is then killed."""
     folder = tmp_path_factory.mktemp('distributed')
 
-    def config(name, processes, **options):
-        return write_config(folder / f'{name}.py', CASES, digit_scenes, TOTAL // processes, ITERATIONS,
+    def config(name, processes, cases=CASES, **options):
+        return write_config(folder / f'{name}.py', cases, digit_scenes, TOTAL // processes, ITERATIONS,
                             folder / f'{name}.pth', **options)
 
     def record(name):
@@ -123,6 +139,7 @@ def runs(digit_scenes, tmp_path_factory):
 def test_processes_train_as_one_with_the_same_total_batch(name, title, runs, figure):
     one, several = runs.record('one'), runs.record(name)
     assert len(one['gradients']) == ITERATIONS and len(several['weights']) > 500
+    assert len(one['gradients'][0]) > 300
     for case in CASES:
         first, last = (one['losses'][i][f'train/{case_name(*case)}.decode.loss_ce'] for i in (0, -1))
         assert abs(first - last) > 1e-3, f'{case} did not train'
@@ -137,6 +154,8 @@ def test_recomputed_activations_give_the_same_gradients(runs):
     record = runs.record('one')
     for case in CASES:
         name = case_name(*case)
+        if name == plain(name):
+            continue
         assert record['losses'][0][f'train/{name}.decode.loss_ce'] == pytest.approx(
             record['losses'][0][f'train/{plain(name)}.decode.loss_ce'], abs=1e-6)
         own = {key: value for key, value in record['gradients'][0].items() if key.startswith(f'cases.{name}.')}
@@ -173,7 +192,7 @@ def has_sharding_on_cpus():
 def sharded(runs):
     """The same training by FSDP with two processes."""
     base = Config.fromfile(str(ROOT / 'configs' / '_base_' / 'fsdp.py'))
-    config = runs.config('sharded', 2, **base, activation_checkpointing=None)
+    config = runs.config('sharded', 2, SHARDED, **base)
     with launched(config, 2, runs.folder / 'sharded') as launch:
         launch.process.wait(200)
     return launch
@@ -186,37 +205,86 @@ def test_shards_train_as_one(sharded, runs, figure):
         return
     assert sharded.process.returncode == 0, sharded.read()[-4000:]
     assert 'FullyShardedDataParallel' in sharded.read()
-    one, several = runs.record('one'), runs.record('sharded')
-    found = differences(one, several)
+    one = runs.record('one')
+    found = differences(only(SHARDED, one), only(SHARDED, runs.record('sharded')))
     for what in ('loss', 'weight'):
-        figure(SECTION, f'largest difference of a {what} between FSDP with 2 processes and 1 process, the same models',
-               getattr(found, what))
+        figure(SECTION, f'largest difference of a {what} between FSDP with 2 processes and 1 process, '
+               f'{len(SHARDED)} models', getattr(found, what))
     assert found.loss < TOLERANCE and found.weight < TOLERANCE
     saved = torch.load(runs.folder / 'sharded' / f'iter_{ITERATIONS}.pth', weights_only=False)['state_dict']
-    assert largest(saved, one['weights']) < TOLERANCE  # whole, as one process writes it
-    name = f'cases.{case_name(*CASES[0])}.backbone'
+    assert largest(saved, only(SHARDED, one)['weights']) < TOLERANCE  # whole, as one process writes it
+    name = f'cases.{case_name(*SHARDED[0])}.backbone'
     assert saved._metadata[name]['ref_grid'] == one['weights']._metadata[name]['ref_grid'] == (6, 6)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize('checkpointing', ['kept', 'withcp', 'runner'])
-@pytest.mark.parametrize('frozen', ['whole', 'frozen'])
-@pytest.mark.parametrize('head', ['linear', 'upernet'])
-def test_matrix_of_single_models(head, frozen, checkpointing, digit_scenes, tmp_path, figure):
-    """Every model by itself, with the recipe's AdamW too; the ordinary suite trains them together."""
-    worst = []
-    for optimizer in (None, dict(type='AdamW', lr=1e-3, eps=1e-3)):
-        records = []
-        for processes in (1, 2, 3):
-            name = f'{"sgd" if optimizer is None else "adamw"}{processes}'
-            config = write_config(tmp_path / f'{name}.py', [(head, frozen, checkpointing)], digit_scenes,
-                                  TOTAL // processes, ITERATIONS, tmp_path / f'{name}.pth', optimizer=optimizer)
-            with launched(config, processes, tmp_path / name) as launch:
+@pytest.mark.parametrize(('title', 'optimizer'), [
+    ('SGD', None), ('AdamW with eps=1e-3', dict(type='AdamW', lr=1e-3, eps=1e-3))])
+def test_the_whole_matrix(title, optimizer, digit_scenes, tmp_path, figure):
+    """2 and 3 processes, both heads, every degree of freezing, every way to keep or recompute activations."""
+    cases = [(head, frozen, checkpointing) for head in ('linear', 'upernet') for frozen in FROZEN
+             for checkpointing in ('kept', 'withcp', 'runner')]
+    records = []
+    for processes in (1, 2, 3):
+        name = f'run{processes}'
+        config = write_config(tmp_path / f'{name}.py', cases, digit_scenes, TOTAL // processes, ITERATIONS,
+                              tmp_path / f'{name}.pth', optimizer=optimizer)
+        with launched(config, processes, tmp_path / name) as launch:
+            finish(launch)
+        records.append(torch.load(tmp_path / f'{name}.pth', weights_only=False))
+    for head in ('linear', 'upernet'):
+        own = [case for case in cases if case[0] == head]
+        found = [differences(only(own, records[0]), only(own, record)) for record in records[1:]]
+        for what in ('loss', 'gradient', 'weight'):
+            worst = max(getattr(each, what) for each in found)
+            figure(SECTION, f'largest difference of a {what} between 1 process and 2 or 3, {head} head, {len(own)} '
+                   f'models (3 degrees of freezing, 3 ways to keep activations), {title}', worst)
+            assert worst < TOLERANCE
+
+
+@pytest.mark.soak
+def test_shards_resume_and_are_tested_whole(digit_scenes, tmp_path, figure):
+    """A shipped leaf with _base_/fsdp.py: trained, resumed in the middle, and tested by the leaf alone."""
+    if not has_sharding_on_cpus():
+        pytest.skip(f'PyTorch {torch.__version__} has no FSDP on CPUs')
+    leaf = ROOT / 'configs' / 'locatvit-nano_upernet_digitscenes.py'
+    text = f"_base_ = ['{leaf}', '{ROOT / 'configs' / '_base_' / 'fsdp.py'}']\n"
+    roots = {f'{part}_dataloader.dataset.data_root': str(digit_scenes) for part in ('train', 'val', 'test')}
+    changes = {**roots, 'train_dataloader.batch_size': 4, 'train_cfg.max_iters': 4, 'train_cfg.val_interval': 4,
+               'param_scheduler.0.total_steps': 8, 'default_hooks.checkpoint.interval': 2}
+    options = ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())]
+    (tmp_path / 'leaf.py').write_text(text)
+    states = []
+    for name, steps in (('whole', [4]), ('parts', [2, 4])):
+        for step in steps:
+            more = [*options, f'train_cfg.max_iters={step}', *(['--resume'] if step > steps[0] else [])]
+            with launched(tmp_path / 'leaf.py', 2, tmp_path / name, more=more) as launch:
                 finish(launch)
-            records.append(torch.load(tmp_path / f'{name}.pth', weights_only=False))
-        worst += [differences(records[0], record) for record in records[1:]]
-    for what in ('loss', 'gradient', 'weight'):
-        figure(SECTION, f'largest difference of a {what} between 1 process and 2 or 3, SGD and AdamW: '
-               f'{head} head, backbone {frozen}, activations {checkpointing}',
-               max(getattr(found, what) for found in worst))
-    assert max(max(vars(found).values()) for found in worst) < TOLERANCE
+        states.append(torch.load(tmp_path / name / 'iter_4.pth', weights_only=False))
+    assert 'resumed epoch: 0, iter: 2' in launch.read()
+    figure(SECTION, 'largest difference of a weight between an FSDP training and one resumed in its middle',
+           largest(states[0]['state_dict'], states[1]['state_dict']))
+    assert largest(states[0]['state_dict'], states[1]['state_dict']) < TOLERANCE
+    with launched(leaf, 2, tmp_path / 'test', tool='dist_test.sh', more=options,
+                  checkpoint=tmp_path / 'parts' / 'iter_4.pth') as launch:
+        finish(launch)
+    assert 'mIoU' in launch.read()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize('killed', [0, 2])
+def test_a_killed_rank_ends_its_launch(killed, digit_scenes, tmp_path, figure):
+    """On one node one launcher sees them all fail, and names the one that was killed."""
+    record = tmp_path / 'run.pth'
+    config = write_config(tmp_path / 'run.py', SHARDED, digit_scenes, 2, ITERATIONS, record, last=100000)
+    with launched(config, 3, tmp_path / 'run') as launch:
+        wait_for(record, [launch])
+        workers = [int((tmp_path / 'run.pth.pids' / str(rank)).read_text()) for rank in range(3)]
+        os.kill(workers[killed], signal.SIGKILL)
+        began = time.monotonic()
+        assert launch.process.wait(120) == 128 + signal.SIGKILL
+        seconds = time.monotonic() - began
+        figure(SECTION, f'seconds until 3 processes of one node have ended after rank {killed} was killed', seconds)
+        assert seconds < 60 and not any(psutil.pid_exists(pid) for pid in workers)
+        last = launch.read().strip().splitlines()[-1]
+        assert last.startswith(f'mmlocat: rank {killed} (process {workers[killed]} on ') and '.log.' in last

@@ -124,6 +124,9 @@ def test_slurm_scripts_call_srun(clean_environment, tmp_path):
     (['x.py', '--resume'], {}, "GPUS must be a positive whole number, got '--resume'"),
     (['x.py', '2'], dict(PORT='abc'), "PORT must be a positive whole number, got 'abc'"),
     (['x.py', '2'], dict(NNODES='x'), "NNODES must be a positive whole number, got 'x'"),
+    (['x.py', '2'], dict(NNODES='2', NODE_RANK='2'), "NODE_RANK must be a whole number below NNODES (2), got '2'"),
+    (['x.py', '2'], dict(NNODES='2', NODE_RANK='a'), "NODE_RANK must be a whole number below NNODES (2), got 'a'"),
+    (['x.py', '2'], dict(NODE_RANK='1'), "NODE_RANK must be a whole number below NNODES (1), got '1'"),
 ])
 def test_numbers_that_are_none(arguments, variables, message, fake_python):
     result = subprocess.run([str(TOOLS / 'dist_train.sh'), *arguments], env={**fake_python, **variables},
