@@ -45,7 +45,7 @@ def build_runner(config: Config, remarks: List[str]) -> Runner:
 
     Raises:
         RuntimeError: FSDP is asked for, and cannot run here.
-        ValueError: ``activation_checkpointing`` names what the model has not, or what builds the model ignores it.
+        ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it.
     """
     config.remarks = adapt_to_hardware(config, config.launcher) + remarks
     if is_main_process():
@@ -72,9 +72,9 @@ def _build(config: Config) -> Runner:
         if recomputed is not None:
             check_recomputed(runner.model.module if is_model_wrapper(runner.model) else runner.model, recomputed)
         return runner
-    if recomputed is not None:
-        raise ValueError(f'{config.runner_type} ignores activation_checkpointing; to recompute the blocks of the '
-                         'backbone use --cfg-options model.backbone.with_cp=True')
+    if recomputed is not None and config.runner_type == 'FlexibleRunner':
+        raise ValueError('FlexibleRunner ignores activation_checkpointing; to recompute the blocks of the backbone use '
+                         '--cfg-options model.backbone.with_cp=True')
     runner = RUNNERS.build(config)
     for remark in config.remarks:
         runner.logger.info(remark)
