@@ -250,7 +250,7 @@ def test_shards_resume_and_are_tested_whole(digit_scenes, tmp_path, figure):
     text = f"_base_ = ['{leaf}', '{ROOT / 'configs' / '_base_' / 'fsdp.py'}']\n"
     roots = {f'{part}_dataloader.dataset.data_root': str(digit_scenes) for part in ('train', 'val', 'test')}
     changes = {**roots, 'train_dataloader.batch_size': 4, 'train_cfg.max_iters': 4, 'train_cfg.val_interval': 4,
-               'param_scheduler.0.total_steps': 8, 'default_hooks.checkpoint.interval': 2,
+               'param_scheduler.0.total_steps': 8, 'param_scheduler.0.end': 8, 'default_hooks.checkpoint.interval': 2,
                'model.decode_head.dropout_ratio': 0, 'model.auxiliary_head.dropout_ratio': 0}  # its masks start anew
     options = ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())]
     (tmp_path / 'leaf.py').write_text(text)
