@@ -217,9 +217,11 @@ def test_shards_train_as_one(sharded, runs, figure):
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(('title', 'optimizer'), [
-    ('SGD', None), ('AdamW with eps=1e-3', dict(type='AdamW', lr=1e-3, eps=1e-3))])
-def test_the_whole_matrix(title, optimizer, digit_scenes, tmp_path, figure):
+@pytest.mark.parametrize(('title', 'optimizer', 'weight_tolerance'), [
+    ('SGD', None, TOLERANCE),
+    ('AdamW', dict(type='AdamW', lr=1e-3), 10 * TOLERANCE),  # divides a gradient by its size: magnifies rounding
+])
+def test_the_whole_matrix(title, optimizer, weight_tolerance, digit_scenes, tmp_path, figure):
     """2 and 3 processes, both heads, every degree of freezing, every way to keep or recompute activations."""
     cases = [(head, frozen, checkpointing) for head in ('linear', 'upernet') for frozen in FROZEN
              for checkpointing in ('kept', 'withcp', 'runner')]
@@ -238,7 +240,7 @@ def test_the_whole_matrix(title, optimizer, digit_scenes, tmp_path, figure):
             worst = max(getattr(each, what) for each in found)
             figure(SECTION, f'largest difference of a {what} between 1 process and 2 or 3, {head} head, {len(own)} '
                    f'models (3 degrees of freezing, 3 ways to keep activations), {title}', worst)
-            assert worst < TOLERANCE
+            assert worst < (weight_tolerance if what == 'weight' else TOLERANCE), (head, what)
 
 
 @pytest.mark.soak
