@@ -290,3 +290,15 @@ def test_a_killed_rank_ends_its_launch(killed, digit_scenes, tmp_path, figure):
         assert seconds < 60 and not any(psutil.pid_exists(pid) for pid in workers)
         last = launch.read().strip().splitlines()[-1]
         assert last.startswith(f'mmlocat: rank {killed} (process {workers[killed]} on ') and '.log.' in last
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize('arm', ['locatvit-nano', 'locatvit-nano-gaug', 'locatvit-nano-prr', 'vit-nano'])
+def test_classifiers_leave_no_parameter_unused(arm, digit_scenes, tmp_path):
+    """With and without GAug and PRR; DistributedDataParallel complains in the second step."""
+    roots = [f'{part}_dataloader.dataset.data_root={digit_scenes}' for part in ('train', 'val', 'test')]
+    options = ['--cfg-options', *roots, 'train_dataloader.batch_size=16', 'train_cfg.max_epochs=1',
+               'default_hooks.logger.interval=1', 'find_unused_parameters=False']
+    with launched(ROOT / 'configs' / f'{arm}_digitscenes.py', 2, tmp_path / 'run', more=options) as launch:
+        finish(launch)
+    assert 'Epoch(train) [1][5/5]' in launch.read()
