@@ -2,18 +2,17 @@
 
 import os
 import signal
-import socket
-import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
-from conftest import ROOT, child_environment
+from conftest import ROOT
 from distributed_cases import FROZEN, case_name, plain, write_config
+from launching import finish, free_port, launched, wait_for
 from mmengine.config import Config
 from mmengine.utils import digit_version
 
@@ -23,53 +22,6 @@ CASES = [(head, *rest) for head in ('linear', 'upernet') for rest in (
     ('whole', 'kept'), ('whole', 'withcp'), ('half', 'kept'), ('half', 'runner'), ('frozen', 'kept'))]
 SHARDED = [('linear', 'frozen', 'kept'), ('upernet', 'whole', 'withcp'), ('upernet', 'half', 'kept')]
 TOLERANCE = 1e-5
-
-
-@contextmanager
-def launched(config, processes, work_dir, more=(), tool='dist_train.sh', checkpoint=None, **variables):
-    """Starts ``dist_train.sh`` or ``dist_test.sh``; whatever still runs at the end is ended."""
-    log = work_dir.with_suffix(f'.{variables.get("NODE_RANK", 0)}.log')
-    environment = {**child_environment(), **{name: str(value) for name, value in variables.items()}}
-    environment['PYTHONPATH'] = f'{ROOT}{os.pathsep}{ROOT / "tests"}'
-    command = [ROOT / 'tools' / tool, config, *([checkpoint] if checkpoint else []), processes, '--work-dir', work_dir,
-               *more]
-    with open(log, 'w') as file:
-        process = subprocess.Popen(
-            [str(part) for part in command], env=environment, stdout=file, stderr=subprocess.STDOUT,
-            start_new_session=True)
-    try:
-        yield SimpleNamespace(process=process, read=log.read_text, work_dir=work_dir)
-    finally:
-        left = [process, *children(process)] if process.poll() is None else []
-        for each in left:
-            each.kill()
-        process.wait()
-
-
-def children(process):
-    try:
-        return psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def finish(launch, timeout=200):
-    code = launch.process.wait(timeout)
-    assert code == 0, f'exit code {code}\n{launch.read()[-4000:]}'
-
-
-def wait_for(path, launches, timeout=200):
-    end = time.monotonic() + timeout
-    while not path.exists():
-        assert time.monotonic() < end and all(launch.process.poll() is None for launch in launches), (
-            '\n'.join(launch.read()[-3000:] for launch in launches))
-        time.sleep(0.1)
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return free.getsockname()[1]
 
 
 def differences(one, other):
