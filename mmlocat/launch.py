@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 # Names the file in which a training or test leaves the path of its log, for the launcher's last line.
@@ -36,10 +37,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
             run.run(run.parse_args(arguments))
         except ChildFailedError as error:
             rank, failure = first_failure(error.failures)
-            log = note.read_text(encoding='utf-8') if note.is_file() else None
-            print(f'mmlocat: {describe(rank, failure, log)}', file=sys.stderr, flush=True)
-            return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
-    return 0
+            how, code = describe(rank, failure), failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+        except SignalException as error:
+            how, code = f'the launcher received {error.sigval.name}', 128 + error.sigval
+        else:
+            return 0
+        where = f'the log is {note.read_text(encoding="utf-8")}' if note.is_file() else 'it had not begun a log'
+    print(f'mmlocat: {how}. All processes of this launch were ended; {where}.', file=sys.stderr, flush=True)
+    return code
 
 
 def first_failure(failures: Dict[int, ProcessFailure]) -> Tuple[int, ProcessFailure]:
@@ -61,23 +66,18 @@ def first_failure(failures: Dict[int, ProcessFailure]) -> Tuple[int, ProcessFail
     return rank, failures[rank]
 
 
-def describe(rank: int, failure: ProcessFailure, log: Optional[str]) -> str:
-    """Returns the launcher's last line.
+def describe(rank: int, failure: ProcessFailure) -> str:
+    """Returns, for the launcher's last line, who failed and how.
 
     Args:
         rank: Of the process, over all nodes.
         failure: How it ended.
-        log: The path of the log, if it had begun.
     """
     who = f'rank {rank} (process {failure.pid} on {socket.gethostname()})'
-    if failure.exitcode < 0:
-        how = f'was killed by {failure.signal_name()}'
-        if failure.exitcode == -signal.SIGKILL:
-            how += ', as the kernel does when memory runs out (see dmesg)'
-    else:
-        how = f'ended with exit code {failure.exitcode}; what it said stands above'
-    where = f'the log is {log}' if log else 'it had not begun a log'
-    return f'{who} {how}. All processes of this launch were ended; {where}.'
+    if failure.exitcode > 0:
+        return f'{who} ended with exit code {failure.exitcode}; what it said stands above'
+    reason = ', as the kernel does when memory runs out (see dmesg)' if failure.exitcode == -signal.SIGKILL else ''
+    return f'{who} was killed by {failure.signal_name()}{reason}'
 
 
 if __name__ == '__main__':
