@@ -39,7 +39,8 @@ def test_who_failed_and_how():
 @pytest.mark.parametrize(('error', 'log', 'code', 'line'), [
     (ChildFailedError('train.py', failures(1, -signal.SIGKILL)), 'a/b.log', 137,
      'was killed by SIGKILL, .* All processes of this launch were ended; the log is a/b.log.$'),
-    (ChildFailedError('train.py', failures(-signal.SIGTERM, 3)), None, 3, 'rank 1 .* exit code 3; .*; it had not begun a log.$'),
+    (ChildFailedError('train.py', failures(-signal.SIGTERM, 3)), None, 3,
+     'rank 1 .* exit code 3; .*; it had not begun a log.$'),
     (SignalException('', signal.SIGTERM), 'a/b.log', 143, '^mmlocat: the launcher received SIGTERM. .* is a/b.log.$'),
     (None, 'a/b.log', 0, '^$'),
 ])
