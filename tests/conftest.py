@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,13 +67,13 @@ def digit_scenes(tmp_path_factory):
         root, DigitScenesSpec(classification=(160, 32, 32), segmentation=(32, 8, 9)), progress=False)
 
 
+def child_environment():
+    """Returns the environment of a child process: this checkout importable, no launcher's variables."""
+    launchers = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK')
+    environment = {name: value for name, value in os.environ.items() if name not in launchers}
+    return dict(environment, PYTHON=sys.executable, PYTHONWARNINGS='ignore', PYTHONPATH=str(ROOT))
+
+
 @pytest.fixture
-def clean_environment(monkeypatch):
-    """The environment of a child process: this checkout importable, no launcher's variables."""
-    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK'):
-        monkeypatch.delenv(name, raising=False)
-    import sys
-    monkeypatch.setenv('PYTHON', sys.executable)
-    monkeypatch.setenv('PYTHONWARNINGS', 'ignore')
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    return dict(os.environ)
+def clean_environment():
+    return child_environment()

@@ -1,4 +1,5 @@
-# Sourced by dist_train.sh and dist_test.sh: `launch TOOL GPUS ARGS...` starts one process a GPU with torchrun.
+# Sourced by dist_train.sh and dist_test.sh: `launch TOOL GPUS ARGS...` starts one process a GPU with torchrun
+# (mmlocat/launch.py).
 # NNODES, NODE_RANK, MASTER_ADDR and PORT are read from the environment; PYTHON names the interpreter.
 launch() {
     local tool=$1 gpus=$2
@@ -11,6 +12,11 @@ launch() {
             exit 2
         fi
     done
+    value=${NODE_RANK:-0}
+    if ! [[ $value =~ ^[0-9]+$ ]] || [ "$value" -ge "${NNODES:-1}" ]; then
+        echo "Error: NODE_RANK must be a whole number below NNODES (${NNODES:-1}), got '$value'" >&2
+        exit 2
+    fi
     local rendezvous
     if [ "${NNODES:-1}" -eq 1 ] && [ -z "${PORT:-}" ]; then
         # torchrun picks a free port, so two launches on one machine do not collide.
@@ -21,6 +27,6 @@ launch() {
     fi
     # Not exec: bash then passes the exit code on and Ctrl-C reaches torchrun, which ends every process.
     PYTHONPATH="$(dirname "$tool")/..${PYTHONPATH:+:$PYTHONPATH}" \
-        "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$gpus" \
+        "${PYTHON:-python}" -m mmlocat.launch "${rendezvous[@]}" --nproc_per_node="$gpus" \
         "$tool" "$@" --launcher pytorch
 }

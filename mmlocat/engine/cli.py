@@ -27,6 +27,7 @@ from .provenance import record_test, record_training
 from .recipe import check_total_batch
 from .runner import build_runner, build_test_data, build_training_data
 from .training_data import check_training_data
+from .work_dir import claim_work_dir
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -103,7 +104,8 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
 
     Raises:
         FileNotFoundError: The config or the initial weights do not exist.
-        RuntimeError: A frozen backbone without weights, or data that are missing or damaged.
+        RuntimeError: A frozen backbone without weights, data that are missing or damaged, or another training in the
+            work dir.
         ValueError: The config is invalid.
     """
     args = _train_parser().parse_args(argv)
@@ -126,6 +128,8 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     initial = None if resumed else initial_checkpoint(config)
     if is_main_process() and not args.no_data_check:
         remarks += check_training_data(config, args.config)
+    if is_main_process():
+        claim_work_dir(config.work_dir)
     runner = build_runner(config, remarks)
     build_training_data(runner)
     record_training(runner, args.config, args.cfg_options, initial, resumed)

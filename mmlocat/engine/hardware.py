@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, List
+from typing import Any, List, Optional
 
 import torch
 from mmengine.config import Config
@@ -45,6 +45,7 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
             broadcast_buffers=False,
             find_unused_parameters=config.get('find_unused_parameters', False))
         config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
+        _put_strategy_on_cpu(config.get('strategy'), wrapper)
         changes.append('processes talk over gloo')
     if _replace_sync_bn(config.get('model', {})):
         changes.append('SyncBN runs as BN')
@@ -54,6 +55,16 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
     if not changes:
         return []
     return [f'No CUDA device: {", ".join(changes)}.']
+
+
+def _put_strategy_on_cpu(strategy: Optional[dict], wrapper: dict) -> None:
+    """Does for the strategy of a FlexibleRunner what ``model_wrapper_cfg`` does for a Runner."""
+    kind = str((strategy or {}).get('type'))
+    if kind.endswith('FSDPStrategy'):
+        default = dict(type='MMFullyShardedDataParallel')
+        strategy['model_wrapper'] = {**default, **(strategy.get('model_wrapper') or {}), 'device_id': 'cpu'}
+    elif kind.endswith('DDPStrategy'):
+        strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {}), 'device_ids': None}
 
 
 def _replace_sync_bn(node: Any) -> int:
@@ -78,6 +89,32 @@ def init_cpu_processes(launcher: str) -> None:
     """
     if launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
+
+
+def check_sharding(config: Config, launcher: str) -> None:
+    """Makes sure that FSDP, if the config asks for it, runs here; call it after ``init_cpu_processes``.
+
+    Args:
+        config: The config.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        RuntimeError: It does not; the message has the reason.
+    """
+    if not str((config.get('strategy') or {}).get('type')).endswith('FSDPStrategy'):
+        return
+    if launcher == 'none':
+        raise RuntimeError('FSDP shards over processes, and this is one without a launcher: start it with '
+                           'tools/dist_train.sh CONFIG GPUS, or leave out _base_/fsdp.py')
+    if torch.cuda.is_available():
+        return
+    try:
+        torch.cpu.Stream(priority=-1)
+        processes = torch.distributed.get_world_size()
+        torch.distributed.reduce_scatter_tensor(torch.zeros(1), torch.zeros(processes))
+    except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        raise RuntimeError(f'FSDP on CPUs needs a newer PyTorch than {torch.__version__}, whose gloo or CPU streams '
+                           f'cannot ({error}); use GPUs, PyTorch 2.14, or leave out _base_/fsdp.py') from error
 
 
 def world_size(launcher: str) -> int:

@@ -7,12 +7,17 @@ import sys
 from typing import List
 
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
 from .bare_vit import BareViTHook
-from .hardware import adapt_to_hardware, init_cpu_processes, is_main_process
+from .fsdp import WholeMetadataHook
+from .hardware import adapt_to_hardware, check_sharding, init_cpu_processes, is_main_process
 from .nonfinite import NonFiniteHook
+from .processes import MeanLossHook, note_log
+from .recompute import check_recomputed, sound_recomputation
 from .seeding import build_seeded_loader, keep_random_state
 
 
@@ -24,6 +29,11 @@ class RemarkingRunner(Runner):
             self.logger.info(remark)
         super()._log_env(env_cfg)
 
+    def train(self) -> nn.Module:
+        """Trains, and returns the model."""
+        with sound_recomputation():
+            return super().train()
+
 
 def build_runner(config: Config, remarks: List[str]) -> Runner:
     """Builds the runner, after adapting the config to this machine.
@@ -33,20 +43,44 @@ def build_runner(config: Config, remarks: List[str]) -> Runner:
         remarks: What the user should read first, on the console and in the log.
 
     Returns:
-        The runner, model included.
+        The runner; mmengine's Runner has built the model, its FlexibleRunner builds it when training begins.
+
+    Raises:
+        RuntimeError: FSDP is asked for, and cannot run here.
+        ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it.
     """
     config.remarks = adapt_to_hardware(config, config.launcher) + remarks
     if is_main_process():
         for remark in config.remarks:
             print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
     init_cpu_processes(config.launcher)
-    runner = RUNNERS.build(config) if 'runner_type' in config else RemarkingRunner.from_cfg(config)
+    check_sharding(config, config.launcher)
+    runner = _build(config)
     runner.register_hook(BareViTHook(), priority='VERY_HIGH')
     runner.register_hook(NonFiniteHook())
+    runner.register_hook(MeanLossHook())
+    runner.register_hook(WholeMetadataHook())
+    note_log(runner)
     # What the attention says (its choice of a back-end) belongs into the same log.
     logger = logging.getLogger('mmlocat')
     logger.handlers, logger.propagate = list(runner.logger.handlers), False
     logger.setLevel(logging.INFO)
+    return runner
+
+
+def _build(config: Config) -> Runner:
+    recomputed = config.get('activation_checkpointing')
+    if config.get('runner_type', 'Runner') == 'Runner':
+        runner = RemarkingRunner.from_cfg(config)
+        if recomputed is not None:
+            check_recomputed(runner.model.module if is_model_wrapper(runner.model) else runner.model, recomputed)
+        return runner
+    if recomputed is not None and config.runner_type == 'FlexibleRunner':
+        raise ValueError('FlexibleRunner ignores activation_checkpointing; to recompute the blocks of the backbone use '
+                         '--cfg-options model.backbone.with_cp=True')
+    runner = RUNNERS.build(config)
+    for remark in config.remarks:
+        runner.logger.info(remark)
     return runner
 
 

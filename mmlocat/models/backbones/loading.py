@@ -99,7 +99,8 @@ def record_ref_grid(model, state_dict: dict, prefix: str, local_metadata: dict) 
 
 
 def _compare(model, renamed: Dict[str, Tensor], names: str, nesting: str, first: List[str]) -> LoadReport:
-    own = dict(model.named_parameters())
+    own = {without_wrapper(name): value for name, value in model.named_parameters()}
+    shards = {without_wrapper(name) for name, _ in model.named_parameters() if name != without_wrapper(name)}
     for name in [name for name in own if name.endswith('ffn.gamma2.scale')]:  # so called in mmcv 2.1
         if name[:-len('scale')] + 'weight' in renamed:
             renamed[name] = renamed.pop(name[:-len('scale')] + 'weight')
@@ -110,9 +111,10 @@ def _compare(model, renamed: Dict[str, Tensor], names: str, nesting: str, first:
     if model.kernel is None and gaug:
         raise RuntimeError('the checkpoint is of a LocAtViT, this model is a plain ViT; set gaug=True')
     missing = [name for name in own if name not in renamed]
-    # The position embedding is resized afterwards.
+    # The position embedding is resized afterwards; FSDP checks the shapes of what it has sharded itself.
     reshaped = [f'{name} {tuple(renamed[name].shape)} instead of {tuple(own[name].shape)}' for name in own
-                if name in renamed and name != 'pos_embed' and renamed[name].shape != own[name].shape]
+                if name in renamed and name not in shards and name != 'pos_embed'
+                and renamed[name].shape != own[name].shape]
     advice = 'check arch, gaug and patch_size, or name what may be missing in allow_partial'
     for problem, wrong in (('lacks', missing), ('has in another shape', reshaped)):
         wrong = [name for name in wrong if not _allowed(model, name)]
@@ -136,6 +138,11 @@ def _compare(model, renamed: Dict[str, Tensor], names: str, nesting: str, first:
         raise RuntimeError(f'{len(broken)} weights of the checkpoint hold NaN or infinity: {_some(broken)}')
     others = Counter(name.split('.')[0] for name in extra if not name.startswith(_PARTS))
     return LoadReport(names, nesting, len(own) - len(missing), len(own), missing, unused=unused, others=dict(others))
+
+
+def without_wrapper(name: str) -> str:
+    """Returns the name that a parameter or module has where FSDP wraps none."""
+    return '.'.join(part for part in name.split('.') if part != '_fsdp_wrapped_module')
 
 
 def _some(names: List[str]) -> str:

@@ -1,0 +1,59 @@
+"""How FSDP shards the models of this package, and what its checkpoints lack."""
+
+from __future__ import annotations
+
+from mmengine._strategy import FSDPStrategy
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, STRATEGIES
+from mmengine.runner import Runner
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from mmlocat.models.backbones.layers import LocAtEncoderLayer
+from mmlocat.models.backbones.loading import without_wrapper
+
+
+@FUNCTIONS.register_module()
+def wrap_transformer_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
+    """FSDP's ``auto_wrap_policy``: every transformer block is a unit, gathered while it computes.
+
+    Args:
+        module: The module in question.
+        recurse: Whether FSDP asks to look below it; the answer is always yes.
+        nonwrapped_numel: Its parameters that are in no unit yet; not looked at.
+
+    Returns:
+        Whether to go on below the module, or to make it a unit.
+    """
+    return recurse or isinstance(module, LocAtEncoderLayer)
+
+
+@STRATEGIES.register_module()
+class ResumableFSDPStrategy(FSDPStrategy):
+    """mmengine's FSDPStrategy, whose trainings can be resumed; it takes the same arguments.
+
+    mmengine hands FSDP the state of the optimizer by position, in the order of PyTorch 2.0; since 2.1 it is another.
+    """
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Hands every process its shard of the optimizer's state.
+
+        Args:
+            state_dict: The optimizer's part of a checkpoint.
+        """
+        self.optim_wrapper.load_state_dict(
+            FullyShardedDataParallel.optim_state_dict_to_load(
+                model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict))
+
+
+class WholeMetadataHook(Hook):
+    """Lets checkpoints of FSDP record the reference grid as those of one process do.
+
+    FSDP takes its own name out of the names of weights, but not out of those of the metadata beside them.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Adds the metadata under the modules' own names."""
+        metadata = getattr(checkpoint['state_dict'], '_metadata', None) or {}
+        for name in list(metadata):
+            metadata.setdefault(without_wrapper(name), metadata[name])

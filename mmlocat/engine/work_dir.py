@@ -1,0 +1,50 @@
+"""One training at a time in a work dir: two would overwrite one another's checkpoints."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import IO, Dict, Union
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+FILE = '.training'
+_held: Dict[Path, IO] = {}
+
+
+def claim_work_dir(work_dir: Union[str, Path]) -> None:
+    """Claims a work dir for this process until it ends, however it ends: the lock is the operating system's.
+
+    Does nothing where there are no such locks. A process may claim a work dir several times.
+
+    Args:
+        work_dir: The folder; made if needed.
+
+    Raises:
+        RuntimeError: Another process trains there.
+    """
+    path = Path(work_dir).resolve() / FILE
+    if fcntl is None or path in _held:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, 'a+', encoding='utf-8')
+    try:
+        # Not flock: workers of a data loader would inherit that, and hold it when this process has been killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise RuntimeError(f'another training ({holder or "unknown"}) writes to {work_dir}; give this one its own '
+                               'with --work-dir, or wait until that one has ended') from error
+        return
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}')
+    file.flush()
+    _held[path] = file

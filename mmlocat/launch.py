@@ -1,0 +1,84 @@
+"""torchrun, with one line at the end that says which process failed and where the log is.
+
+``python -m mmlocat.launch [arguments of torchrun]`` is what the ``dist_*.sh`` tools call. It imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+# Names the file in which a training or test leaves the path of its log, for the launcher's last line.
+LOG_NOTE = 'MMLOCAT_LOG_NOTE'
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Runs torchrun.
+
+    Args:
+        arguments: Those of torchrun; of this process by default.
+
+    Returns:
+        The exit code: 0 if all processes succeeded, else that of the process which failed first, 128 + n for signal n.
+    """
+    with tempfile.TemporaryDirectory(prefix='mmlocat-launch-') as folder:
+        note = Path(folder) / 'log'
+        os.environ[LOG_NOTE] = str(note)
+        try:
+            run.run(run.parse_args(arguments))
+        except ChildFailedError as error:
+            rank, failure = first_failure(error.failures)
+            how, code = describe(rank, failure), failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+        except SignalException as error:
+            how, code = f'the launcher received {error.sigval.name}', 128 + error.sigval
+        else:
+            return 0
+        where = f'the log is {note.read_text(encoding="utf-8")}' if note.is_file() else 'it had not begun a log'
+    print(f'mmlocat: {how}. All processes of this launch were ended; {where}.', file=sys.stderr, flush=True)
+    return code
+
+
+def first_failure(failures: Dict[int, ProcessFailure]) -> Tuple[int, ProcessFailure]:
+    """Returns the rank that failed of itself, and its failure.
+
+    torchrun names the lowest rank of all that ended within the same second. But when one process is killed the others
+    fail at once, for they wait for it, and what torchrun then ends itself (by SIGTERM) failed too.
+
+    Args:
+        failures: By rank, as torchrun gives them; not empty.
+    """
+
+    def order(rank: int) -> tuple:
+        code = failures[rank].exitcode
+        kind = 1 if code > 0 else 2 if code == -signal.SIGTERM else 0
+        return kind, failures[rank].timestamp, rank
+
+    rank = min(failures, key=order)
+    return rank, failures[rank]
+
+
+def describe(rank: int, failure: ProcessFailure) -> str:
+    """Returns, for the launcher's last line, who failed and how.
+
+    Args:
+        rank: Of the process, over all nodes.
+        failure: How it ended.
+    """
+    who = f'rank {rank} (process {failure.pid} on {socket.gethostname()})'
+    if failure.exitcode > 0:
+        return f'{who} ended with exit code {failure.exitcode}; what it said stands above'
+    reason = ', as the kernel does when memory runs out (see dmesg)' if failure.exitcode == -signal.SIGKILL else ''
+    return f'{who} was killed by {failure.signal_name()}{reason}'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
