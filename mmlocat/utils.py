@@ -7,9 +7,13 @@ import importlib
 import os
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import IO, Iterator, Union
+from typing import IO, Callable, Iterator, Sequence, TypeVar, Union
+
+Item = TypeVar('Item')
 
 
 def require_openmmlab(needed_by: str) -> None:
@@ -44,6 +48,38 @@ def require_modules(modules: tuple, extra: str, needed_by: str, remark: str = ''
             advice = f' ({remark})' if remark else ''
             raise ImportError(f'{needed_by} needs {name}, which does not import here ({error}). '
                               f'Install it with: pip install "mmlocat[{extra}]"{advice}') from error
+
+
+@contextmanager
+def stoppable(remark: Callable[[], str] = str) -> Iterator[None]:
+    """Lets Ctrl-C end a tool with one line instead of a traceback, and with exit code 130, as shells report it.
+
+    Of several processes the first speaks for all.
+
+    Args:
+        remark: Gives what the line should say beyond that the tool was stopped.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if int(os.environ.get('RANK', 0)) == 0:
+            print(f'Stopped by Ctrl-C. {remark()}'.rstrip(), file=sys.stderr)
+        sys.exit(130)
+
+
+def with_progress(items: Sequence[Item], describe: Callable[[Item], str]) -> Iterator[Item]:
+    """Goes through items and says on stderr, before each, which it is and when all will be done.
+
+    Args:
+        items: What is worked on, seconds each.
+        describe: Names one.
+    """
+    began = time.monotonic()
+    for number, item in enumerate(items):
+        left = (time.monotonic() - began) / max(1, number) * (len(items) - number)
+        eta = f', ETA {timedelta(seconds=round(left))}' if number else ''
+        print(f'[{number + 1}/{len(items)}] {describe(item)}{eta}', file=sys.stderr, flush=True)
+        yield item
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mmlocat.demo.plan import ARMS, DEMO_ARMS, Budget, plan_seed
 from mmlocat.demo.report import run_demo
+from mmlocat.utils import stoppable
 
 
 def main() -> int:
@@ -36,4 +37,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Tests a checkpoint with MMPretrain or MMSegmentation: ``python tools/test.py CONFIG CHECKPOINT [...]``."""
 
-from mmlocat.engine.cli import run_job, test_job
+from mmlocat.utils import stoppable
 
 if __name__ == '__main__':
+    with stoppable():  # the imports alone take seconds
+        from mmlocat.engine.cli import run_job, test_job
     run_job(test_job)

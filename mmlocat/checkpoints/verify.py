@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import torch
 from torch import Tensor, nn
 
-from mmlocat.utils import require_modules
+from mmlocat.utils import require_modules, with_progress
 
 from .convert import Conversion
 from .errors import CheckpointError
@@ -45,7 +45,7 @@ def compare(result: Conversion, staged: Path) -> List[Difference]:
     own = _locatvit(result.arguments, result.backbone)
     state = read_checkpoint(str(staged)).state_dict
     differences = []
-    for size in sizes:
+    for size in with_progress(sizes, lambda size: f'comparing outputs at {size[0]} x {size[1]} px'):
         reader, run = _reader(result, state, size)
         images = torch.randn(1, result.arguments['in_channels'], *size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():

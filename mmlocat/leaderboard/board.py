@@ -9,6 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from mmengine.config import Config
 
 from mmlocat.analysis.flops import build_model, count, input_shape
+from mmlocat.utils import with_progress
 
 from .names import DATASETS, HEADS, Leaf, Published, order, published, published_for
 from .runs import Run
@@ -146,13 +147,12 @@ def _row_order(row: Row) -> Tuple:
 
 def add_costs(sections: Sequence[Section]) -> None:
     """Fills parameters and MACs of measured rows, from the configs that they recorded."""
-    for section in sections:
-        for row in section.rows:
-            if row.runs:
-                config = Config(row.runs[0].config)
-                row.shape = input_shape(config)
-                cost = count(config, row.shape)
-                row.parameters, row.macs = cost.parameters, cost.macs
+    measured = [row for section in sections for row in section.rows if row.runs]
+    for row in with_progress(measured, lambda row: f'cost of {row.runs[0].leaf.name}'):
+        config = Config(row.runs[0].config)
+        row.shape = input_shape(config)
+        cost = count(config, row.shape)
+        row.parameters, row.macs = cost.parameters, cost.macs
 
 
 def add_speed(sections: Sequence[Section], seconds: float, batch: int, device: str) -> None:
@@ -167,7 +167,7 @@ def add_speed(sections: Sequence[Section], seconds: float, batch: int, device: s
     import torch
 
     from mmlocat.benchmark.measure import in_turns
-    for section in sections:
+    for section in with_progress(sections, lambda section: f'speed, {section.title}'):
         rows = {str(number): row for number, row in enumerate(section.rows) if row.runs}
         calls = {}
         for name, row in rows.items():

@@ -14,7 +14,7 @@ import yaml
 
 from mmlocat.analysis.flops import count, input_shape
 from mmlocat.engine.config import load_config
-from mmlocat.utils import atomic_write, share_folder
+from mmlocat.utils import atomic_write, share_folder, with_progress
 
 from .deviations import recipe_checkpoint
 from .names import DATASETS, Leaf, order, parse, published_for
@@ -118,7 +118,9 @@ def write(root: Path) -> List[Path]:
     Returns:
         The files.
     """
-    files = metafiles()
+    listed = [leaf for leaf in leaves() if family(leaf)]
+    counted = {leaf: count_costs(leaf) for leaf in with_progress(listed, lambda leaf: leaf.name)}
+    files = metafiles(counted.__getitem__)
     contents = {name: _HEADER + _dump(content) for name, content in files.items()}
     contents['model-index.yml'] = _dump({'Import': list(files)})
     for name, text in contents.items():

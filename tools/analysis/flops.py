@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mmlocat.analysis.flops import count, input_shape
 from mmlocat.engine.config import load_config
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -54,4 +55,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

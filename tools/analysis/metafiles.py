@@ -5,9 +5,10 @@ import argparse
 from pathlib import Path
 
 from mmlocat.leaderboard.metafiles import write
-from mmlocat.utils import share_folder
+from mmlocat.utils import share_folder, stoppable
 
 if __name__ == '__main__':
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for path in write(share_folder()):
-        print(path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path)
+    with stoppable():
+        for path in write(share_folder()):
+            print(path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path)

@@ -3,6 +3,8 @@
 
 from mmlocat.analysis.recipe import recipe_job
 from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 
 if __name__ == '__main__':
-    prepare_or_exit(recipe_job)()
+    with stoppable():
+        prepare_or_exit(recipe_job)()

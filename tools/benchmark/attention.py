@@ -10,6 +10,7 @@ from mmlocat.benchmark.attention import PASSES, Case, measure
 from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.options import add_common_options, parse
 from mmlocat.benchmark.report import draw, milliseconds, print_table
+from mmlocat.utils import stoppable, with_progress
 
 COLUMNS = ('pass', 'back-end', 'heads', 'grid', 'ms', 'x plain', 'quartiles', 'extra MiB')
 
@@ -46,9 +47,8 @@ def main() -> int:
     if not args.device.startswith('cuda'):
         largest['flex'] = args.dense_up_to  # unfused
     results = []
-    for number, (passes, case) in enumerate([(passes, case) for passes in args.passes for case in cases], 1):
-        print(f'[{number}/{len(cases) * len(args.passes)}] {passes}, {case.heads} heads, grid {case.grid}',
-              file=sys.stderr)
+    turns = [(passes, case) for passes in args.passes for case in cases]
+    for passes, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].heads} heads, grid {turn[1].grid}'):
         results += measure(case, passes, args.backends, args.seconds, largest, not args.no_memory)
     rows = [(r.passes, r.name, str(r.case.heads), str(r.case.grid), milliseconds(r.time.seconds),
              f'{r.time.ratio:.2f}', f'{r.time.low:.2f} - {r.time.high:.2f}',
@@ -61,4 +61,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -8,6 +8,7 @@ from mmlocat.benchmark.backbone import MODELS, MODES, Case, measure
 from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.options import add_common_options, parse
 from mmlocat.benchmark.report import milliseconds, print_table
+from mmlocat.utils import stoppable, with_progress
 
 COLUMNS = ('mode', 'model', 'size', 'image', 'ms', 'x mmpretrain', 'quartiles', 'growth MiB')
 PATCH = 16
@@ -35,8 +36,8 @@ def main() -> int:
     args = read_options()
     cases = [Case(arch, image, args.batch, args.dtype, args.device) for arch in args.archs for image in args.images]
     results = []
-    for number, (mode, case) in enumerate([(mode, case) for mode in args.modes for case in cases], 1):
-        print(f'[{number}/{len(cases) * len(args.modes)}] {mode}, {case.arch}, {case.image} px', file=sys.stderr)
+    turns = [(mode, case) for mode in args.modes for case in cases]
+    for mode, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].arch}, {turn[1].image} px'):
         results += measure(case, mode, MODELS, args.seconds, not args.no_memory)
     rows = [(r.mode, r.name, r.case.arch, str(r.case.image), milliseconds(r.time.seconds), f'{r.time.ratio:.2f}',
              f'{r.time.low:.2f} - {r.time.high:.2f}', '' if r.extra is None else f'{r.extra:.0f}') for r in results]
@@ -45,4 +46,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

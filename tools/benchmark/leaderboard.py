@@ -12,7 +12,7 @@ from mmlocat.leaderboard import output
 from mmlocat.leaderboard.board import add_costs, add_speed, build_board
 from mmlocat.leaderboard.plot import draw
 from mmlocat.leaderboard.runs import gather
-from mmlocat.utils import atomic_write
+from mmlocat.utils import atomic_write, stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -66,4 +66,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

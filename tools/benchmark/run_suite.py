@@ -11,6 +11,7 @@ from rich.console import Console
 from mmlocat.suite.plan import Launcher, plan_suite
 from mmlocat.suite.rows import load_suite
 from mmlocat.suite.run import run_suite, show_plan
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -58,4 +59,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

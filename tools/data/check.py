@@ -7,6 +7,7 @@ import sys
 from mmlocat.datasets.check import QUICK_FILES, SAMPLED_FILES, check_data, render
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
+from mmlocat.utils import stoppable
 
 
 def read_options(argv=None) -> argparse.Namespace:
@@ -39,4 +40,5 @@ def main(argv=None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from mmlocat.checkpoints.convert import LAYOUTS, Conversion, convert
 from mmlocat.checkpoints.verify import Difference, compare
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -68,4 +69,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from mmlocat.checkpoints.publish import publish
+from mmlocat.utils import stoppable
 
 
 def main() -> int:
@@ -25,4 +26,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -1,0 +1,87 @@
+"""Every tool can be stopped by Ctrl-C with one line, and long loops say where they are."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from mmlocat.utils import stoppable, with_progress
+
+TOOLS = sorted(path for path in (ROOT / 'tools').rglob('*.py'))
+
+
+def test_ctrl_c_is_one_line_and_130(capsys):
+    with pytest.raises(SystemExit) as end, stoppable(lambda: 'The log: a.log'):
+        raise KeyboardInterrupt
+    assert end.value.code == 130 and capsys.readouterr().err == 'Stopped by Ctrl-C. The log: a.log\n'
+
+
+def test_of_several_processes_the_first_says_so(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    with pytest.raises(SystemExit) as end, stoppable():
+        raise KeyboardInterrupt
+    assert end.value.code == 130 and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: str(path.relative_to(ROOT / 'tools')))
+def test_every_tool_is_stoppable(tool):
+    main = tool.read_text().split("if __name__ == '__main__':\n")[1]
+    assert 'with stoppable():' in main
+
+
+def test_a_tool_stopped_while_it_works(clean_environment):
+    """For real: the benchmark, while it measures."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--grids', '8', '--heads', '2',
+         '--seconds', '60', '--no-memory'], env=clean_environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True)
+    first = process.stderr.readline()
+    assert first.startswith('[1/')
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == 'Stopped by Ctrl-C.\n' and not out
+
+
+def test_progress_has_an_eta(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 10.0, 20.0])
+    monkeypatch.setattr(time, 'monotonic', lambda: next(clock))
+    assert list(with_progress('abc', str.upper)) == ['a', 'b', 'c']
+    assert capsys.readouterr().err.splitlines() == ['[1/3] A', '[2/3] B, ETA 0:00:20', '[3/3] C, ETA 0:00:10']
+
+
+WORKER = """
+import os, signal, sys, time
+def end(number, frame):
+    open(f'{sys.argv[1]}/ended{os.environ["RANK"]}', 'w').write(str(number))
+    os._exit(128 + number)
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, end)
+open(f'{sys.argv[1]}/ready{os.environ["RANK"]}', 'w').close()
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGUSR1, 138), (signal.SIGTERM, 143)])
+def test_the_launcher_hands_signals_on(number, code, clean_environment, tmp_path):
+    """A signal to dist_train.sh reaches every process, which may take its time to save."""
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools' / 'train.py').write_text(WORKER)
+    for name in ('dist_train.sh', '_launch.sh'):
+        (tmp_path / 'tools' / name).symlink_to(ROOT / 'tools' / name)
+    (tmp_path / 'mmlocat').symlink_to(ROOT / 'mmlocat')
+    process = subprocess.Popen(['bash', str(tmp_path / 'tools' / 'dist_train.sh'), str(tmp_path), '2'],
+                               env=clean_environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not all((tmp_path / f'ready{rank}').exists() for rank in range(2)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == code, err
+    assert [(tmp_path / f'ended{rank}').read_text() for rank in range(2)] == 2 * [str(int(number))]
+    assert err.splitlines()[-1].startswith(f'mmlocat: the launcher received {number.name}. ')
+    assert 'Traceback' not in err
