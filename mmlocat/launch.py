@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -28,8 +28,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
         arguments: Those of torchrun; of this process by default.
 
     Returns:
-        The exit code: 0 if all processes succeeded, else that of the process which failed first, 128 + n for signal n.
+        The exit code: 0 if all processes succeeded, else that of the process which failed first, 128 + n for signal n,
+        whether a process died of it or the launcher was told to stop.
     """
+    # torchrun hands SIGTERM and SIGINT on to its processes and waits half a minute for them. SIGUSR1, which Slurm can
+    # send before it takes a machine away, would end torchrun alone.
+    if hasattr(signal, 'SIGUSR1'):  # not on Windows
+        signal.signal(signal.SIGUSR1, _stop)
     with tempfile.TemporaryDirectory(prefix='mmlocat-launch-') as folder:
         note = Path(folder) / 'log'
         os.environ[LOG_NOTE] = str(note)
@@ -40,11 +45,17 @@ def main(arguments: Optional[List[str]] = None) -> int:
             how, code = describe(rank, failure), failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
         except SignalException as error:
             how, code = f'the launcher received {error.sigval.name}', 128 + error.sigval
+        except KeyboardInterrupt:  # before torchrun listens
+            how, code = 'the launcher received SIGINT', 128 + signal.SIGINT
         else:
             return 0
         where = f'the log is {note.read_text(encoding="utf-8")}' if note.is_file() else 'it had not begun a log'
     print(f'mmlocat: {how}. All processes of this launch were ended; {where}.', file=sys.stderr, flush=True)
     return code
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise SignalException(f'signal {number}', sigval=signal.Signals(number))
 
 
 def first_failure(failures: Dict[int, ProcessFailure]) -> Tuple[int, ProcessFailure]:

@@ -25,8 +25,8 @@ launch() {
         rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
                     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
     fi
-    # Not exec: bash then passes the exit code on and Ctrl-C reaches torchrun, which ends every process.
-    PYTHONPATH="$(dirname "$tool")/..${PYTHONPATH:+:$PYTHONPATH}" \
-        "${PYTHON:-python}" -m mmlocat.launch "${rendezvous[@]}" --nproc_per_node="$gpus" \
+    # exec: a signal to the script is one to torchrun, which hands it on to every process.
+    export PYTHONPATH="$(dirname "$tool")/..${PYTHONPATH:+:$PYTHONPATH}"
+    exec "${PYTHON:-python}" -m mmlocat.launch "${rendezvous[@]}" --nproc_per_node="$gpus" \
         "$tool" "$@" --launcher pytorch
 }

@@ -13,18 +13,19 @@ from typing import Callable, List, Optional
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
-from mmengine.runner import find_latest_checkpoint
 
-from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.schemes import install_reader
-from mmlocat.utils import atomic_write
+from mmlocat.utils import atomic_write, stoppable
 
 from .amp import set_amp
 from .config import add_config_arguments, load_config
+from .failures import log_file, report_failure
 from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, check_model_weights, initial_checkpoint, set_initial_checkpoint
+from .interrupt import TrainingStopped, make_resumable
 from .provenance import record_test, record_training
 from .recipe import check_total_batch
+from .resume import apply_resume
 from .runner import build_runner, build_test_data, build_training_data
 from .training_data import check_training_data
 from .work_dir import claim_work_dir
@@ -117,13 +118,10 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         config.merge_from_dict({'auto_scale_lr.enable': True})
     remarks = check_total_batch(config, world_size(args.launcher))
     set_initial_checkpoint(config, args.cfg_options)
-    resumed = _apply_resume(config, args.resume)
-    if args.resume and not resumed:
-        remarks.append(f'Nothing to resume in {config.work_dir}: starting anew.')
-    if resumed:
-        sniff.container(resumed)
-        remarks.append(f'Resuming from {resumed}.')
-    else:
+    resumption = apply_resume(config, args.resume, world_size(args.launcher))
+    resumed = resumption.checkpoint
+    remarks += resumption.remarks
+    if not resumed:
         remarks += check_initial_weights(config, args.allow_random_backbone, args.trust_pickle)
     initial = None if resumed else initial_checkpoint(config)
     if is_main_process() and not args.no_data_check:
@@ -132,25 +130,9 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         claim_work_dir(config.work_dir)
     runner = build_runner(config, remarks)
     build_training_data(runner)
+    make_resumable(runner, resumption.validated)
     record_training(runner, args.config, args.cfg_options, initial, resumed)
     return runner.train
-
-
-def _apply_resume(config: Config, resume: Optional[str]) -> Optional[str]:
-    """Sets what to go on from; returns the checkpoint, or None where there is nothing to resume."""
-    if not resume:
-        return None
-    checkpoint = find_latest_checkpoint(config.work_dir) if resume == 'auto' else resume
-    config.resume = True
-    if checkpoint is None:
-        config.load_from = None
-        return None
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {checkpoint}, to resume from, does not exist; give another with --resume '
-                                f'FILE, or delete {Path(config.work_dir) / "last_checkpoint"} to start anew')
-    config.load_from = None if resume == 'auto' else checkpoint
-    config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
-    return checkpoint
 
 
 def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
@@ -230,7 +212,7 @@ def _show_predictions(config: Config, args: argparse.Namespace, segments: bool) 
 def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
     """Prepares a job; an error a user can mend ends the process with one line and exit code 1.
 
-    What happens later, while the job runs, keeps its traceback.
+    What happens later, while the job runs, goes into its log, see ``run_job``.
 
     Args:
         prepare: ``training_job`` or ``test_job``.
@@ -254,12 +236,27 @@ def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
 def run_job(prepare: Callable[[], Callable]) -> None:
     """Prepares a job and runs it; the tools' ``main``.
 
+    Ctrl-C ends it with one line and exit code 130. An error while it runs goes into its log, traceback included; the
+    last line on stderr names the log, and the exit code is 1.
+
     Args:
         prepare: ``training_job`` or ``test_job``.
     """
-    prepare_or_exit(prepare)()
+    code: Optional[int] = None
+    with stoppable(lambda: f'The log: {log_file()}' if log_file() else ''):
+        job = prepare_or_exit(prepare)
+        try:
+            job()
+        except TrainingStopped as stopped:
+            code = stopped.code
+        except Exception as error:
+            report_failure(error)
+            sys.exit(1)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # The models' references first. A group of gloo that outlives the interpreter has aborted a process which was
         # done ("terminate called without an active exception"), and with it the launch.
+        del job
         gc.collect()
         torch.distributed.destroy_process_group()
+    if code is not None:
+        sys.exit(code)

@@ -4,35 +4,79 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import List
+from typing import Any, Dict, List, Optional, Union
 
 from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from .bare_vit import BareViTHook
 from .fsdp import WholeMetadataHook
 from .hardware import adapt_to_hardware, check_sharding, init_cpu_processes, is_main_process
+from .interrupt import EpochLoop, StopHook, WorkerShield
 from .nonfinite import NonFiniteHook
 from .processes import MeanLossHook, note_log
 from .recompute import check_recomputed, sound_recomputation
+from .saving import AtomicCheckpointHook, save_atomically
 from .seeding import build_seeded_loader, keep_random_state
 
 
 class RemarkingRunner(Runner):
-    """mmengine's Runner, whose log begins with remarks; ``config['remarks']`` holds them."""
+    """mmengine's Runner, whose log begins with remarks (``config['remarks']``) and whose trainings can be interrupted.
+
+    See ``mmlocat.engine.saving`` and ``mmlocat.engine.interrupt``.
+    """
 
     def _log_env(self, env_cfg: dict) -> None:
         for remark in self.cfg.get('remarks', []):
             self.logger.info(remark)
         super()._log_env(env_cfg)
 
+    def register_default_hooks(self, hooks: Optional[Dict[str, Union[Hook, dict]]] = None) -> None:
+        """Registers mmengine's default hooks, with checkpoints written atomically."""
+        hooks = dict(hooks or {})
+        checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+        if isinstance(checkpoint, dict) and checkpoint.get('type') == 'CheckpointHook':
+            hooks['checkpoint'] = dict(checkpoint, type=AtomicCheckpointHook)
+        super().register_default_hooks(hooks)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Saves a checkpoint whole or not at all; on a remote file system, as mmengine does."""
+        if '://' in out_dir or any(args[:1]) or kwargs.get('backend_args') or kwargs.get('file_client_args'):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+        else:
+            save_atomically(super().save_checkpoint, self.work_dir, out_dir, filename, *args, **kwargs)
+
+    def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
+        """Builds the training loop; epochs can go on in their middle."""
+        if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
+            loop = dict({key: value for key, value in loop.items() if key != 'by_epoch'}, type=EpochLoop)
+        return super().build_train_loop(loop)
+
+    @staticmethod
+    def build_dataloader(dataloader: Union[DataLoader, dict], seed: Optional[int] = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
+        """Builds a data loader, whose workers outlive the signals that stop a training."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if loader is not dataloader and loader.num_workers:
+            loader.worker_init_fn = WorkerShield(loader.worker_init_fn)
+        return loader
+
     def train(self) -> nn.Module:
         """Trains, and returns the model."""
-        with sound_recomputation():
-            return super().train()
+        try:
+            with sound_recomputation():
+                return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StopHook):
+                    hook.restore()
 
 
 def build_runner(config: Config, remarks: List[str]) -> Runner:

@@ -1,0 +1,172 @@
+"""What ``--resume`` goes on from, and what has changed since."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from mmengine.config import Config
+
+from mmlocat.checkpoints import sniff
+from mmlocat.checkpoints.errors import CheckpointError
+
+from .hardware import adapt_to_hardware
+from .provenance import canonical_config, read_record, versions
+from .recipe import total_batch
+from .saving import INTERRUPTED, LAST_CHECKPOINT, last_checkpoint
+
+_SAVED_STATE = re.compile(r'(iter|epoch)_\d+\.pth')
+# A checkpoint brings the weights itself, so what the first launch began with plays no part any more.
+_NOT_COMPARED = re.compile(r'checkpoint$|model\.backbone\.init_cfg(\.|$)|model\.pretrained$')
+_LONGEST_LIST = 20
+
+
+class Resumption(NamedTuple):
+    """What a training goes on from.
+
+    Args:
+        checkpoint: The file, or None to start anew.
+        remarks: For the user, one line each.
+        validated: The iteration at which the run had ended with its last validation, or None.
+    """
+
+    checkpoint: Optional[str] = None
+    remarks: List[str] = []
+    validated: Optional[int] = None
+
+
+def apply_resume(config: Config, resume: Optional[str], processes: int) -> Resumption:
+    """Sets in a config what to go on from.
+
+    ``auto`` takes what ``last_checkpoint`` names. If that is gone or damaged, the newest other checkpoint is taken and
+    a remark says so: a job that is requeued at night should go on, and nothing is lost but time, for the iterations in
+    between come out the same again. A file that was asked for by name is taken or refused.
+
+    Args:
+        config: Of the training; changed in place.
+        resume: A checkpoint, 'auto', or None for a start from scratch.
+        processes: How many processes train.
+
+    Raises:
+        FileNotFoundError: The checkpoint does not exist.
+        CheckpointError: It cannot be read, or none can.
+    """
+    if not resume:
+        return Resumption()
+    config.resume = True
+    config.load_from = None
+    if resume == 'auto':
+        checkpoint, remarks = _newest(Path(config.work_dir))
+        if checkpoint is None:
+            return Resumption(remarks=[f'Nothing to resume in {config.work_dir}: starting anew.'])
+    else:
+        checkpoint, remarks = resume, []
+        problem = _problem(Path(resume))
+        if problem:
+            raise _refusal(f'checkpoint {resume}, to resume from, {problem}', Path(resume))
+    # By name, so that every process takes the same.
+    config.load_from = str(checkpoint)
+    config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
+    remarks.append(f'Resuming from {checkpoint}.')
+    record = read_record(Path(checkpoint).parent)
+    if not record or not record['launches']:
+        remarks.append(f'No provenance.json beside {checkpoint}: what has changed since is not known.')
+        return Resumption(str(checkpoint), remarks)
+    launch = record['launches'][-1]
+    remarks += _keep_seed(config, launch)
+    remarks += _changes(config, record, launch, processes)
+    return Resumption(str(checkpoint), remarks, (launch['finished'] or {}).get('iteration'))
+
+
+def _newest(work_dir: Path) -> tuple:
+    """Returns the checkpoint to go on from, or None, and remarks."""
+    if not (work_dir / LAST_CHECKPOINT).exists():
+        return None, []
+    named = last_checkpoint(work_dir)
+    problem = _problem(Path(named)) if named else 'is not named: the file is empty or no text'
+    if not problem:
+        return named, []
+    what = f'{work_dir / LAST_CHECKPOINT} names {named}, which {problem}' if named else \
+        f'{work_dir / LAST_CHECKPOINT} is empty or no text'
+    other = _other_checkpoint(work_dir, Path(named) if named else None)
+    if other is None:
+        raise CheckpointError(f'{what}, and no other checkpoint in {work_dir} can be read; give one with --resume '
+                              f'FILE, or delete {work_dir / LAST_CHECKPOINT} to start anew')
+    return str(other), [f'WARNING: {what}. Falling back to {other}; what came after it is trained again.']
+
+
+def _problem(path: Path) -> Optional[str]:
+    """Tells why a checkpoint cannot be read, from its ends; None if it can."""
+    if not path.is_file():
+        return 'does not exist'
+    try:
+        sniff.container(path)
+    except CheckpointError as error:
+        return str(error).replace(f'{path} ', '', 1)
+    except OSError as error:
+        return f'cannot be read ({error.strerror or error})'
+    return None
+
+
+def _other_checkpoint(folder: Path, damaged: Optional[Path]) -> Optional[Path]:
+    """Returns the newest checkpoint of a training that can be read, or None."""
+    folders = {folder, damaged.parent} if damaged else {folder}
+    found = [path for place in folders if place.is_dir() for path in place.iterdir()
+             if path != damaged and (_SAVED_STATE.fullmatch(path.name) or path.name == INTERRUPTED)]
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path for path in found if not _problem(path)), None)
+
+
+def _refusal(message: str, checkpoint: Path) -> Exception:
+    other = _other_checkpoint(checkpoint.parent, checkpoint)
+    advice = f'the newest other one is {other}: --resume {other}' if other else 'give another with --resume FILE'
+    return (CheckpointError if checkpoint.is_file() else FileNotFoundError)(f'{message}; {advice}')
+
+
+def _keep_seed(config: Config, launch: dict) -> List[str]:
+    """Goes on with the seed that the run began with: the order of the images depends on it."""
+    seed, asked = launch.get('seed'), (config.get('randomness') or {}).get('seed')
+    if seed is None or seed == asked:
+        return []
+    config.merge_from_dict({'randomness.seed': seed})
+    return [] if asked is None else [f'Changed since: randomness.seed {seed} -> {asked}; going on with {seed}.']
+
+
+def _changes(config: Config, record: dict, launch: dict, processes: int) -> List[str]:
+    """Names what differs from the last launch, one remark each."""
+    now = copy.deepcopy(config)
+    adapt_to_hardware(now, config.launcher)
+    old, new = _flat(record['configs'][launch['config']]), _flat(canonical_config(now))
+    changed = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})
+               if old.get(key) != new.get(key) and not _NOT_COMPARED.match(key)]
+    batch = [('processes', launch['processes'], processes),
+             ('total batch', launch['total_batch'], total_batch(config, processes))]
+    installed = versions()
+    software = [(name, version, installed.get(name)) for name, version in launch['versions'].items()]
+    told = [f'Changed since: {name} {_short(before)} -> {_short(after)}.'
+            for name, before, after in [*batch, *changed[:_LONGEST_LIST], *software] if before != after]
+    if len(changed) > _LONGEST_LIST:
+        told.append(f'Changed since: {len(changed) - _LONGEST_LIST} more entries of the config.')
+    if any(before != after for _, before, after in batch):
+        told.append('Iterations keep their numbers, so from here on the images come in another order than without the '
+                    'change.')
+    if any(key.startswith(('optim_wrapper.optimizer', 'param_scheduler')) for key, _, _ in changed):
+        told.append('The checkpoint brings its optimizer and schedulers: rates, decay and the length of the schedule '
+                    'stay as saved.')
+    return told
+
+
+def _flat(node: Any, prefix: str = '') -> Dict[str, Any]:
+    """Returns nested settings as one dict with dotted keys."""
+    if isinstance(node, (dict, list)) and node:
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        return {key: value for name, child in items for key, value in _flat(child, f'{prefix}{name}.').items()}
+    return {prefix[:-1]: node}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'

@@ -1,0 +1,149 @@
+"""Checkpoints that are whole or not there, whenever the process is killed and even if the disk is full.
+
+mmengine writes a checkpoint under its final name, then ``last_checkpoint`` in place; both can be left half written. It
+deletes the oldest checkpoint before the new one is written: with ``max_keep_ckpts=1`` a kill in between leaves none.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Callable, List, Optional, Union
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmlocat.utils import atomic_write
+
+LAST_CHECKPOINT = 'last_checkpoint'
+# Saved when a signal stops a training; the next checkpoint of the schedule replaces it.
+INTERRUPTED = 'interrupted.pth'
+
+
+class CheckpointNotSaved(RuntimeError):
+    """A checkpoint could not be written; the message names the one to go on from."""
+
+
+def last_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
+    """Returns the path in ``last_checkpoint``; None where the file is missing or empty."""
+    try:
+        return (Path(work_dir) / LAST_CHECKPOINT).read_text(encoding='utf-8').strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def write_last_checkpoint(work_dir: Union[str, Path], checkpoint: Union[str, Path]) -> None:
+    """Names the checkpoint to resume from, atomically."""
+    with atomic_write(Path(work_dir) / LAST_CHECKPOINT) as file:
+        file.write(str(checkpoint))
+
+
+def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, filename: str, *args: Any,
+                    **kwargs: Any) -> None:
+    """Lets mmengine save under a temporary name, then moves the file to its own.
+
+    Args:
+        save: ``Runner.save_checkpoint``; gets ``out_dir``, the temporary name, and the rest.
+        work_dir: Where ``last_checkpoint`` is, for the message.
+        out_dir: The folder of the checkpoint, on a file system.
+        filename: Its name.
+        *args: For ``save``.
+        **kwargs: For ``save``.
+
+    Raises:
+        CheckpointNotSaved: The file could not be written. Earlier checkpoints are as they were.
+    """
+    target = Path(out_dir) / filename
+    temporary = target.with_name(f'.{filename}.part')
+    try:
+        save(out_dir, temporary.name, *args, **kwargs)
+        # A machine that loses its power must not be left with a new name on old blocks.
+        with open(temporary, 'rb') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        good = last_checkpoint(work_dir)
+        advice = f'{good} is whole: make room, then go on with --resume' if good else 'there is no earlier one'
+        raise CheckpointNotSaved(f'checkpoint {target} could not be written ({error.strerror or error}); '
+                                 f'{advice}') from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's hook; ``last_checkpoint`` is replaced in one step, and old checkpoints go after the new one is there.
+
+    It takes the place of ``CheckpointHook`` in ``default_hooks`` and has its arguments.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes up what an earlier launch saved last, so that its best score can be saved again."""
+        super().before_train(runner)
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        if self.last_ckpt is None and last and self.file_backend.isfile(last):
+            self.last_ckpt = last
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        outdated: List[int] = []
+        if self.max_keep_ckpts > 0:
+            steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
+            outdated = steps[:-self.max_keep_ckpts]
+            self.keep_ckpt_ids.clear()
+            self.keep_ckpt_ids.extend(steps[-self.max_keep_ckpts:])
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        if not is_main_process():
+            return
+        write_last_checkpoint(runner.work_dir, self.last_ckpt)
+        for old in outdated:
+            self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
+        (Path(runner.work_dir) / INTERRUPTED).unlink(missing_ok=True)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        backend, self.file_backend = self.file_backend, _KeepFiles(self.file_backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+            outdated = self.file_backend.kept
+        finally:
+            self.file_backend = backend
+        current = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
+        for path in outdated:
+            if path not in current:
+                self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):
+            self.file_backend.rmtree(path)
+
+
+class _KeepFiles:
+    """A file back-end that only notes what it is told to delete."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.kept: List[str] = []
+
+    def remove(self, path: str) -> None:
+        self.kept.append(path)
+
+    rmtree = remove
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
