@@ -75,7 +75,10 @@ def _run(arguments, prepare, environment, work_dir):
     sys.stderr = open(2, 'w', buffering=1, closefd=False)
     os.environ.update(environment)
     torch.set_num_threads(1)
+    import mmengine.runner.runner
+
     from mmlocat.engine.cli import run_job, training_job
+    mmengine.runner.runner.collect_env = dict  # asks compilers for their versions, for seconds
     if prepare is not None:
         prepare()
     run_job(lambda: training_job(arguments))

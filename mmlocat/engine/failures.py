@@ -28,9 +28,9 @@ def report_failure(error: Exception) -> None:
     Args:
         error: What ended the job.
     """
-    MMLogger.get_current_instance().error(
-        'This run failed.', exc_info=None if isinstance(error, _SPEAK_FOR_THEMSELVES) else error)
-    message = str(error) if isinstance(error, _SPEAK_FOR_THEMSELVES) else f'{type(error).__name__}: {error}'
-    path = log_file()
+    known = isinstance(error, _SPEAK_FOR_THEMSELVES)
+    message = str(error) if known else f'{type(error).__name__}: {error}'
+    MMLogger.get_current_instance().error(message, exc_info=None if known else error)
     message = message.rstrip('.') + '.'
+    path = log_file()
     print(f'Error: {message}{f" The log: {path}" if path else ""}', file=sys.stderr, flush=True)
