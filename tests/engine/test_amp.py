@@ -1,5 +1,6 @@
 """Mixed precision on the CPU: the wrapper by itself, and trainings in bfloat16 and float16 beside float32."""
 
+import copy
 import itertools
 import statistics
 from unittest import mock
@@ -71,7 +72,8 @@ def test_an_overflowing_step_is_left_out_and_the_scale_halved_and_kept():
     other = CPUAmpOptimWrapper(optimizer=toy()[1], dtype='float16')
     other.load_state_dict(state)
     assert other.loss_scaler.state_dict() == wrapper.loss_scaler.state_dict()
-    fixed = CPUAmpOptimWrapper(optimizer=toy()[1], dtype='float16', loss_scale=8)
+    weight, optimizer = toy()
+    fixed = CPUAmpOptimWrapper(optimizer=optimizer, dtype='float16', loss_scale=8)
     fixed.update_params((weight * float('inf')).sum())
     assert fixed.loss_scaler.get_scale() == 8
 
@@ -87,7 +89,7 @@ def test_resumes_from_any_precision():
 
     for source in wrappers():
         for target in wrappers():
-            target.load_state_dict(source.state_dict())
+            target.load_state_dict(copy.deepcopy(source.state_dict()))  # as from a file: no tensor is shared
             assert target.optimizer.state_dict()['state'][0]['step'] == 1
             target.update_params(target.optimizer.param_groups[0]['params'][0].sum())
 
@@ -149,10 +151,11 @@ SEGMENTOR = 'locatvit-nano_linear_digitscenes.py'
 
 
 def short(name, steps):
-    if name == CLASSIFIER:  # 160 images
-        return f'train_cfg.max_epochs={steps // 10}', 'train_cfg.val_interval=99', 'train_dataloader.batch_size=16'
+    if name == CLASSIFIER:
+        return (f'train_cfg.max_epochs={steps // 10}', 'train_cfg.val_interval=99', 'train_dataloader.batch_size=8',
+                'train_dataloader.dataset.indices=80')
     return (f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}', f'param_scheduler.0.total_steps={steps}',
-            'train_dataloader.batch_size=8')
+            'train_dataloader.batch_size=4')
 
 
 @pytest.fixture(scope='module')
@@ -179,12 +182,13 @@ def test_thirty_steps_follow_float32(name, dtype, in_float32, digit_scenes, tmp_
 
 @needs_scaler
 def test_float16_resumes_exactly(digit_scenes, tmp_path):
-    more = (*short(SEGMENTOR, 8), 'default_hooks.checkpoint.interval=4', 'optim_wrapper.loss_scale.growth_interval=3')
+    more = (*short(SEGMENTOR, 8), 'default_hooks.checkpoint.interval=4', 'optim_wrapper.loss_scale.growth_interval=3',
+            'optim_wrapper.loss_scale.init_scale=1024')
     straight, _ = train(SEGMENTOR, tmp_path, digit_scenes, 'float16', *more)
     expected = straight.model.state_dict()
     halfway = torch.load(tmp_path / 'iter_4.pth', weights_only=False)['optimizer']['loss_scaler']
     scale = straight.optim_wrapper.loss_scaler.get_scale()
-    assert halfway['scale'] == 2 * 65536 and scale == 4 * 65536
+    assert halfway['scale'] == 2 * 1024 and scale == 4 * 1024
     (tmp_path / 'iter_8.pth').unlink()
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_4.pth'))
     resumed, _ = train(SEGMENTOR, tmp_path, digit_scenes, 'float16', *more, resume=['--resume'])
