@@ -196,26 +196,36 @@ def test_float16_resumes_exactly(digit_scenes, tmp_path):
     assert all(torch.equal(value, expected[key]) for key, value in resumed.model.state_dict().items())
 
 
-@pytest.mark.soak
-def test_two_thousand_steps_end_within_the_noise_of_float32(tmp_path, figure):
+@pytest.fixture(scope='module')
+def long_training(tmp_path_factory):
+    """Trains the classifier for 2,000 steps; returns top-1 in percent and the mean of the last 100 losses."""
     from mmlocat.datasets.digit_scenes import DigitScenesSpec, prepare_digit_scenes
-    data = prepare_digit_scenes(
-        tmp_path / 'data', DigitScenesSpec(classification=(4000, 1000, 16), segmentation=(8, 4, 4)), progress=False)
-    more = ['train_cfg.max_epochs=8', 'train_cfg.val_interval=8', 'train_dataloader.batch_size=16']
+    data = prepare_digit_scenes(tmp_path_factory.mktemp('long') / 'data', DigitScenesSpec(
+        classification=(1600, 1000, 16), segmentation=(8, 4, 4)), progress=False)
 
-    def accuracy(precision, seed):
-        runner, losses = train(CLASSIFIER, tmp_path / f'{precision}{seed}', data, precision, *more,
-                               f'randomness.seed={seed}')
-        assert len(losses) == runner.iter == 2000 and all(loss == loss and loss < 100 for loss in losses)
+    def long_training(precision, seed):
+        runner, losses = train(
+            CLASSIFIER, tmp_path_factory.mktemp(precision), data, precision, 'train_cfg.max_epochs=5',
+            'train_cfg.val_interval=5', 'train_dataloader.batch_size=4', f'randomness.seed={seed}')
+        assert len(losses) == runner.iter == 2000 and all(0 <= loss < 100 for loss in losses)
         return runner.message_hub.get_scalar('val/accuracy/top1').current(), statistics.mean(losses[-100:])
 
-    float32 = [accuracy('float32', seed) for seed in range(3)]
+    return long_training
+
+
+@pytest.fixture(scope='module')
+def long_in_float32(long_training):
+    return [long_training('float32', seed) for seed in range(3)]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_two_thousand_steps_end_within_the_noise_of_float32(dtype, long_training, long_in_float32, figure):
     figure('Precision', '2,000 steps in float32, 3 seeds: top-1 (loss)',
-           ', '.join(f'{top1:.1f} ({loss:.3f})' for top1, loss in float32))
-    mean, noise = (f([top1 for top1, _ in float32]) for f in (statistics.mean, statistics.stdev))
-    assert mean > 30  # it learnt
-    for dtype in ('bfloat16', *(['float16'] if amp._scales_on_cpu() else [])):
-        top1, loss = accuracy(dtype, 0)
-        figure('Precision', f'2,000 steps in {dtype}: top-1 (loss)', f'{top1:.1f} ({loss:.3f})')
-        # Three runs know their own spread badly: the 99% interval of a further run is far wider than two deviations.
-        assert abs(top1 - mean) <= max(9.92 * noise * (1 + 1 / 3)**0.5, 1)
+           ', '.join(f'{top1:.1f} ({loss:.3f})' for top1, loss in long_in_float32))
+    result = long_training(dtype, 0)
+    figure('Precision', f'2,000 steps in {dtype}, seed 0: top-1 (loss)', f'{result[0]:.1f} ({result[1]:.3f})')
+    for value, known in zip(result, zip(*long_in_float32)):
+        # 95% prediction interval of one more run, from three (Student's t of two degrees of freedom: 4.30).
+        assert abs(value - statistics.mean(known)) <= 4.3 * statistics.stdev(known) * (1 + 1 / 3)**0.5
+    assert result[0] > 15  # of ten classes: it learnt
