@@ -1,5 +1,6 @@
 """One seed gives bit-identical weights, whatever loads the images, with augmentation, mixup, dropout and drop path."""
 
+import itertools
 import subprocess
 import sys
 
@@ -42,13 +43,16 @@ def _as_before():
     torch.backends.cudnn.deterministic = state[1]
 
 
+_numbers = itertools.count()
+
+
 def arguments(text, folder, data_root, workers=0, seed=0):
     folder.mkdir()
-    config = folder / 'augmented.py'
+    config = folder / f'augmented_{next(_numbers)}.py'  # runs of one name and one second would share MMEngine's scope
     config.write_text(text.format(configs=ROOT / 'configs'))
     loaders = [option for loader in ('train', 'val', 'test') for option in (
         f'{loader}_dataloader.dataset.data_root={data_root}', f'{loader}_dataloader.num_workers={workers}',
-        f'{loader}_dataloader.persistent_workers={workers == 2}')]
+        f'{loader}_dataloader.persistent_workers=False')]
     return [str(config), '--work-dir', str(folder / 'work'), '--allow-random-backbone', '--cfg-options', *loaders,
             f'randomness.seed={seed}', 'randomness.deterministic=True']
 

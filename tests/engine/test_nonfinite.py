@@ -1,5 +1,7 @@
 """NaN and infinity injected into real trainings of both libraries: where, when, and what is still good."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -68,13 +70,17 @@ class SpoilFile(Hook):
             torch.save(checkpoint, self.file)
 
 
+_numbers = itertools.count()
+
+
 def run(name, data_root, work_dir, *poison, image=None, steps=6, more=()):
     """Trains ``steps`` iterations with something broken; a checkpoint is saved after the second."""
     classifies = name == CLASSIFIER
     pipeline = [dict(type='LoadImageFromFile'), *([] if classifies else [dict(type='LoadAnnotations')])]
     pipeline += [dict(type='PoisonPixel', image=image)] if image else []
     pipeline += [dict(type='PackInputs' if classifies else 'PackSegInputs')]
-    config = work_dir / 'broken.py'
+    # A name of its own: runs of one name and one second would share MMEngine's scope.
+    config = work_dir / f'broken_{next(_numbers)}.py'
     config.write_text(f'_base_ = {str(ROOT / "configs" / name)!r}\nnan, inf = float("nan"), float("inf")\n'
                       f'train_dataloader = dict(dataset=dict(pipeline={pipeline!r}))\ncustom_hooks = {[*poison]!r}\n')
     lengths = ('train_cfg.max_epochs=3', 'train_cfg.val_interval=99', 'train_dataloader.batch_size=80') if classifies \
@@ -147,11 +153,11 @@ def test_a_spoilt_checkpoint_is_no_good_one(digit_scenes, tmp_path):
 
 @needs_scaler
 def test_under_a_loss_scaler_infinite_gradients_are_ordinary_and_nan_losses_are_not(digit_scenes, tmp_path):
-    amp16 = ('--amp', 'optim_wrapper.dtype=float16')
+    amp16 = ('--amp', 'optim_wrapper.dtype=float16', 'optim_wrapper.loss_scale.init_scale=1024')
     once = dict(type='Poison', iteration=3, parameter=HEADS[SEGMENTOR], gradient=True, value=float('inf'))
     run(SEGMENTOR, digit_scenes, _folder(tmp_path, 'once'), once, more=amp16)
     state = torch.load(tmp_path / 'once' / 'work' / 'iter_6.pth', weights_only=False)
-    assert state['optimizer']['loss_scaler']['scale'] == 32768
+    assert state['optimizer']['loss_scaler']['scale'] == 512
     message, _ = stops(SEGMENTOR, digit_scenes, _folder(tmp_path, 'loss'),
                        dict(type='Poison', iteration=3, parameter=HEADS[SEGMENTOR]), more=amp16)
     assert 'loss is nan' in message and f'parameter that is not finite: {HEADS[SEGMENTOR]}' in message
