@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, STRATEGIES
@@ -33,7 +36,26 @@ class ResumableFSDPStrategy(FSDPStrategy):
     """mmengine's FSDPStrategy, whose trainings can be resumed; it takes the same arguments.
 
     mmengine hands FSDP the state of the optimizer by position, in the order of PyTorch 2.0; since 2.1 it is another.
+    And on CPUs PyTorch 2.14 gathers one entry after the other into the same memory without copying it, so that a saved
+    ``exp_avg`` of Adam is its ``exp_avg_sq``, silently.
     """
+
+    def optim_state_dict(self) -> dict:
+        """Returns the optimizer's state, whole where ``state_dict_cfg`` is 'full', and right on CPUs too."""
+        if torch.cuda.is_available() or not self._is_full_state_dict():
+            return super().optim_state_dict()
+        own = self.optim_wrapper.state_dict()
+        names = [None] * self.world_size
+        torch.distributed.all_gather_object(names, [name for entry in own['state'].values() for name in entry])
+        whole: dict = dict(state={})
+        for name in sorted({name for found in names for name in found}):
+            part = {key: {name: entry[name]} for key, entry in own['state'].items() if name in entry}
+            found = FullyShardedDataParallel.optim_state_dict(
+                self.model, self.optim_wrapper, optim_state_dict={**own, 'state': part})
+            for key, entry in found.pop('state', {}).items():
+                whole['state'].setdefault(key, {}).update(copy.deepcopy(entry))
+            whole.update(found)
+        return whole
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Hands every process its shard of the optimizer's state.
