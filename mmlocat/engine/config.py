@@ -94,6 +94,9 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}
     for key, value in (options or {}).items():
         first = key.split('.')[0]
+        if first == 'custom_imports':
+            raise ValueError(f'--cfg-options {key}={value} comes too late: imports are done when a config is read; '
+                             'write custom_imports into a config that has this one as _base_')
         if first not in known:
             near = difflib.get_close_matches(first, known, n=3)
             raise ValueError(f'--cfg-options {key}={value}: {first} is no key of {path}'
