@@ -88,7 +88,8 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     try:
         config = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can go wrong in it
-        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+        reason = (str(error).splitlines() or [''])[0]  # an import's goes on with all of sys.path
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
     if 'model' not in config:
         raise ValueError(f'config {path} has no model; is it a part for other configs?')
     known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}

@@ -87,6 +87,7 @@ def check_types(config: Config, loaders: Iterable[str]) -> None:
     """
     scope = config.get('default_scope')
     loaders = tuple(loaders)
+    _check_complete(config, loaders)
     unused = {f'{name}_{part}' for name in ('train', 'val', 'test') if name not in loaders
               for part in ('cfg', 'evaluator')}
     if 'train' not in loaders:
@@ -102,6 +103,17 @@ def check_types(config: Config, loaders: Iterable[str]) -> None:
         _check(hook, f'default_hooks.{name}', registries.HOOKS, scope)
     for path, known in _PLAIN.items():
         _check_names(_at(config, path), path, path.rsplit('.', 1)[-1], set(known), closed=False)
+
+
+def _check_complete(config: Config, loaders: Tuple[str, ...]) -> None:
+    needed = {'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+              'test': ('test_dataloader', 'test_cfg', 'test_evaluator')}
+    for key in ('model', *(key for name in loaders for key in needed.get(name, ()))):
+        value = config.get(key)
+        if value is None:
+            raise ValueError(f'the config has no {key}; take it from a config that has one, by _base_')
+        if not isinstance(value, (dict, list)) or (key == 'model' and isinstance(value, list)):
+            raise ValueError(f'{key} must be a dict, got {value!r}')
 
 
 def _at(config: Config, path: str) -> Any:

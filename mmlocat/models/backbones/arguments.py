@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 _INTERPOLATE_MODES = ('bicubic', 'bilinear', 'area', 'nearest', 'nearest-exact')
@@ -31,20 +32,31 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
                          f'{", ".join(_INTERPOLATE_MODES)}')
 
 
-def check_images(images: Tensor, channels: int) -> None:
+def check_images(images: Tensor, weight: Tensor) -> None:
     """Checks a batch of images.
 
     Args:
         images: Shape (B, channels, height, width), floating point.
-        channels: As the backbone was built.
+        weight: Of the patch convolution, shape (C, channels, height, width).
 
     Raises:
         ValueError: The shape is another one.
-        TypeError: They are not floating point.
+        TypeError: They are not floating point, or of another dtype than the weights where autocast is off.
     """
+    channels = weight.shape[1]
     if images.dim() != 4 or images.shape[1] != channels:
         raise ValueError(f'LocAtViT takes images of shape (B, {channels}, height, width), got {tuple(images.shape)}; '
                          f'in_channels={channels} sets the channels')
     if not images.is_floating_point():
         raise TypeError(f'LocAtViT takes floating-point images, got {images.dtype}; normalise them first, as the '
                         "data_preprocessor of a model's config does")
+    if images.dtype != weight.dtype and not _autocasts(images.device.type):
+        raise TypeError(f'images are {images.dtype}, the weights {weight.dtype}; convert one of them, or run under '
+                        'torch.autocast')
+
+
+def _autocasts(device_type: str) -> bool:
+    """Whether autocast is on; PyTorch before 2.4 asks for the two kinds of device by two names."""
+    if hasattr(torch, 'get_autocast_dtype'):
+        return torch.is_autocast_enabled(device_type)
+    return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()

@@ -270,7 +270,7 @@ class LocAtViT(VisionTransformer):
             ValueError: The images have another shape than (B, in_channels, height, width).
             TypeError: They are not floating point.
         """
-        check_images(x, self.in_channels)
+        check_images(x, self.patch_embed.projection.weight)
         x, grid = self.patch_embed(x)
         x = self.pre_norm(self.drop_after_pos(self._add_extra_tokens(x, grid)))
         recompute = self.with_cp and torch.is_grad_enabled()
