@@ -155,7 +155,7 @@ def test_testing_any_size_gives_a_map_of_the_original_size(size, mode, linear, m
 
 
 @torch.no_grad()
-def test_size_divisor_undoes_the_stretch_of_sizes_that_are_no_multiples(linear, figure):
+def test_size_divisor_undoes_the_stretch_of_sizes_that_are_no_multiples(linear):
     """mmseg resizes the map of the padded image to the image: what lies at 38 of 40 px lands at 35 of 37."""
     size, whole = (37, 37), (40, 40)
     data = sample(size)
