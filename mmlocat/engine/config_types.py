@@ -206,7 +206,8 @@ def _check_names(node: Any, path: str, title: str, known: Set[str], closed: bool
     for key in node:
         if key in known or key in _TAKEN_OUT or not isinstance(key, str):
             continue
-        if closed or difflib.get_close_matches(key, known, n=1, cutoff=0.75):
+        if closed or difflib.get_close_matches(key, known, n=1, cutoff=0.85) or (
+                len(key) > 3 and any(name.startswith(f'{key}_') for name in known)):
             raise ValueError(f'{path}.{key}: {title} takes no {key!r}'
                              + (_suggest(key, known) or f'; it takes {", ".join(sorted(known - _TAKEN_OUT))}'))
 

@@ -35,6 +35,7 @@ def _all_of(*names: str) -> Callable[[Any], bool]:
 
 
 _IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
+_SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder')  # mmseg's depth estimator knows more modes
 _STARTS = ('fork', 'spawn', 'forkserver')
 _LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
 # Patterns of keys, what a value must satisfy, and how to say so. None is left alone.
@@ -47,13 +48,12 @@ _RULES: List[Tuple[Tuple[str, ...], Callable[[Any], bool], str]] = [
     (('optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay', 'param_scheduler*.eta_max',
       'param_scheduler*.eta_min'), _within(0, 1e6), 'a number, 0 or more'),
     (('optim_wrapper.clip_grad.max_norm', ), lambda value: _number(value) and value > 0, 'a positive number'),
-    (('model.*.drop_path_rate', 'model.*.drop_rate', 'model.*.dropout_ratio'), _within(0, 1), 'a number from 0 to 1'),
+    (('model.*.drop_path_rate', 'model.*.drop_rate'), _within(0, 1), 'a number from 0 to 1'),
     (('optim_wrapper.optimizer.betas', ), lambda value: isinstance(value, (list, tuple)) and len(value) in (2, 3)
      and all(map(_within(0, 1), value)), 'a pair of numbers from 0 to 1'),
     (('model.backbone.img_size', 'model.backbone.patch_size', '*pipeline*.crop_size', 'model.test_cfg.crop_size',
       'model.test_cfg.stride', 'model.data_preprocessor.size'), _sizes, 'a positive whole number or a pair of them, '
      'in pixels'),
-    (('model.test_cfg.mode', ), _one_of('whole', 'slide'), 'whole or slide'),
     (('log_level', ), _one_of(*_LEVELS), f'one of {", ".join(_LEVELS)}'),
     (('env_cfg.mp_cfg.mp_start_method', ), _one_of(*_STARTS), f'one of {", ".join(_STARTS)}'),
     (('*pipeline*.imdecode_backend', ), _one_of(*supported_backends), f'one of {", ".join(supported_backends)}'),
@@ -115,7 +115,10 @@ def _check_schedulers(config: Config) -> None:
 
 def _check_slide(config: Config) -> None:
     test = (config.get('model') or {}).get('test_cfg') or {}
-    if test.get('mode') != 'slide':
+    mode = test.get('mode', 'whole')
+    if config.model.get('type') in _SEGMENTORS and mode not in ('whole', 'slide'):
+        raise ValueError(f'model.test_cfg.mode must be whole or slide, got {mode!r}')
+    if mode != 'slide':
         return
     missing = [key for key in ('crop_size', 'stride') if not test.get(key)]
     if missing:

@@ -1,7 +1,9 @@
 """Configs and options that are wrong: each ends before the first iteration, in one line that says what to change."""
 
 import copy
+import importlib
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -9,6 +11,8 @@ from mmengine.config import Config
 
 from mmlocat.engine.cli import test_job as make_test_job
 from mmlocat.engine.cli import training_job
+from mmlocat.engine.config_types import check_types
+from mmlocat.engine.config_values import check_values
 
 SEGMENTOR = 'locatvit-nano_linear_digitscenes.py'
 UPERNET = 'locatvit-nano_upernet_digitscenes.py'
@@ -173,3 +177,19 @@ def test_a_test_needs_no_optimizer_but_its_own_parts(digit_scenes, tmp_path):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             make_test_job([str(ROOT / 'configs' / SEGMENTOR), 'none.pth', '--work-dir', str(tmp_path),
                            '--cfg-options', option])
+
+
+@pytest.mark.parametrize('name', [
+    'mmseg/hrnet/fcn_hr18_4xb4-80k_isaid-896x896.py',  # dropout_ratio=-1
+    'mmseg/vpd/vpd_sd_4xb8-25k_nyu-480x480.py',  # a depth estimator's own test mode
+    'mmseg/maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py',  # arguments for a head of MMDetection
+    'mmpretrain/vision_transformer/vit-base-p16_32xb128-mae_in1k.py',
+])
+def test_stock_configs_pass(name):
+    library, path = name.split('/', 1)
+    file = Path(importlib.import_module(library).__file__).parent / '.mim' / 'configs' / path
+    if not file.is_file():
+        pytest.skip(f'this build of {library} has no {path}')
+    config = Config.fromfile(file)
+    check_types(config, ('train', 'val', 'test'))
+    check_values(config)
