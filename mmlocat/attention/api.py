@@ -53,6 +53,17 @@ def check_backend(backend: str) -> str:
     return backend
 
 
+def unable(backend: str, query: Tensor, needs_grad: bool) -> Optional[str]:
+    """Returns why a named back-end cannot take queries like this one, or None if it can.
+
+    Args:
+        backend: One of ``available_backends()`` but 'auto'.
+        query: Shape (B, h, N, d); its device and dtype count.
+        needs_grad: Whether any input needs a gradient.
+    """
+    return _BACKENDS[backend].can_run(query, needs_grad)
+
+
 def gaussian_attention(query: Tensor,
                        key: Tensor,
                        value: Tensor,
@@ -117,14 +128,14 @@ def gaussian_attention(query: Tensor,
 def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
     check_backend(backend)
     if backend != 'auto':
-        reason = _BACKENDS[backend].can_run(query, needs_grad)
+        reason = unable(backend, query, needs_grad)
         if reason is not None:
-            able = [name for name, module in _BACKENDS.items() if module.can_run(query, needs_grad) is None]
+            able = [name for name in _BACKENDS if unable(name, query, needs_grad) is None]
             raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
                                f'these can: {", ".join(able)}')
         return _BACKENDS[backend]
     for name in automatic_order(query.shape[:3], query.device.type, query.dtype, needs_grad):
-        if _BACKENDS[name].can_run(query, needs_grad) is None:
+        if unable(name, query, needs_grad) is None:
             choice = (name, query.device.type, str(query.dtype).split('.')[-1])
             if choice not in _logged:
                 _logged.add(choice)

@@ -19,6 +19,8 @@ from mmlocat.utils import atomic_write, stoppable
 
 from .amp import set_amp
 from .config import add_config_arguments, load_config
+from .config_types import check_types
+from .config_values import check_values
 from .failures import log_file, report_failure
 from .hardware import is_main_process, world_size
 from .initial_weights import check_initial_weights, check_model_weights, initial_checkpoint, set_initial_checkpoint
@@ -26,7 +28,7 @@ from .interrupt import TrainingStopped, make_resumable
 from .provenance import record_test, record_training
 from .recipe import check_total_batch
 from .resume import apply_resume
-from .runner import build_runner, build_test_data, build_training_data
+from .runner import build_optimizer, build_runner, build_test_data, build_training_data
 from .training_data import check_training_data
 from .work_dir import claim_work_dir
 
@@ -76,13 +78,15 @@ def _test_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(args: argparse.Namespace) -> Config:
-    """Reads the config and applies what both tools share."""
+def _prepare(args: argparse.Namespace, *loaders: str) -> Config:
+    """Reads the config, checks the parts that ``loaders`` use, and applies what both tools share."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         raise RuntimeError('--launcher pytorch needs torchrun: use tools/dist_train.sh CONFIG GPUS or '
                            'tools/dist_test.sh CONFIG CHECKPOINT GPUS')
     config = load_config(args.config, args.cfg_options)
+    check_types(config, loaders)
+    check_values(config)
     config.launcher = args.launcher
     install_reader(args.trust_pickle)
     if args.work_dir:
@@ -110,7 +114,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         ValueError: The config is invalid.
     """
     args = _train_parser().parse_args(argv)
-    config = _prepare(args)
+    config = _prepare(args, 'train', *([] if args.no_validate else ['val']))
     set_amp(config, args.amp)
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
@@ -130,6 +134,7 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
         claim_work_dir(config.work_dir)
     runner = build_runner(config, remarks)
     build_training_data(runner)
+    build_optimizer(runner)
     make_resumable(runner, resumption.validated)
     record_training(runner, args.config, args.cfg_options, initial, resumed)
     return runner.train
@@ -149,7 +154,7 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
         ValueError: The config lacks what an option needs.
     """
     args = _test_parser().parse_args(argv)
-    config = _prepare(args)
+    config = _prepare(args, 'test')
     check_model_weights(config, args.checkpoint, args.trust_pickle)
     config.load_from = args.checkpoint
     (config.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
@@ -169,7 +174,7 @@ def test_job(argv: Optional[List[str]] = None) -> Callable[[], dict]:
         raise ValueError(f'--out {args.out} is a folder; for {item} it names a file')
     if args.out and segments and item == 'pred':
         _save_label_maps(config, args.out)
-    runner = build_runner(config, [])
+    runner = build_runner(config, [], training=False)
     build_test_data(runner)
     record_test(runner, args.config, args.cfg_options, args.checkpoint, args.tta)
     if args.out and not segments and item == 'pred':

@@ -88,12 +88,16 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     try:
         config = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything can go wrong in it
-        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+        reason = (str(error).splitlines() or [''])[0]  # an import's goes on with all of sys.path
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
     if 'model' not in config:
         raise ValueError(f'config {path} has no model; is it a part for other configs?')
     known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}
     for key, value in (options or {}).items():
         first = key.split('.')[0]
+        if first == 'custom_imports':
+            raise ValueError(f'--cfg-options {key}={value} comes too late: imports are done when a config is read; '
+                             'write custom_imports into a config that has this one as _base_')
         if first not in known:
             near = difflib.get_close_matches(first, known, n=3)
             raise ValueError(f'--cfg-options {key}={value}: {first} is no key of {path}'

@@ -19,10 +19,12 @@ from .bare_vit import BareViTHook
 from .fsdp import WholeMetadataHook
 from .hardware import adapt_to_hardware, check_sharding, init_cpu_processes, is_main_process
 from .interrupt import EpochLoop, StopHook, WorkerShield
+from .model_check import check_model
 from .nonfinite import NonFiniteHook
 from .processes import MeanLossHook, note_log
 from .recompute import check_recomputed, sound_recomputation
 from .saving import AtomicCheckpointHook, save_atomically
+from .samples import check_samples
 from .seeding import build_seeded_loader, keep_random_state
 
 
@@ -79,21 +81,24 @@ class RemarkingRunner(Runner):
                     hook.restore()
 
 
-def build_runner(config: Config, remarks: List[str]) -> Runner:
+def build_runner(config: Config, remarks: List[str], training: bool = True) -> Runner:
     """Builds the runner, after adapting the config to this machine.
 
     Args:
         config: Of MMPretrain or MMSegmentation.
         remarks: What the user should read first, on the console and in the log.
+        training: Whether the model will be trained.
 
     Returns:
         The runner; mmengine's Runner has built the model, its FlexibleRunner builds it when training begins.
 
     Raises:
         RuntimeError: FSDP is asked for, and cannot run here.
-        ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it.
+        ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it;
+            or the parts of the model do not fit together.
     """
     config.remarks = adapt_to_hardware(config, config.launcher) + remarks
+    check_model(config, training)
     if is_main_process():
         for remark in config.remarks:
             print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
@@ -132,14 +137,31 @@ def build_training_data(runner: Runner) -> None:
     """Builds the loops now, so that missing data show before training; ``Runner.train`` takes them as they are.
 
     Each training sample draws its augmentations from a random stream of its own, see ``mmlocat.engine.seeding``.
+
+    Raises:
+        ValueError: The data have more classes than a head predicts.
     """
     runner._train_dataloader = build_seeded_loader(runner, runner._train_dataloader)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
+    check_samples(runner, runner._train_loop, 'train')
     if runner._val_loop is not None:
         runner._val_loop = runner.build_val_loop(runner._val_loop)
         keep_random_state([runner._val_loop.dataloader], runner.seed)
+        check_samples(runner, runner._val_loop, 'val')
 
 
 def build_test_data(runner: Runner) -> None:
     """Builds the test loop now, for the same reason."""
     runner._test_loop = runner.build_test_loop(runner._test_loop)
+    check_samples(runner, runner._test_loop, 'test')
+
+
+def build_optimizer(runner: Runner) -> None:
+    """Builds optimizer and schedulers now, in MMEngine's order; ``Runner.train`` takes them as they are."""
+    if not isinstance(runner, Runner):
+        return  # FlexibleRunner's strategy builds them together with the model
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if (runner.auto_scale_lr or {}).get('enable'):
+        return  # MMEngine scales between the two
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)

@@ -16,8 +16,10 @@ from rich.progress import track
 
 _CHUNK = 32  # samples a task: a million tasks would cost more than they do
 _MOST_VALUES = 5  # shown of a label map
+_ORIENTATION = 0x0112  # EXIF tag
+_ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange height and width
 
-UNREADABLE_IMAGE, UNREADABLE_LABEL, NO_LABEL_MAP, SIZE, VALUES = range(5)
+UNREADABLE_IMAGE, UNREADABLE_LABEL, NO_LABEL_MAP, SIZE, TURNED, VALUES = range(6)
 Item = TypeVar('Item')
 
 
@@ -44,7 +46,8 @@ def draw_sample(items: Sequence[Item], count: Optional[int], seed: int) -> List[
 def read_samples(samples: Sequence[Sample],
                  is_allowed: Optional[np.ndarray] = None,
                  backend_args: Optional[dict] = None,
-                 progress: str = '') -> Dict[int, List[str]]:
+                 progress: str = '',
+                 as_stored: bool = False) -> Dict[int, List[str]]:
     """Opens samples, in threads: decoding is C code that lets others run.
 
     Args:
@@ -52,12 +55,13 @@ def read_samples(samples: Sequence[Sample],
         is_allowed: Of shape (256,): which values a label may hold. None judges none.
         backend_args: Of mmengine's file backend.
         progress: Title of a progress bar; none without.
+        as_stored: Whether images are read without being turned as their EXIF orientation says.
 
     Returns:
         What is wrong, by kind of fault: one text for each file.
     """
     def read(chunk: Sequence[Sample]) -> List[Dict[int, str]]:
-        return [_faults(sample, is_allowed, backend_args) for sample in chunk]
+        return [_faults(sample, is_allowed, backend_args, as_stored) for sample in chunk]
 
     chunks = [samples[i:i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
     found: Dict[int, List[str]] = {}
@@ -70,7 +74,8 @@ def read_samples(samples: Sequence[Sample],
     return found
 
 
-def _faults(sample: Sample, is_allowed: Optional[np.ndarray], backend_args: Optional[dict]) -> Dict[int, str]:
+def _faults(sample: Sample, is_allowed: Optional[np.ndarray], backend_args: Optional[dict],
+            as_stored: bool) -> Dict[int, str]:
     faults = {}
 
     def load(path: str, kind: int, finish: Callable[[Image.Image], Item]) -> Optional[Item]:
@@ -86,11 +91,12 @@ def _faults(sample: Sample, is_allowed: Optional[np.ndarray], backend_args: Opti
             faults[kind] = f'{path}: {error}'
         return None
 
-    def size_of(image: Image.Image) -> tuple:
+    def sizes_of(image: Image.Image) -> tuple:
+        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
         image.load()  # to the last byte; OpenCV would fill what is missing with grey
-        return image.size
+        return image.size, image.size[::-1] if turned and not as_stored else image.size
 
-    size = load(sample.image, UNREADABLE_IMAGE, size_of)
+    sizes = load(sample.image, UNREADABLE_IMAGE, sizes_of)
     if sample.label is None:
         return faults
     label = load(sample.label, UNREADABLE_LABEL, lambda image: (image.size, image.mode, np.asarray(image)))
@@ -100,8 +106,10 @@ def _faults(sample: Sample, is_allowed: Optional[np.ndarray], backend_args: Opti
     if values.ndim != 2 or values.dtype.kind not in 'biu':
         faults[NO_LABEL_MAP] = f'{sample.label}: mode {mode}'
         return faults
-    if size is not None and size != label_size:
-        faults[SIZE] = f'{sample.label}: {label_size[0]} x {label_size[1]}, image {size[0]} x {size[1]}'
+    stored, loaded = sizes or (label_size, label_size)
+    if loaded != label_size:
+        faults[TURNED if stored == label_size else SIZE] = (
+            f'{sample.label}: {label_size[0]} x {label_size[1]}, image {loaded[0]} x {loaded[1]}')
     wrong = [] if is_allowed is None else _wrong_values(values, is_allowed)
     if wrong:
         faults[VALUES] = f'{sample.label}: {", ".join(map(str, wrong[:_MOST_VALUES]))}' + (

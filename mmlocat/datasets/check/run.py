@@ -71,7 +71,10 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
     found: List[Tuple[List[str], dict]] = []
     for name in loaders:
         for settings in _unwrap((config.get(f'{name}_dataloader') or {}).get('dataset')):
-            settings = {key: copy.deepcopy(value) for key, value in settings.items() if key != 'pipeline'}
+            settings = {key: copy.deepcopy(value) for key, value in settings.items()}
+            # Of a pipeline, how images are read is all that counts here.
+            settings['pipeline'] = [step for step in settings.get('pipeline') or []
+                                    if isinstance(step, dict) and step.get('type') == 'LoadImageFromFile']
             for names, other in found:
                 if settings == other:
                     names.append(name)
@@ -122,7 +125,8 @@ def _check(kind: type, names: List[str], settings: dict, files: Optional[int], s
     title = f'Opening {report.title}' if progress else ''
     if isinstance(dataset, BaseSegDataset):
         classes = len(dataset.metainfo.get('classes') or ())
-        check_segmentation(dataset, report, advice, files, seed, title)
+        check_segmentation(dataset, report, advice, files, seed, title, as_stored=any(
+            'ignore_orientation' in str(step.get('color_type')) for step in settings.get('pipeline', [])))
     else:
         classes = len(dataset.CLASSES or ())
         check_classification(dataset, report, advice, files, seed, title, model_classes)

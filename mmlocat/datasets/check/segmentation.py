@@ -10,7 +10,8 @@ import numpy as np
 from mmengine.fileio import list_from_file
 from mmseg.datasets import BaseSegDataset
 
-from .reading import NO_LABEL_MAP, SIZE, UNREADABLE_IMAGE, UNREADABLE_LABEL, VALUES, Sample, draw_sample, read_samples
+from . import reading
+from .reading import Sample, draw_sample, read_samples
 from .report import Report, examples
 from .sources import Advice
 
@@ -19,7 +20,7 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.we
 
 
 def check_segmentation(dataset: BaseSegDataset, report: Report, advice: Advice, files: Optional[int], seed: int,
-                       progress: str) -> None:
+                       progress: str, as_stored: bool = False) -> None:
     """Fills in the report of one data set.
 
     Args:
@@ -29,6 +30,7 @@ def check_segmentation(dataset: BaseSegDataset, report: Report, advice: Advice, 
         files: How many samples to open; None opens all.
         seed: Of the choice.
         progress: Title of a progress bar; none without.
+        as_stored: Whether images are read without being turned as their EXIF orientation says.
     """
     image_dir, label_dir = dataset.data_prefix['img_path'], dataset.data_prefix.get('seg_map_path')
     backend = dataset.backend_args
@@ -54,7 +56,7 @@ def check_segmentation(dataset: BaseSegDataset, report: Report, advice: Advice, 
                           osp.join(label_dir, name + dataset.seg_map_suffix)) for name in names if name in labelled]
     samples = draw_sample(samples, files, seed)
     report.read = len(samples)
-    _read(dataset, report, advice, samples, progress)
+    _read(dataset, report, advice, samples, progress, as_stored)
 
 
 def _files(folder: str, backend: Optional[dict]) -> List[str]:
@@ -151,20 +153,23 @@ def allowed_values(dataset: BaseSegDataset) -> Optional[np.ndarray]:
     return allowed
 
 
-def _read(dataset: BaseSegDataset, report: Report, advice: Advice, samples: List[Sample], progress: str) -> None:
+def _read(dataset: BaseSegDataset, report: Report, advice: Advice, samples: List[Sample], progress: str,
+          as_stored: bool) -> None:
     allowed = allowed_values(dataset)
     if allowed is None:
         report.remark(f'{report.dataset} names no classes: label values are not judged')
         last = ''
     else:
         last = f'0 to {np.flatnonzero(~allowed)[0] - 1} and 255' if not allowed.all() else '0 to 255'
-    faults = read_samples(samples, allowed, dataset.backend_args, progress)
+    faults = read_samples(samples, allowed, dataset.backend_args, progress, as_stored)
     for kind, text, fix in (
-        (UNREADABLE_IMAGE, 'images that cannot be read', advice.damaged or advice.images),
-        (UNREADABLE_LABEL, 'labels that cannot be read', advice.damaged or advice.labels),
-        (NO_LABEL_MAP, 'labels that are no maps of one whole number a pixel', advice.damaged or advice.labels),
-        (SIZE, 'labels of another size than their image', advice.damaged or advice.labels),
-        (VALUES, f'labels with values outside {last}', advice.values or advice.labels),
+        (reading.UNREADABLE_IMAGE, 'images that cannot be read', advice.damaged or advice.images),
+        (reading.UNREADABLE_LABEL, 'labels that cannot be read', advice.damaged or advice.labels),
+        (reading.NO_LABEL_MAP, 'labels that are no maps of one whole number a pixel', advice.damaged or advice.labels),
+        (reading.SIZE, 'labels of another size than their image', advice.damaged or advice.labels),
+        (reading.TURNED, 'labels of images that their EXIF orientation turns when they are loaded, which no label is',
+         "LoadImageFromFile(color_type='color_ignore_orientation') in every pipeline, to keep the stored pixels"),
+        (reading.VALUES, f'labels with values outside {last}', advice.values or advice.labels),
     ):
         if kind in faults:
             report.error(f'{text}: {len(faults[kind]):,} of {len(samples):,} opened ({examples(faults[kind])})', fix)

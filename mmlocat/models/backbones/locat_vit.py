@@ -19,6 +19,7 @@ from mmlocat.attention import GaussianKernel
 from mmlocat.attention.augmentation import independent_random_state
 from mmlocat.attention.kernel import Grid, as_grid
 
+from .arguments import check_arguments, check_images
 from .layers import LocAtEncoderLayer
 from .loading import fit_checkpoint, log_report, record_ref_grid
 from .position import resize_position_embedding
@@ -69,8 +70,9 @@ class LocAtViT(VisionTransformer):
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid, worded as mmpretrain does.
-        ValueError: ``frozen_stages``, ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``pretrain_grid``,
-            ``gaug_init`` or ``attention_backend`` is.
+        ValueError: ``img_size``, ``patch_size``, ``drop_path_rate``, ``interpolate_mode``, ``frozen_stages``,
+            ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``pretrain_grid``, ``gaug_init`` or ``attention_backend``
+            is.
     """
 
     arch_zoo = {
@@ -104,6 +106,7 @@ class LocAtViT(VisionTransformer):
                  with_cp: bool = False,
                  allow_partial: Sequence[str] = (),
                  **kwargs) -> None:
+        check_arguments(img_size, patch_size, drop_path_rate, kwargs.get('interpolate_mode', 'bicubic'))
         settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
         # The parent builds everything but the blocks, which are ours: it is asked for none. An invalid
         # arch goes through unchanged, so that the parent's own assertion speaks.
@@ -116,6 +119,7 @@ class LocAtViT(VisionTransformer):
             drop_rate=drop_rate,
             norm_cfg=norm_cfg,
             **kwargs)
+        self.in_channels = self.patch_embed.projection.in_channels
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
         self.out_indices = self._absolute_indices(out_indices)
@@ -170,7 +174,8 @@ class LocAtViT(VisionTransformer):
             f'"out_indices" must be a sequence or int, get {type(out_indices)} instead.'
         absolute = [self.num_layers + index if index < 0 else index for index in out_indices]
         for given, index in zip(out_indices, absolute):
-            assert 0 <= index < self.num_layers, f'Invalid out_indices {given}'
+            assert 0 <= index < self.num_layers, \
+                f'Invalid out_indices {given}; there are blocks 0 to {self.num_layers - 1}'
         return absolute
 
     def _build_extra_tokens(self, with_pos_embed: bool, num_registers: int, no_embed_class: bool) -> None:
@@ -260,7 +265,12 @@ class LocAtViT(VisionTransformer):
         Returns:
             One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C),
             'featmap' (B, C, H, W), 'raw' (B, P + H*W, C).
+
+        Raises:
+            ValueError: The images have another shape than (B, in_channels, height, width).
+            TypeError: They are not floating point.
         """
+        check_images(x, self.patch_embed.projection.weight)
         x, grid = self.patch_embed(x)
         x = self.pre_norm(self.drop_after_pos(self._add_extra_tokens(x, grid)))
         recompute = self.with_cp and torch.is_grad_enabled()

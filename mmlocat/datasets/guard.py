@@ -1,0 +1,119 @@
+"""Looks at every sample right after loading: at what the libraries would train on in silence, or stop at deep inside.
+
+A label beyond the classes is an IndexError of the loss on a CPU and a device-side assertion on a GPU, and is left out
+of mmseg's IoU without a word. An image of NaN makes every weight NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Optional
+
+import numpy as np
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.dataset import BaseDataset
+
+_MOST_VALUES = 5  # shown of a label map
+
+
+class SampleGuard:
+    """A step of a pipeline that changes nothing, for after the steps that load.
+
+    Args:
+        classes: Classes that the model predicts; None checks no label.
+        ignore_index: The label value that is left out.
+    """
+
+    def __init__(self, classes: Optional[int], ignore_index: int = 255) -> None:
+        self.classes = classes
+        self.ignore_index = ignore_index
+
+    def __call__(self, results: dict) -> dict:
+        """Checks what a sample holds so far.
+
+        Args:
+            results: Of mmcv's transforms.
+
+        Returns:
+            The same.
+
+        Raises:
+            ValueError: The image holds NaN or infinity, the label map is none, has another size than the image, or a
+                label is beyond the classes; the message names the file.
+        """
+        image, label_map, label = (results.get(key) for key in ('img', 'gt_seg_map', 'gt_label'))
+        if label_map is not None:
+            self._check_map(results, label_map)
+        elif image is not None and image.dtype.kind == 'f' and not np.isfinite(image).all():
+            raise ValueError(f'{results.get("img_path")}: the image holds NaN or infinity; make the file anew, or take '
+                             'it out of the data')
+        if label is not None and self.classes is not None:
+            largest = int(np.max(label)) if np.size(label) else 0
+            smallest = int(np.min(label)) if np.size(label) else 0
+            if largest >= self.classes or smallest < 0:
+                raise ValueError(f'{results.get("img_path")}: label {largest if smallest >= 0 else smallest}, but the '
+                                 f'model predicts {self.classes} classes, 0 to {self.classes - 1}; correct the list of '
+                                 "images, or num_classes of the model's head")
+        return results
+
+    def _check_map(self, results: dict, label_map: np.ndarray) -> None:
+        path = results.get('seg_map_path')
+        if label_map.ndim != 2:
+            raise ValueError(f'{path}: a label map has one channel, got shape {label_map.shape}; convert it to class '
+                             'numbers, docs/data.md shows the layouts')
+        loaded = results.get('ori_shape')
+        if loaded is not None and tuple(loaded[:2]) != label_map.shape:
+            turned = tuple(loaded[1::-1]) == label_map.shape
+            raise ValueError(
+                f'{path}: {label_map.shape[1]} x {label_map.shape[0]} px, but its image {results.get("img_path")} has '
+                f'{loaded[1]} x {loaded[0]}; ' +
+                ("if the image's EXIF orientation turned it, LoadImageFromFile takes "
+                 "color_type='color_ignore_orientation' to keep the stored pixels, which the label belongs to"
+                 if turned else 'make the label anew, or take both out of the data'))
+        if self.classes is None or int(label_map.max()) < self.classes:
+            return
+        beyond = np.unique(label_map[(label_map >= self.classes) & (label_map != self.ignore_index)])
+        if len(beyond):
+            values = ', '.join(map(str, beyond[:_MOST_VALUES])) + (' ...' if len(beyond) > _MOST_VALUES else '')
+            raise ValueError(f'{path}: label values {values}, but the model predicts {self.classes} classes, 0 to '
+                             f'{self.classes - 1} (ignored: {self.ignore_index}); correct the labels, or num_classes '
+                             "of the heads, or the data set's reduce_zero_label; tools/data/check.py lists such files")
+
+
+def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
+    """Goes through the data sets inside wrappers such as ConcatDataset and RepeatDataset.
+
+    Args:
+        dataset: As a data loader has it.
+    """
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+        return
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        if inner is not None:
+            yield from base_datasets(inner)
+
+
+def guard_samples(dataset: Any, classes: Optional[int], ignore_index: int = 255) -> int:
+    """Puts a ``SampleGuard`` after every step that loads, in the pipelines of a built data set.
+
+    Args:
+        dataset: A data set, wrapped or not; changed in place. Its config stays as it is.
+        classes: See ``SampleGuard``.
+        ignore_index: See ``SampleGuard``.
+
+    Returns:
+        How many were put in.
+    """
+    guard = SampleGuard(classes, ignore_index)
+    return sum(_guard(base.pipeline.transforms, guard) for base in base_datasets(dataset))
+
+
+def _guard(steps: List[Any], guard: SampleGuard) -> int:
+    count = 0
+    for i in reversed(range(len(steps))):
+        for branch in getattr(steps[i], 'subroutines', []):  # of test-time augmentation
+            count += _guard(branch.transforms, guard)
+        if isinstance(steps[i], (LoadImageFromFile, LoadAnnotations)):
+            steps.insert(i + 1, guard)
+            count += 1
+    return count

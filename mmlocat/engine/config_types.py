@@ -1,0 +1,217 @@
+"""Every ``type`` of a config, and the names of its arguments, looked up before anything is built.
+
+MMEngine finds out when it builds a part: optimizers, schedulers and hooks' arguments only when training has begun, a
+metric's name after the first validation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+
+import mmengine.registry as registries
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+# Registries of the parts that stand at the top of a config, by key.
+_TOP: Dict[str, Registry] = {
+    'model': registries.MODELS,
+    'data_preprocessor': registries.MODELS,
+    'optim_wrapper': registries.OPTIM_WRAPPERS,
+    'param_scheduler': registries.PARAM_SCHEDULERS,
+    'train_cfg': registries.LOOPS,
+    'val_cfg': registries.LOOPS,
+    'test_cfg': registries.LOOPS,
+    'custom_hooks': registries.HOOKS,
+    'val_evaluator': registries.METRICS,
+    'test_evaluator': registries.METRICS,
+    'visualizer': registries.VISUALIZERS,
+    'log_processor': registries.LOG_PROCESSORS,
+}
+# Registries of what stands inside a part.
+_INNER: Dict[Registry, Dict[str, Registry]] = {
+    registries.MODELS:
+    dict.fromkeys(('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head', 'loss', 'loss_decode',
+                   'data_preprocessor', 'module'), registries.MODELS),
+    registries.DATASETS: {
+        'dataset': registries.DATASETS,
+        'datasets': registries.DATASETS,
+        'pipeline': registries.TRANSFORMS
+    },
+    registries.TRANSFORMS: {'transforms': registries.TRANSFORMS},
+    registries.OPTIM_WRAPPERS: {'optimizer': registries.OPTIMIZERS},
+    registries.VISUALIZERS: {'vis_backends': registries.VISBACKENDS},
+}
+# Wrappers whose `transforms` are the registry's; those of Albumentations, for one, are not.
+_WRAPPERS = ('RandomChoice', 'RandomApply', 'TestTimeAug', 'Compose', 'KeyMapper', 'TransformBroadcaster')
+_LAYERS = ('norm_cfg', 'act_cfg', 'conv_cfg')  # whose arguments the layer around them completes
+# Keys that MMEngine takes out before it builds.
+_TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'by_epoch', 'constructor', 'paramwise_cfg'}
+_DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint', 'visualization')
+# Dicts without a type, and what they may hold.
+_PLAIN = {
+    'model.test_cfg': ('mode', 'crop_size', 'stride', 'threshold'),
+    'auto_scale_lr': ('enable', 'base_batch_size'),
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    'randomness': tuple(inspect.signature(Runner.set_randomness).parameters)[1:],
+}
+_LOADER = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'worker_init_fn'}
+
+
+def near(name: str, known: Iterable[str], most: int = 3) -> List[str]:
+    """Returns names that resemble one, or contain it, whatever their case; best first.
+
+    Args:
+        name: The name that is not known.
+        known: Those that are.
+        most: How many to return at most.
+    """
+    by_case: Dict[str, str] = {other.lower(): other for other in known if isinstance(other, str)}
+    found = difflib.get_close_matches(name.lower(), by_case, n=most, cutoff=0.65)
+    found += [other for other in sorted(by_case) if len(name) > 2 and name.lower() in other and other not in found]
+    return [by_case[other] for other in found[:most]]
+
+
+def check_types(config: Config, loaders: Iterable[str]) -> None:
+    """Looks up every part of a config that MMEngine will build.
+
+    Args:
+        config: Of MMPretrain or MMSegmentation.
+        loaders: Which of 'train', 'val' and 'test' will be used; a test needs no optimizer.
+
+    Raises:
+        ValueError: A type is not registered, or does not take an argument; the message has the key and near names.
+    """
+    scope = config.get('default_scope')
+    loaders = tuple(loaders)
+    _check_complete(config, loaders)
+    unused = {f'{name}_{part}' for name in ('train', 'val', 'test') if name not in loaders
+              for part in ('cfg', 'evaluator')}
+    if 'train' not in loaders:
+        unused |= {'optim_wrapper', 'param_scheduler'}
+    for key, registry in _TOP.items():
+        if key not in unused:
+            _check(config.get(key), key, registry, scope)
+    for name in loaders:
+        _check_loader(config.get(f'{name}_dataloader'), f'{name}_dataloader', scope)
+    for name, hook in (config.get('default_hooks') or {}).items():
+        if isinstance(hook, dict) and 'type' not in hook:
+            raise ValueError(f'default_hooks.{name} has no type{_suggest(name, _DEFAULT_HOOKS)}')
+        _check(hook, f'default_hooks.{name}', registries.HOOKS, scope)
+    for path, known in _PLAIN.items():
+        _check_names(_at(config, path), path, path.rsplit('.', 1)[-1], set(known), closed=False)
+
+
+def _check_complete(config: Config, loaders: Tuple[str, ...]) -> None:
+    needed = {'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+              'test': ('test_dataloader', 'test_cfg', 'test_evaluator')}
+    for key in ('model', *(key for name in loaders for key in needed.get(name, ()))):
+        value = config.get(key)
+        if value is None:
+            raise ValueError(f'the config has no {key}; take it from a config that has one, by _base_')
+        if not isinstance(value, (dict, list)) or (key == 'model' and isinstance(value, list)):
+            raise ValueError(f'{key} must be a dict, got {value!r}')
+
+
+def _at(config: Config, path: str) -> Any:
+    node: Any = config
+    for key in path.split('.'):
+        node = node.get(key) if isinstance(node, dict) or node is config else None
+    return node
+
+
+def _check_loader(loader: Optional[dict], path: str, scope: Optional[str]) -> None:
+    if not isinstance(loader, dict):
+        return
+    _check_names(loader, path, 'a data loader', _LOADER, closed=True)
+    _check(loader.get('dataset'), f'{path}.dataset', registries.DATASETS, scope)
+    for key in ('sampler', 'batch_sampler'):
+        _check(loader.get(key), f'{path}.{key}', registries.DATA_SAMPLERS, scope)
+
+
+def _check(node: Any, path: str, registry: Registry, scope: Optional[str]) -> None:
+    """Checks a part, or a list of parts, and the parts inside."""
+    if isinstance(node, (list, tuple)):
+        for i, entry in enumerate(node):
+            _check(entry, f'{path}.{i}', registry, scope)
+        return
+    if not isinstance(node, dict):
+        return
+    scope = node.get('_scope_', scope)
+    kind = _find(node.get('type') or _default_type(node, path), path, registry, scope)
+    if kind is not None:
+        names, closed = _accepted(kind)
+        _check_names(node, path, getattr(kind, '__name__', str(kind)), names, closed)
+    if registry is registries.OPTIM_WRAPPERS:
+        _find(node.get('constructor'), path, registries.OPTIM_WRAPPER_CONSTRUCTORS, scope, 'constructor')
+    for key, value in node.items():
+        if registry is registries.MODELS and key in _LAYERS and isinstance(value, dict):
+            _find(value.get('type'), f'{path}.{key}', registries.MODELS, scope)
+        inner = _INNER.get(registry, {}).get(key)
+        if inner is not None and (key != 'transforms' or node.get('type') in _WRAPPERS):
+            _check(value, f'{path}.{key}', inner, scope)
+
+
+def _default_type(node: dict, path: str) -> Optional[str]:
+    """Returns what MMEngine builds where no type is named."""
+    loops = {'train_cfg': 'EpochBasedTrainLoop' if node.get('by_epoch') else 'IterBasedTrainLoop',
+             'val_cfg': 'ValLoop', 'test_cfg': 'TestLoop', 'optim_wrapper': 'OptimWrapper'}
+    return loops.get(path)
+
+
+def _find(kind: Any, path: str, registry: Registry, scope: Optional[str], key: str = 'type') -> Any:
+    """Returns the class of a name; None where there is none to look for."""
+    if kind is None or not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as current:
+        found = current.get(kind)
+        if found is not None:
+            return found
+        known: Set[str] = set()
+        while current is not None:
+            known.update(current.module_dict)
+            current = current.parent
+    raise ValueError(f'{path}.{key}: there is no {registry.name} {kind!r}'
+                     + (_suggest(kind, known) or '; is the module that registers it in custom_imports?'))
+
+
+def _accepted(kind: Any) -> Tuple[Set[str], bool]:
+    """Returns the arguments of a class or function, and whether it takes no others.
+
+    ``**kwargs`` go to a parent as a rule; where they end nobody can tell, so what is unknown then may still be right.
+    """
+    functions = [base.__dict__['__init__'] for base in kind.__mro__[:-1] if '__init__' in base.__dict__] \
+        if inspect.isclass(kind) else [kind]
+    names: Set[str] = set()
+    for i, function in enumerate(functions):
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            return names, False
+        names.update(parameters)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            # A decorator may take old names for new ones.
+            return names, i == 0 and not hasattr(function, '__wrapped__')
+    return names, False
+
+
+def _check_names(node: Any, path: str, title: str, known: Set[str], closed: bool) -> None:
+    """Refuses a key that is not among the known ones; if others are possible, only one that looks mistyped."""
+    if not isinstance(node, dict):
+        return
+    known = known - {'self', 'args', 'kwargs'}
+    for key in node:
+        if key in known or key in _TAKEN_OUT or not isinstance(key, str):
+            continue
+        if closed or difflib.get_close_matches(key, known, n=1, cutoff=0.85) or (
+                len(key) > 3 and any(name.startswith(f'{key}_') for name in known)):
+            raise ValueError(f'{path}.{key}: {title} takes no {key!r}'
+                             + (_suggest(key, known) or f'; it takes {", ".join(sorted(known - _TAKEN_OUT))}'))
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    names = near(name, known)
+    return f'; did you mean {" or ".join(names)}?' if names else ''

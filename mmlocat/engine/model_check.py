@@ -1,0 +1,111 @@
+"""Whether the parts of a model fit together: a forward pass on the meta device, which knows shapes alone."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Tuple
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmlocat.analysis.flops import build_model, input_shape
+from mmlocat.attention.api import available_backends, unable
+from mmlocat.models import LocAtViT
+from mmlocat.models.backbones.layers import LocAtAttention
+
+_SYNC_BN = (nn.SyncBatchNorm, )
+_ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's words
+
+
+def check_model(config: Config, training: bool) -> None:
+    """Runs a batch of the size that will be trained, or one image, through backbone, neck and heads.
+
+    Nothing is computed and no memory taken. A model that the meta device cannot run is left to itself, as are those
+    without a LocAtViT.
+
+    Args:
+        config: Of MMPretrain or MMSegmentation, as the Runner will get it.
+        training: Whether the model will be trained; batch norm then wants more than one value.
+
+    Raises:
+        ValueError: A part cannot take what the part before it gives; the message names both and what to change.
+        RuntimeError: The attention back-end that is named cannot run here.
+    """
+    try:
+        model = build_model(config)
+    except Exception:  # the Runner builds it too, and its error is the one to show
+        return
+    backbone = getattr(model, 'backbone', None)
+    if not isinstance(backbone, LocAtViT):
+        return
+    _check_backends(backbone, training)
+    if training and not any(isinstance(module, _SYNC_BN) for module in model.modules()):
+        model.train()
+    loader = config.get('train_dataloader' if training else 'test_dataloader') or {}
+    batch = loader.get('batch_size') if training else 1
+    channels = _image_channels(loader) or backbone.in_channels
+    images = torch.zeros(batch or 1, channels, *input_shape(config), device='meta')
+    with torch.no_grad():
+        features = _run('backbone', backbone, images, batch)
+        if features is not None and getattr(model, 'with_neck', False):
+            features = _run('neck', model.neck, features, batch)
+        for name in ('decode_head', 'auxiliary_head', 'head'):
+            head = getattr(model, name, None)
+            for part in head if isinstance(head, nn.ModuleList) and name == 'auxiliary_head' else [head]:
+                if features is not None and isinstance(part, nn.Module) and not isinstance(part, nn.ModuleList):
+                    _run(name, part, features, batch)
+
+
+def _check_backends(backbone: LocAtViT, training: bool) -> None:
+    """Asks the named back-end whether it can run on the training's device, then lets shapes be known without it."""
+    needs_grad = training and any(parameter.requires_grad for parameter in backbone.parameters())
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    for layer in backbone.layers:
+        attention = layer.attn
+        assert isinstance(attention, LocAtAttention)
+        if attention.gaug is not None and attention.attention_backend != 'auto':
+            query = torch.empty(1, attention.num_heads, 1, attention.head_dims, device=device)
+            reason = unable(attention.attention_backend, query, needs_grad)
+            if reason:
+                able = [name for name in available_backends() if name == 'auto' or not unable(name, query, needs_grad)]
+                raise RuntimeError(f'model.backbone.attention_backend={attention.attention_backend!r} cannot run '
+                                   f'here: {reason}; these can: {", ".join(able)}')
+        attention.attention_backend = 'sdpa'
+
+
+def _image_channels(loader: dict) -> Optional[int]:
+    """Returns how many channels loaded images have; None where that depends on the files, or on other transforms."""
+    dataset = loader.get('dataset') or {}
+    for step in dataset.get('pipeline') or [] if isinstance(dataset, dict) else []:
+        if isinstance(step, dict) and step.get('type') == 'LoadImageFromFile':
+            kind = str(step.get('color_type', 'color')).split('_')[0]
+            return {'color': 3, 'grayscale': 1}.get(kind)
+    return None
+
+
+def _run(name: str, part: Callable, features: Any, batch: Optional[int]) -> Any:
+    """Returns the part's output; None where the meta device is at fault."""
+    try:
+        return part(features)
+    except Exception as error:  # layers of anybody's
+        if isinstance(error, NotImplementedError) or 'meta' in str(error).lower():
+            return None
+        if _ONE_VALUE in str(error):
+            raise ValueError(
+                f'BatchNorm in model.{name} cannot train with train_dataloader.batch_size={batch}: pooling leaves one '
+                f"value a channel; use a batch of 2 or more, or model.{name}.norm_cfg=dict(type='GN', num_groups=32)"
+            ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, ValueError):  # of a part that checks its input, and says what to change
+            raise ValueError(f'model.{name}: {reason}') from error
+        settings = ', '.join(f'{key}={getattr(part, key)}' for key in ('in_channels', 'in_index') if hasattr(part, key))
+        raise ValueError(f'model.{name} ({settings}) does not fit what it gets, of shape {_shapes(features)}: '
+                         f'{reason.rstrip(".")}; check in_channels and in_index against arch, out_indices and out_type '
+                         'of model.backbone') from error
+
+
+def _shapes(features: Any) -> str:
+    tensors: List[Tensor] = [features] if isinstance(features, Tensor) else [
+        tensor for tensor in features if isinstance(tensor, Tensor)]
+    shapes: List[Tuple[int, ...]] = [tuple(tensor.shape) for tensor in tensors]
+    return ', '.join(map(str, shapes))

@@ -1,0 +1,52 @@
+"""The data of a runner against its model: how many classes there are, and a guard on every sample."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Tuple
+
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmlocat.datasets.guard import base_datasets, guard_samples
+
+_HEADS = ('decode_head', 'auxiliary_head', 'head')
+
+
+def check_samples(runner: Runner, loop: Any, name: str) -> None:
+    """Compares the classes of a loop's data with those of the model's heads, and guards its samples.
+
+    Args:
+        runner: Whose model is built.
+        loop: Built too; its data set is changed in place, the config stays as it is.
+        name: 'train', 'val' or 'test', for the message.
+
+    Raises:
+        ValueError: The data have more classes than a head predicts.
+    """
+    heads = _heads(getattr(runner, 'model', None))  # FlexibleRunner builds it later
+    for dataset in base_datasets(loop.dataloader.dataset):
+        classes = len(dataset.metainfo.get('classes') or ())
+        for key, (predicted, _) in heads.items():
+            if classes > predicted:
+                raise ValueError(f'{name} data: {type(dataset).__name__} has {classes} classes, the model predicts '
+                                 f'{predicted}; set model.{key}.num_classes={classes}')
+    classes, ignored = min(heads.values(), default=(None, 255))
+    guard_samples(loop.dataloader.dataset, classes, ignored)
+
+
+def _heads(model: Optional[nn.Module]) -> Dict[str, Tuple[int, int]]:
+    """Returns the number of label values and the ignored one of each head, by its key in a config."""
+    if is_model_wrapper(model):
+        model = model.module
+    model = getattr(model, 'module', model)  # inside a model of test-time augmentation
+    found = {}
+    for key in _HEADS:
+        head = getattr(model, key, None)
+        several = isinstance(head, (nn.ModuleList, list))
+        for i, part in enumerate(head if several else [head]):
+            classes = getattr(part, 'num_classes', None)
+            if isinstance(classes, int):
+                # One class has two label values: it, and what is not.
+                found[f'{key}.{i}' if several else key] = (max(classes, 2), getattr(part, 'ignore_index', 255))
+    return found

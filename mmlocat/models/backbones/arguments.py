@@ -1,0 +1,62 @@
+"""What LocAtViT refuses before its parent fails on it, without a word about it or not before training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_INTERPOLATE_MODES = ('bicubic', 'bilinear', 'area', 'nearest', 'nearest-exact')
+
+
+def check_arguments(img_size: object, patch_size: object, drop_path_rate: float, interpolate_mode: str) -> None:
+    """Checks arguments of the constructor.
+
+    Args:
+        img_size: One or two positive whole numbers, in px.
+        patch_size: Likewise.
+        drop_path_rate: A number in [0, 1).
+        interpolate_mode: Of position embeddings.
+
+    Raises:
+        ValueError: One of them is none of these; the message says which.
+    """
+    for name, value in (('img_size', img_size), ('patch_size', patch_size)):
+        sides = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise ValueError(f'{name} must be a positive whole number or a pair (height, width) of them, in pixels; '
+                             f'got {value!r}')
+    if not isinstance(drop_path_rate, (int, float)) or not 0 <= drop_path_rate < 1:
+        raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate!r}')
+    if interpolate_mode not in _INTERPOLATE_MODES:
+        raise ValueError(f'unknown interpolate_mode {interpolate_mode!r}; choose one of '
+                         f'{", ".join(_INTERPOLATE_MODES)}')
+
+
+def check_images(images: Tensor, weight: Tensor) -> None:
+    """Checks a batch of images.
+
+    Args:
+        images: Shape (B, channels, height, width), floating point.
+        weight: Of the patch convolution, shape (C, channels, height, width).
+
+    Raises:
+        ValueError: The shape is another one.
+        TypeError: They are not floating point, or of another dtype than the weights where autocast is off.
+    """
+    channels = weight.shape[1]
+    if images.dim() != 4 or images.shape[1] != channels:
+        raise ValueError(f'LocAtViT takes images of shape (B, {channels}, height, width), got {tuple(images.shape)}; '
+                         f'in_channels={channels} sets the channels')
+    if not images.is_floating_point():
+        raise TypeError(f'LocAtViT takes floating-point images, got {images.dtype}; normalise them first, as the '
+                        "data_preprocessor of a model's config does")
+    if images.dtype != weight.dtype and not _autocasts(images.device.type):
+        raise TypeError(f'images are {images.dtype}, the weights {weight.dtype}; convert one of them, or run under '
+                        'torch.autocast')
+
+
+def _autocasts(device_type: str) -> bool:
+    """Whether autocast is on; PyTorch before 2.4 asks for the two kinds of device by two names."""
+    if hasattr(torch, 'get_autocast_dtype'):
+        return torch.is_autocast_enabled(device_type)
+    return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()
