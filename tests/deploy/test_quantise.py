@@ -1,0 +1,91 @@
+"""int8 inference: what it costs in accuracy, measured on a model that the test trains."""
+
+import os
+
+import pytest
+import torch
+from conftest import ROOT
+
+from mmlocat.deploy.quantise import quantise
+from mmlocat.engine.cli import training_job
+from mmlocat.engine.config import load_config
+
+SECTION = 'Exported and compiled'
+CONFIG = ROOT / 'configs' / 'locatvit-nano_digitscenes.py'
+
+
+@pytest.fixture(autouse=True)
+def installed():
+    if not hasattr(torch.compiler, 'is_exporting'):
+        pytest.skip(f'PyTorch {torch.__version__} cannot record graphs for images of any size')
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(name, reason='the extra mmlocat[deploy] is not installed')
+
+
+def options(root=None, **more):
+    data = {f'{name}_dataloader.dataset.data_root': str(root) for name in ('train', 'val', 'test')} if root else {}
+    return {**data, **more}
+
+
+def trained(work_dir, changes, epoch):
+    training_job([str(CONFIG), '--work-dir', str(work_dir), '--cfg-options',
+                  *(f'{name}={value}' for name, value in changes.items())])()
+    return str(work_dir / f'epoch_{epoch}.pth')
+
+
+def operators(path):
+    import onnx
+    return [(node.op_type, ''.join(entry.value for entry in node.metadata_props))
+            for node in onnx.load(str(path)).graph.node]
+
+
+def test_an_int8_classifier_is_small_and_measured(digit_scenes, tmp_path, figure):
+    changes = options(digit_scenes, **{'train_cfg.max_epochs': 12, 'train_dataloader.batch_size': 32})
+    checkpoint = trained(tmp_path / 'w', changes, 12)
+    before = set(os.listdir(tmp_path))
+    variants = quantise(load_config(str(CONFIG), changes), checkpoint, tmp_path / 'int8.onnx')
+    assert set(os.listdir(tmp_path)) - before == {'int8.onnx'}
+    torch32, onnx32, int8 = variants
+    assert [variant.name for variant in variants] == ['PyTorch float32', 'ONNX float32', 'ONNX int8']
+    assert torch32.metrics['accuracy/top1'] > 15  # of ten classes: it did learn
+    assert onnx32.metrics == torch32.metrics
+    assert abs(int8.metrics['accuracy/top1'] - torch32.metrics['accuracy/top1']) <= 10  # of 32 images, three
+    assert int8.size < 0.6 * onnx32.size and int8.size == (tmp_path / 'int8.onnx').stat().st_size
+    kinds = [kind for kind, _ in operators(tmp_path / 'int8.onnx')]
+    # qkv, projection and two layers of the FFN in 4 blocks, and the head.
+    assert sum(kind in ('MatMulInteger', 'DynamicQuantizeMatMul') for kind in kinds) == 17
+    figure(SECTION, 'int8 against float32, short training: top-1 points on 32 DigitScenes images',
+           f'{int8.metrics["accuracy/top1"] - torch32.metrics["accuracy/top1"]:+.1f}')
+
+
+def test_a_segmentor_is_tested_through_its_own_pipeline(digit_scenes, tmp_path):
+    """Random weights: what counts is that the graph's logits take the way of the model's."""
+    from random_models import RandomCheckpoints
+    config, checkpoint = RandomCheckpoints(tmp_path)('locatvit-nano_linear_digitscenes')
+    config.merge_from_dict(options(digit_scenes))
+    torch32, onnx32, _ = quantise(config, checkpoint, tmp_path / 'int8.onnx')
+    assert torch32.metrics['mIoU'] > 0
+    assert onnx32.metrics == pytest.approx(torch32.metrics, abs=0.1)
+
+
+def test_what_cannot_be_quantised_is_refused(digit_scenes, tmp_path):
+    config = load_config(str(CONFIG), options(digit_scenes))
+    for match, target, arguments in (('does not end in .onnx', 'int8.pth', {}), ('normalises in the graph', 'a.onnx',
+                                                                                dict(pixels=True))):
+        with pytest.raises(ValueError, match=match):
+            quantise(config, 'nowhere.pth', tmp_path / target, **arguments)
+    with pytest.raises(FileNotFoundError, match='nowhere.pth'):
+        quantise(config, 'nowhere.pth', tmp_path / 'a.onnx')
+    del config['test_dataloader']
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.soak
+def test_the_accuracy_that_int8_costs_on_all_of_digit_scenes(tmp_path, figure):
+    checkpoint = trained(tmp_path / 'w', {'train_cfg.max_epochs': 2}, 2)
+    torch32, onnx32, int8 = (variant.metrics['accuracy/top1']
+                             for variant in quantise(load_config(str(CONFIG)), checkpoint, tmp_path / 'int8.onnx'))
+    assert onnx32 == pytest.approx(torch32, abs=0.1) and torch32 > 50
+    assert int8 > torch32 - 2
+    figure(SECTION, 'DigitScenes test, LocAtViT after 2 epochs: top-1 in float32', f'{torch32:.2f}')
+    figure(SECTION, 'DigitScenes test, LocAtViT after 2 epochs: top-1 in int8', f'{int8:.2f}')

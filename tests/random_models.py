@@ -1,0 +1,33 @@
+"""Models of configs with random weights that are not small, so that no part of a model goes unseen."""
+
+import torch
+from conftest import ROOT
+
+
+def random_model(config):
+    """Returns the model of a config in evaluation mode; every matrix is drawn with deviation 0.1."""
+    from mmlocat.analysis.flops import build_model
+    torch.manual_seed(1)
+    model = build_model(config, 'cpu')
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    for name, buffer in model.named_buffers():
+        if 'running' in name:
+            buffer.uniform_(0.5, 1.5)
+    return model
+
+
+class RandomCheckpoints:
+    """Called with the name of a config, returns the config and a checkpoint of its model, made when first wanted."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, name):
+        from mmengine.config import Config
+        config = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+        path = self.folder / f'{name}.pth'
+        if not path.exists():
+            torch.save(dict(state_dict=random_model(config).state_dict(), meta={}), path)
+        return config, str(path)
