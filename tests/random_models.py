@@ -19,15 +19,21 @@ def random_model(config):
 
 
 class RandomCheckpoints:
-    """Called with the name of a config, returns the config and a checkpoint of its model, made when first wanted."""
+    """Called with the name of a config, returns the config and a checkpoint of its model, made when first wanted.
+
+    With one block, unless told otherwise: what exporters and compilers take is time for each operation.
+    """
 
     def __init__(self, folder):
         self.folder = folder
 
-    def __call__(self, name):
+    def __call__(self, name, layers=1):
         from mmengine.config import Config
         config = Config.fromfile(ROOT / 'configs' / f'{name}.py')
-        path = self.folder / f'{name}.pth'
+        config.model.backbone.arch.num_layers = layers
+        if config.model.backbone.get('frozen_stages', -1) > 0:
+            config.model.backbone.frozen_stages = layers
+        path = self.folder / f'{name}-{layers}.pth'
         if not path.exists():
             torch.save(dict(state_dict=random_model(config).state_dict(), meta={}), path)
         return config, str(path)

@@ -59,7 +59,7 @@ def unseen_shapes(patch: Tuple[int, int], export_shape: Tuple[int, ...],
         image: Size of pretraining in px.
     """
     rows, columns = patch
-    sizes = [(1, *image), (3, 5 * rows, 2 * columns), (1, 2 * rows + 1, 11 * columns - 1), (2, rows, 3 * columns),
+    sizes = [(1, *image), (3, 5 * rows, 2 * columns), (1, 2 * rows + 1, 11 * columns - 1), (2, 2 * rows, 3 * columns),
              (1, image[0] + 4 * rows - 1, image[1] + 7 * columns)]
     return [(batch, export_shape[1], height, width) for batch, height, width in sizes
             if (batch, height, width) != (export_shape[0], *export_shape[2:])]

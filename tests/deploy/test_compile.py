@@ -41,10 +41,10 @@ def fresh():
 
 
 @needs_export
-@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('strict', [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_an_exported_backbone_takes_any_batch_height_and_width(strict, figure, tmp_path):
     from torch.export import Dim
-    model = backbone(2, num_registers=2, out_indices=(0, 1))
+    model = backbone(4 if strict else 1, num_registers=2, out_indices=(0, -1) if strict else -1)
     sizes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}, )
     exported = torch.export.export(model, (torch.randn(2, 3, 30, 42), ), dynamic_shapes=sizes, strict=strict)
     torch.export.save(exported, tmp_path / 'model.pt2')
@@ -57,72 +57,100 @@ def test_an_exported_backbone_takes_any_batch_height_and_width(strict, figure, t
                 assert one.shape == other.shape and one.abs().max() > 0.1
                 largest = max(largest, (one - other).abs().max().item())
     assert largest < 1e-5
-    if not strict:
-        figure(SECTION, 'torch.export, saved and loaded: largest difference of features at 4 unseen sizes', largest)
+    figure(SECTION, f'torch.export (strict={strict}), saved and loaded: largest difference of features at 4 unseen '
+           'sizes', largest)
 
 
-@needs_operators
-@pytest.mark.parametrize('backend', ['auto', 'streaming'])
-def test_a_compiled_backbone_gives_the_same_numbers(backend, figure):
-    """By the default compiler (inductor), as one graph: fullgraph=True makes a graph break an error."""
-    model = backbone(attention_backend=backend)
-    compiled = torch.compile(model, fullgraph=True)
+def compare_backbones(attention, compiler, layers, sizes, figure):
+    """As one graph: fullgraph=True makes a graph break an error."""
+    model = backbone(layers, attention_backend=attention)
+    compiled = torch.compile(model, fullgraph=True, backend=compiler)
     largest = 0
-    for size in [(24, 24), (30, 38)]:
+    for size in sizes:
         images = torch.randn(2, 3, *size)
         with torch.no_grad():
             expected, actual = model(images)[0], compiled(images)[0]
         largest = max(largest, (expected - actual).abs().max().item())
     assert largest < 1e-5 and expected.abs().max() > 0.1 and graph_breaks() == 0
-    figure(SECTION, f'torch.compile (inductor) of a backbone, attention {backend}: largest difference', largest)
-    figure(SECTION, f'torch.compile (inductor) of a backbone, attention {backend}: graph breaks', graph_breaks())
+    what = f'torch.compile ({compiler}) of a backbone, {layers} blocks, {len(sizes)} sizes, attention {attention}'
+    figure(SECTION, f'{what}: largest difference', largest)
+    figure(SECTION, f'{what}: graph breaks', graph_breaks())
+
+
+SIZES = [(24, 24), (30, 38), (16, 50)]
+
+
+@needs_operators
+@pytest.mark.parametrize(('attention', 'compiler', 'sizes'), [('auto', 'inductor', SIZES[1:2]),
+                                                              ('streaming', 'inductor', SIZES[1:2]),
+                                                              ('auto', 'aot_eager', SIZES)])
+def test_a_compiled_backbone_gives_the_same_numbers(attention, compiler, sizes, figure):
+    compare_backbones(attention, compiler, 1, sizes, figure)
+
+
+@pytest.mark.soak
+@needs_operators
+@pytest.mark.parametrize('attention', ['auto', 'streaming'])
+def test_a_backbone_compiled_by_inductor_for_several_sizes(attention, figure):
+    compare_backbones(attention, 'inductor', 4, SIZES, figure)
 
 
 def train(model, head, compiler, steps=3):
-    """Forward, loss, backward and AdamW as one function, compiled or not; returns the losses."""
+    """Forward and loss as one graph, the optimizer as another; returns losses and the gradients of the first step."""
     optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-3)
     generator = torch.Generator().manual_seed(3)
 
-    def step(images, labels):
-        loss = cross_entropy(head(model(images)[0].mean(dim=(2, 3))), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
+    def loss_of(images, labels):
+        return cross_entropy(head(model(images)[0].mean(dim=(2, 3))), labels)
 
-    step = torch.compile(step, backend=compiler) if compiler else step
-    return [step(torch.randn(4, 3, 24, 24, generator=generator), torch.randint(5, (4, ), generator=generator)).item()
-            for _ in range(steps)]
+    update = optimizer.step
+    if compiler:
+        loss_of = torch.compile(loss_of, backend=compiler, fullgraph=True)
+        update = torch.compile(update, backend=compiler)
+    losses, gradients = [], {}
+    for _ in range(steps):
+        loss = loss_of(torch.randn(4, 3, 24, 24, generator=generator), torch.randint(5, (4, ), generator=generator))
+        loss.backward()
+        gradients = gradients or {name: value.grad.clone() for name, value in model.named_parameters()}
+        update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, gradients
 
 
 def compare_training(attention, compiler, layers, figure):
     models = [(backbone(layers, attention_backend=attention).train(), torch.nn.Linear(64, 5))]
     models.append(copy.deepcopy(models[0]))
     before = copy.deepcopy(models[0][0].state_dict())
-    losses = [train(*pair, name) for pair, name in zip(models, (None, compiler))]
-    state, other = (pair[0].state_dict() for pair in models)
+    (losses, gradients), (compiled_losses, compiled_gradients) = (
+        train(*pair, name) for pair, name in zip(models, (None, compiler)))
+    state, compiled_state = (pair[0].state_dict() for pair in models)
     assert all((state[name] - before[name]).abs().max() > 1e-4 for name in state if '.gaug.' in name)
-    largest = max((state[name] - other[name]).abs().max().item() for name in state)
+    assert compiled_losses == pytest.approx(losses, abs=1e-4)
+    largest = max((value - compiled_gradients[name]).abs().max().item() / max(1, value.abs().max().item())
+                  for name, value in gradients.items())
+    assert largest < 1e-5 and all(value.abs().max() > 0 for value in gradients.values())
+    moved = max((state[name] - compiled_state[name]).abs().max().item() for name in state)
     # Adam divides by the square root of a squared gradient: rounding of one near zero moves a weight by up to lr.
-    assert largest < 1e-4 and losses[0] == pytest.approx(losses[1], abs=1e-5)
-    what = f'torch.compile ({compiler}) of a training step, attention {attention}'
-    figure(SECTION, f'{what}: largest difference of weights after 3 steps', largest)
+    assert moved < 1e-3
+    what = f'torch.compile ({compiler}) of a training step, {layers} blocks, attention {attention}'
+    figure(SECTION, f'{what}: largest relative difference of gradients', largest)
+    figure(SECTION, f'{what}: largest difference of weights after 3 AdamW steps of 1e-3', moved)
     figure(SECTION, f'{what}: graph breaks', graph_breaks())
-    return graph_breaks()
+    assert graph_breaks() == 0, torch._dynamo.utils.counters['graph_break']
 
 
 @needs_operators
 @pytest.mark.parametrize('attention', ['sdpa', 'streaming'])
 def test_a_compiled_training_step_gives_the_same_weights(attention, figure):
-    """Forward and loss are one graph, the optimizer another: what breaks in between is Tensor.backward."""
-    assert compare_training(attention, 'aot_eager', 1, figure) <= 2
+    compare_training(attention, 'aot_eager', 1, figure)
 
 
 @pytest.mark.soak
 @needs_operators
 @pytest.mark.parametrize('attention', ['sdpa', 'streaming'])
 def test_a_training_step_compiled_by_inductor(attention, figure):
-    assert compare_training(attention, 'inductor', 4, figure) <= 2
+    compare_training(attention, 'inductor', 2, figure)
 
 
 @needs_operators
@@ -132,6 +160,7 @@ def test_mmengines_train_step_compiled(figure):
     from mmengine.optim import OptimWrapper
     from mmpretrain.structures import DataSample
     config = Config.fromfile(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
+    config.model.backbone.arch.num_layers = 1
     images = torch.randint(256, (2, 4, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batches = [dict(inputs=list(batch), data_samples=[DataSample().set_gt_label(i) for i in range(4)])
                for batch in images]
@@ -139,16 +168,17 @@ def test_mmengines_train_step_compiled(figure):
     for compiler in (None, 'aot_eager'):
         model = random_model(config)
         model.train()
-        wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-3))
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9))
         step = torch.compile(model.train_step, backend=compiler) if compiler else model.train_step
-        losses.append([float(step(copy.deepcopy(batch), wrapper)['loss']) for batch in batches])
+        losses.append([step(copy.deepcopy(batch), wrapper)['loss'].item() for batch in batches])
         states.append(model.state_dict())
     largest = max((states[0][name] - states[1][name]).abs().max().item() for name in states[0])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0][0] != losses[0][1]
-    assert largest < 1e-3
-    figure(SECTION, "torch.compile (aot_eager) of mmengine's train_step of a classifier: graph breaks", graph_breaks())
-    figure(SECTION, "torch.compile (aot_eager) of mmengine's train_step of a classifier: largest difference of weights "
-           'after 2 steps', largest)
+    assert largest < 1e-4
+    print(dict(torch._dynamo.utils.counters['graph_break']))
+    what = "torch.compile (aot_eager) of mmengine's train_step of a classifier, 2 steps"
+    figure(SECTION, f'{what}: graph breaks', graph_breaks())
+    figure(SECTION, f'{what}: largest difference of weights', largest)
 
 
 @needs_operators

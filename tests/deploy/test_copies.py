@@ -77,7 +77,8 @@ class Recorder(Hook):
 def test_ema_hook(digit_scenes, tmp_path, figure):
     path = tmp_path / 'ema.py'
     path.write_text(f"_base_ = '{ROOT}/configs/locatvit-nano_digitscenes.py'\n"
-                    "custom_hooks = [dict(type='EMAHook', momentum=0.3)]\n")
+                    "custom_hooks = [dict(type='EMAHook', momentum=0.3)]\n"
+                    'param_scheduler = []\noptim_wrapper = dict(optimizer=dict(lr=1e-2))\n')
     data = [f'{name}_dataloader.dataset.data_root={digit_scenes}' for name in ('train', 'val', 'test')]
     train = training_job([str(path), '--work-dir', str(tmp_path / 'w'), '--cfg-options', 'train_cfg.max_epochs=2',
                           *data])

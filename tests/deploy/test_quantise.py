@@ -1,20 +1,22 @@
 """int8 inference: what it costs in accuracy, measured on a model that the test trains."""
 
 import os
+import warnings
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import NANO, ROOT
 
 from mmlocat.deploy.quantise import quantise
 from mmlocat.engine.cli import training_job
 from mmlocat.engine.config import load_config
+from mmlocat.models import LocAtViT
 
 SECTION = 'Exported and compiled'
 CONFIG = ROOT / 'configs' / 'locatvit-nano_digitscenes.py'
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def installed():
     if not hasattr(torch.compiler, 'is_exporting'):
         pytest.skip(f'PyTorch {torch.__version__} cannot record graphs for images of any size')
@@ -39,7 +41,7 @@ def operators(path):
             for node in onnx.load(str(path)).graph.node]
 
 
-def test_an_int8_classifier_is_small_and_measured(digit_scenes, tmp_path, figure):
+def test_an_int8_classifier_is_small_and_measured(installed, digit_scenes, tmp_path, figure):
     changes = options(digit_scenes, **{'train_cfg.max_epochs': 12, 'train_dataloader.batch_size': 32})
     checkpoint = trained(tmp_path / 'w', changes, 12)
     before = set(os.listdir(tmp_path))
@@ -58,7 +60,7 @@ def test_an_int8_classifier_is_small_and_measured(digit_scenes, tmp_path, figure
            f'{int8.metrics["accuracy/top1"] - torch32.metrics["accuracy/top1"]:+.1f}')
 
 
-def test_a_segmentor_is_tested_through_its_own_pipeline(digit_scenes, tmp_path):
+def test_a_segmentor_is_tested_through_its_own_pipeline(installed, digit_scenes, tmp_path):
     """Random weights: what counts is that the graph's logits take the way of the model's."""
     from random_models import RandomCheckpoints
     config, checkpoint = RandomCheckpoints(tmp_path)('locatvit-nano_linear_digitscenes')
@@ -68,7 +70,7 @@ def test_a_segmentor_is_tested_through_its_own_pipeline(digit_scenes, tmp_path):
     assert onnx32.metrics == pytest.approx(torch32.metrics, abs=0.1)
 
 
-def test_what_cannot_be_quantised_is_refused(digit_scenes, tmp_path):
+def test_what_cannot_be_quantised_is_refused(installed, digit_scenes, tmp_path):
     config = load_config(str(CONFIG), options(digit_scenes))
     for match, target, arguments in (('does not end in .onnx', 'int8.pth', {}), ('normalises in the graph', 'a.onnx',
                                                                                 dict(pixels=True))):
@@ -80,8 +82,23 @@ def test_what_cannot_be_quantised_is_refused(digit_scenes, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_pytorchs_own_dynamic_quantisation_runs():
+    """It replaces nn.Linear; the layers of GAug, whose weights are read, it must leave alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        from torch.ao.quantization import quantize_dynamic
+        model = LocAtViT(dict(NANO, num_layers=2), 24, 4).eval()
+        quantised = quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    assert 'quantized' in type(quantised.layers[1].attn.qkv).__module__
+    assert isinstance(quantised.layers[1].attn.gaug.log_var, torch.nn.Linear)
+    images = torch.randn(2, 3, 30, 24)
+    with torch.no_grad():
+        expected, actual = model(images)[0], quantised(images)[0]
+    assert 0 < (expected - actual).abs().max() < 0.1 < expected.abs().max()
+
+
 @pytest.mark.soak
-def test_the_accuracy_that_int8_costs_on_all_of_digit_scenes(tmp_path, figure):
+def test_the_accuracy_that_int8_costs_on_all_of_digit_scenes(installed, tmp_path, figure):
     checkpoint = trained(tmp_path / 'w', {'train_cfg.max_epochs': 2}, 2)
     torch32, onnx32, int8 = (variant.metrics['accuracy/top1']
                              for variant in quantise(load_config(str(CONFIG)), checkpoint, tmp_path / 'int8.onnx'))
