@@ -109,17 +109,18 @@ def _write_int8(source: Path, target: Path) -> None:
 
 
 def _test_runner(config: Config, checkpoint: str, work_dir: str, trust_pickle: bool):
-    check_model_weights(config, checkpoint, trust_pickle)
     config = copy.deepcopy(config)
     if config.get('test_dataloader') is None or config.get('test_evaluator') is None:
         raise ValueError('the config has no test_dataloader and test_evaluator to measure with; quantise without '
                          'testing (--no-test)')
+    check_model_weights(config, checkpoint, trust_pickle)
     config.work_dir, config.launcher, config.load_from = work_dir, 'none', checkpoint
     config.visualizer = None
     (config.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
     runner = build_runner(config, [])
     build_test_data(runner)
     runner.load_checkpoint(checkpoint)
+    runner.call_hook('before_run')  # hooks learn where logs go
     return runner
 
 

