@@ -22,6 +22,7 @@ from .model import Exportable, load_model
 from .runtime import TOLERANCE, Difference, OnnxModel, compare, unseen_shapes
 
 OPSET = 20  # the first with Gelu; onnxruntime has it since 1.17
+_SCOPES = 'pkg.torch.onnx.name_scopes'  # the modules that a node comes from
 _LIMIT = 2 * 1000**3  # bytes in a protocol buffer, with room for the graph
 
 
@@ -135,6 +136,14 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
         reason = str(causes[-1]).strip().split('\n')[0][:300]
         raise RuntimeError(f"PyTorch's ONNX exporter cannot record this {exportable.task}: "
                            f'{type(causes[-1]).__name__}: {reason}') from error
+    for node in program.model.graph:
+        # The exporter notes where in whose files each node comes from: half of a small file, and nobody's business.
+        scopes = node.metadata_props.get(_SCOPES)
+        node.metadata_props.clear()
+        if scopes:
+            node.metadata_props[_SCOPES] = scopes
+        for value in node.outputs:
+            value.metadata_props.clear()
     program.model.metadata_props.update(properties)
     program.save(str(path), external_data=False)
     return shape

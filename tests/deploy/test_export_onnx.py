@@ -58,6 +58,7 @@ def compare_whole_model(onnx, folder, config, checkpoint, task, figure, blocks):
     graph = onnx.load(str(folder / 'model.onnx'), load_external_data=False)
     assert [d.dim_param or d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim] == [
         'batch', 3, 'height', 'width']
+    assert str(ROOT).encode() not in (folder / 'model.onnx').read_bytes() and graph.graph.node[0].metadata_props
     properties = {entry.key: entry.value for entry in graph.metadata_props}
     assert properties['mmlocat.task'] == task and json.loads(properties['mmlocat.ref_grid']) == [6, 6]
     assert properties['mmlocat.config'] == f'{name}.py' and len(json.loads(properties['mmlocat.mean'])) == 3
