@@ -23,8 +23,9 @@ from .runtime import OnnxModel
 
 # Products with a weight matrix. The patch convolution stays: it is one of hundreds, and reads the pixels themselves.
 _QUANTISED = ['MatMul', 'Gemm']
-# What the two layers of GAug are called in the graph: 3 numbers a query that enter an exponential, and no cost.
+# The two layers of GAug, as modules are called in the graph: 3 numbers a query that enter an exponential, and no cost.
 _KEPT = '.gaug'
+_LINEAR = "'linear"  # begins the last scope of a linear layer's product; that of the position embedding has another
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _write_int8(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     kept = [node.name for node in onnx.load(str(source), load_external_data=False).graph.node
-            if any(_KEPT in entry.value for entry in node.metadata_props)]
+            if not any(_LINEAR in entry.value and _KEPT not in entry.value for entry in node.metadata_props)]
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises a preprocessing that the exporter has done
