@@ -1,11 +1,11 @@
-# make demo | make demo-full | make test | make lint. Everything happens in .venv, which is made when needed.
+# make demo | make demo-full | make test | make lint | make package. Everything happens in .venv, which is made when needed.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmlocat-ready
 
-.PHONY: install demo demo-full demo-quick test test-soak test-openmmlab lint clean
+.PHONY: install demo demo-full demo-quick test test-soak test-openmmlab reliability lint package clean
 
 install: $(READY)
 
@@ -45,8 +45,18 @@ test-openmmlab:
 	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[test]" "numpy<2" torch==2.1.2
 	$(UPSTREAM) -m pytest -m "not soak"
 
+# The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
+reliability: install
+	$(BIN)/python -m pytest --record-figures --only-figures
+
 lint: install
 	$(BIN)/ruff check .
+
+# Source distribution and wheel in dist/, as PyPI would take them.
+package: install
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) .venv-openmmlab build dist *.egg-info

@@ -52,7 +52,9 @@ OPENMMLAB = [
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
 TIMM = ['timm>=0.9']
-TEST = [*DEMO, *TIMM, 'pytest>=7', 'hypothesis>=6', 'build>=1']
+# The ONNX exporter of PyTorch needs onnxscript; onnxruntime knows its operators (opset 20) since 1.17.
+DEPLOY = ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.17', 'rich>=12']
+TEST = [*DEMO, *TIMM, *DEPLOY, 'pytest>=7', 'hypothesis>=6', 'build>=1']
 
 setup(
     name='mmlocat',
@@ -71,8 +73,9 @@ setup(
         'openmmlab': OPENMMLAB,
         'demo': DEMO,
         'timm': TIMM,
+        'deploy': DEPLOY,
         'test': TEST,
-        'dev': [*TEST, 'ruff>=0.4', 'pre-commit>=3'],
+        'dev': [*TEST, 'ruff>=0.4', 'pre-commit>=3', 'twine>=5'],
     },
     classifiers=[
         'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition',

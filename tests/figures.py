@@ -2,7 +2,7 @@
 
 A test takes the fixture ``figure`` and calls ``figure(section, what, measured)``. ``pytest --record-figures`` keeps
 what the run measured in ``tests/data/figures.json``, beside what other runs (soak tests) left there, and writes the
-page anew. Without the option nothing is written.
+page anew. Without the option nothing is written. ``--only-figures`` leaves out the tests that measure none.
 """
 
 import datetime
@@ -20,10 +20,18 @@ _FIGURES = pytest.StashKey()
 def pytest_addoption(parser):
     parser.addoption('--record-figures', action='store_true',
                      help='keep the figures that tests measure, and write docs/reliability.md from them')
+    parser.addoption('--only-figures', action='store_true', help='run only the tests that measure figures')
 
 
 def pytest_configure(config):
     config.stash[_FIGURES] = []
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--only-figures'):
+        others = [item for item in items if 'figure' not in getattr(item, 'fixturenames', ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from typing import Dict, Optional, Sequence, Set, Tuple, Union
 import torch
 from torch import Tensor
 
-from . import dense, flex, sdpa, streaming
+from . import dense, flex, sdpa, streaming, streaming_operator
 from .kernel import GaussianKernel, Grid, as_grid
+from .recording import is_exporting, is_recording
 
 _BACKENDS: Dict[str, ModuleType] = {
     'dense': dense,
@@ -105,7 +106,8 @@ def gaussian_attention(query: Tensor,
         RuntimeError: The named back-end cannot take this call; the message says why and what can.
     """
     grid = as_grid(grid)
-    _check_shapes(query, key, value, variance, alpha, grid, num_prefix_tokens)
+    if not is_exporting():  # sizes are symbols then
+        _check_shapes(query, key, value, variance, alpha, grid, num_prefix_tokens)
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f'dropout_p must lie in [0, 1), got {dropout_p}')
     if scale is None:
@@ -133,16 +135,23 @@ def _choose(backend: str, query: Tensor, needs_grad: bool) -> ModuleType:
             able = [name for name in _BACKENDS if unable(name, query, needs_grad) is None]
             raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
                                f'these can: {", ".join(able)}')
-        return _BACKENDS[backend]
+        return _as_recorded(_BACKENDS[backend])
+    if is_exporting():  # without a look at the shape
+        return sdpa
     for name in automatic_order(query.shape[:3], query.device.type, query.dtype, needs_grad):
         if unable(name, query, needs_grad) is None:
             choice = (name, query.device.type, str(query.dtype).split('.')[-1])
-            if choice not in _logged:
+            if choice not in _logged and not is_recording():
                 _logged.add(choice)
                 _logger.info('attention back-end on %s in %s: %s', *choice[1:], name)
-            return _BACKENDS[name]
+            return _as_recorded(_BACKENDS[name])
     raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
                        "backend='dense' always runs")
+
+
+def _as_recorded(module: ModuleType) -> ModuleType:
+    """Returns what stands for a back-end in the graph of torch.compile: tiles are one operator to it."""
+    return streaming_operator if module is streaming and is_recording() and streaming_operator.AVAILABLE else module
 
 
 def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, needs_grad: bool) -> Tuple[str, ...]:

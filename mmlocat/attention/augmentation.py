@@ -30,6 +30,10 @@ def independent_random_state() -> Iterator[None]:
         yield
 
 
+class _FloatLinear(nn.Linear):
+    """A linear layer that torch.ao.quantization leaves alone, for it replaces those of PyTorch's own class."""
+
+
 class GaussianAugmentation(nn.Module):
     """Predicts variance and scale of each query's Gaussian: 3d + 3 parameters a block.
 
@@ -44,8 +48,8 @@ class GaussianAugmentation(nn.Module):
         super().__init__()
         self.kernel = kernel
         with independent_random_state():
-            self.log_var = nn.Linear(head_dims, 2)
-            self.log_alpha = nn.Linear(head_dims, 1)
+            self.log_var = _FloatLinear(head_dims, 2)
+            self.log_alpha = _FloatLinear(head_dims, 1)
             self.reset_parameters()
 
     def reset_parameters(self) -> None:

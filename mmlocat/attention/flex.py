@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .kernel import GaussianKernel, Grid
+from .recording import is_exporting
 
 try:
     from torch.nn.attention.flex_attention import flex_attention
@@ -29,6 +30,8 @@ def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None."""
     if flex_attention is None:
         return f'PyTorch {torch.__version__} has no FlexAttention (2.5 has)'
+    if is_exporting():
+        return 'FlexAttention is compiled for a device, not exported'
     if needs_grad:
         return 'FlexAttention sums the gradients of variance and alpha in no fixed order, and has none on a CPU'
     if query.device.type not in ('cpu', 'cuda'):

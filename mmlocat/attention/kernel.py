@@ -12,6 +12,8 @@ from typing import ContextManager, Tuple, Union
 import torch
 from torch import Tensor
 
+from .recording import is_exporting
+
 Grid = Tuple[int, int]
 
 # Squared distances are clamped so that distance / (2 * 0.1) still fits float16 (paper, Eq. of S).
@@ -33,9 +35,11 @@ def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
     Raises:
         ValueError: It is not one or two positive whole numbers.
     """
+    if isinstance(grid, tuple) and is_exporting():
+        return grid  # symbols, which no comparison may pin down
     pair = (grid, grid) if isinstance(grid, Integral) else grid
     try:
-        height, width = map(index, pair)
+        height, width = (side if isinstance(side, torch.SymInt) else index(side) for side in pair)
     except (TypeError, ValueError):
         height = width = 0
     if height < 1 or width < 1:
@@ -108,7 +112,9 @@ class GaussianKernel:
         limit = self.variance_limit
         shift = math.log(limit - 1) if limit > 2 else 0.0
         variance = limit * torch.sigmoid(at_least_float32(logits) - shift)
-        if grid != self.ref_grid:
+        if is_exporting():
+            variance = variance * (torch.sym_min(*grid) / min(self.ref_grid))  # 1 on the pretraining grid
+        elif grid != self.ref_grid:
             variance = variance * (min(grid) / min(self.ref_grid))
         return variance
 

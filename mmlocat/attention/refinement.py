@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from .recording import merge_heads
+
 
 def refine_patches(tokens: Tensor, num_heads: int) -> Tensor:
     """Patch representation refinement: per head, ``softmax(x x^T / sqrt(d)) x``.
@@ -29,4 +31,4 @@ def refine_patches(tokens: Tensor, num_heads: int) -> Tensor:
     if num_heads < 1 or channels % num_heads:
         raise ValueError(f'num_heads={num_heads} does not divide the {channels} channels of the tokens')
     heads = tokens.unflatten(-1, (num_heads, channels // num_heads)).transpose(1, 2)  # (B, h, N, d)
-    return scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
+    return merge_heads(scaled_dot_product_attention(heads, heads, heads))

@@ -12,9 +12,10 @@ from typing import Optional
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .kernel import GaussianKernel, Grid, without_autocast
+from .recording import is_recording
 
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
@@ -41,6 +42,9 @@ def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: Gaussi
     rows, columns = kernel.factors(variance, grid)
     rows = (rows * alpha).to(query.dtype)
     columns = columns.to(query.dtype)
+    if is_recording():  # a graph holds no writing into slices; the compiler makes one loop of this
+        patches = (rows.unsqueeze(-1) * columns.unsqueeze(-2)).flatten(-2)
+        return pad(patches, (num_prefix_tokens, 0, num_prefix_tokens, 0))
     mask = query.new_empty(batch, heads, num_tokens, num_tokens)
     mask[..., :num_prefix_tokens, :] = 0
     mask[..., num_prefix_tokens:, :num_prefix_tokens] = 0

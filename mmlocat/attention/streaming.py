@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from . import tiles
 from .kernel import GaussianKernel, Grid, at_least_float32
+from .recording import is_exporting
 
 _LOG2_E = math.log2(math.e)
 # The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, and no dropout.
@@ -33,7 +34,7 @@ _HAS_FUSED = _FUSED is not None and 'attn_mask' in str(_FUSED.default._schema)
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None: it runs on every device."""
-    return None
+    return 'a loop over tiles is no graph for images of any size' if is_exporting() else None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from mmlocat.attention import GaussianAugmentation, GaussianKernel, gaussian_attention
 from mmlocat.attention.api import check_backend
 from mmlocat.attention.kernel import Grid
+from mmlocat.attention.recording import merge_heads
 
 
 def init_linear_layers(module: nn.Module) -> None:
@@ -84,7 +85,7 @@ class LocAtAttention(MultiheadAttention):
                 scale=self.scale,
                 dropout_p=dropout_p,
                 backend=self.attention_backend)
-        out = self.proj(out.transpose(1, 2).reshape(batch, num_tokens, self.embed_dims))
+        out = self.proj(merge_heads(out))
         out = self.out_drop(self.gamma1(self.proj_drop(out)))
         return value.squeeze(1) + out if self.v_shortcut else out
 

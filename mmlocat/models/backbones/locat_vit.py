@@ -22,6 +22,7 @@ from mmlocat.attention.kernel import Grid, as_grid
 from .arguments import check_arguments, check_images
 from .layers import LocAtEncoderLayer
 from .loading import fit_checkpoint, log_report, record_ref_grid
+from .padding import pad_to_patches
 from .position import resize_position_embedding
 
 # Keys under which an OpenMMLab config may ask for pretrained weights.
@@ -135,6 +136,7 @@ class LocAtViT(VisionTransformer):
             raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {gaug_init!r}")
         self.gaug_init = gaug_init
 
+        pad_to_patches(self.patch_embed)
         self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
         self.kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
 
@@ -285,7 +287,7 @@ class LocAtViT(VisionTransformer):
 
     def _add_extra_tokens(self, patches: Tensor, grid: Grid) -> Tensor:
         """Puts prefix tokens before the patches (B, H*W, C) and adds the position embedding."""
-        tokens = [t.expand(len(patches), -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
+        tokens = [t.expand(patches.shape[0], -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
         if self.pos_embed is None:
             return torch.cat([*tokens, patches], dim=1)
         position = resize_position_embedding(self.pos_embed, self.patch_resolution, grid, self.num_prefix_positions,

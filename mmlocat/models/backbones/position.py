@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mmlocat.attention.kernel import Grid
+from mmlocat.attention.recording import is_exporting
 
 
 def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num_prefix_tokens: int,
@@ -33,6 +34,9 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
     if entries != num_prefix_tokens + source[0] * source[1]:
         raise ValueError(f'a position embedding of {entries} entries does not fit a grid of {tuple(source)} '
                          f'with {num_prefix_tokens} prefix entries; check img_size and patch_size')
+    antialiased = mode in ('bicubic', 'bilinear')
+    if is_exporting() and antialiased:
+        return _resize_by_matrices(embedding, source, target, num_prefix_tokens, mode)
     if tuple(source) == tuple(target):
         return embedding
     prefix, patches = embedding[:, :num_prefix_tokens], embedding[:, num_prefix_tokens:]
@@ -41,6 +45,39 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
         image,
         size=tuple(target),
         mode=mode,
-        align_corners=False if mode in ('bicubic', 'bilinear') else None,
-        antialias=mode in ('bicubic', 'bilinear'))
+        align_corners=False if antialiased else None,
+        antialias=antialiased)
     return torch.cat([prefix, image.flatten(2).transpose(1, 2).to(embedding.dtype)], dim=1)
+
+
+def _resize_by_matrices(embedding: Tensor, source: Grid, target: Grid, num_prefix_tokens: int, mode: str) -> Tensor:
+    """Resizes as ``interpolate`` with antialiasing does, by operations that ONNX has, for a target of symbols."""
+    prefix, patches = embedding[:, :num_prefix_tokens], embedding[:, num_prefix_tokens:]
+    image = patches.float().reshape(source[0], -1)  # (H, W * C)
+    rows, columns = (resize_matrix(length, size, image, mode) for length, size in zip(source, target))
+    image = (rows @ image).view(target[0], source[1], -1)  # (H', W, C)
+    image = torch.bmm(columns.expand(target[0], -1, -1), image).view(1, target[0] * target[1], -1)
+    return torch.cat([prefix, image.to(embedding.dtype)], dim=1)
+
+
+def resize_matrix(length: int, size: int, like: Tensor, mode: str = 'bicubic') -> Tensor:
+    """Returns the matrix (size, length) that resizes one axis with antialiasing, as PIL and PyTorch do.
+
+    Args:
+        length: Entries along the axis now.
+        size: Entries wanted; may be a symbol.
+        like: Gives device and dtype.
+        mode: 'bicubic', with PIL's a = -0.5, or 'bilinear'.
+    """
+    position = torch.arange(size, device=like.device, dtype=like.dtype)[:, None] + 0.5
+    # As a tensor, because the size may be a symbol.
+    step = length / torch.ones_like(position).sum()
+    offset = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5 - position * step
+    x = (offset / step.clamp(min=1)).abs()  # the filter is as wide as what it leaves out
+    if mode == 'bilinear':
+        weights = (1 - x).clamp(min=0)
+    else:
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+    return weights / weights.sum(dim=1, keepdim=True)

@@ -1,0 +1,33 @@
+"""What the mathematics must know while PyTorch records a graph of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Not in PyTorch 2.1.
+_EXPORTING = getattr(torch.compiler, 'is_exporting', None)
+_RECORDING = getattr(torch.compiler, 'is_compiling', None)
+
+
+def is_exporting() -> bool:
+    """Tells whether torch.export, or the ONNX exporter by it, records a graph for images of any size.
+
+    Sizes are symbols then. What depends on them has to be an operation, for a branch would bind the graph to one size.
+    """
+    return _EXPORTING is not None and _EXPORTING()
+
+
+def is_recording() -> bool:
+    """Tells whether a graph is being recorded, by torch.compile or as ``is_exporting`` says."""
+    return _RECORDING is not None and _RECORDING()
+
+
+def merge_heads(heads: Tensor) -> Tensor:
+    """Returns tokens (B, N, C) for heads (B, h, N, d).
+
+    PyTorch's attention returns a layout that makes this a view. An exported graph must not rely on it, because the ONNX
+    exporter replaces that attention by one of another layout.
+    """
+    tokens = heads.transpose(1, 2)
+    return (tokens.clone(memory_format=torch.contiguous_format) if is_exporting() else tokens).flatten(2)

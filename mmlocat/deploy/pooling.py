@@ -1,0 +1,46 @@
+"""Adaptive average pooling of maps of any size, which ONNX lacks, as two small matrices."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+
+class PoolingByMatrices(nn.Module):
+    """Computes what ``nn.AdaptiveAvgPool2d`` does: every window is a row of a matrix, because windows are products.
+
+    Args:
+        output_size: As ``nn.AdaptiveAvgPool2d`` takes it; None keeps a side.
+    """
+
+    def __init__(self, output_size: Union[int, Tuple[Optional[int], Optional[int]]]) -> None:
+        super().__init__()
+        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pools maps (B, C, H, W)."""
+        for axis, size in zip((-2, -1), self.output_size):
+            if size is not None:
+                x = (x.transpose(-1, axis) @ _windows(x.shape[axis], size, x)).transpose(-1, axis)
+        return x
+
+
+def _windows(length: int, size: int, like: Tensor) -> Tensor:
+    """Returns the matrix (length, size) whose columns average from floor(i L / S) up to ceil((i + 1) L / S)."""
+    place = torch.arange(length, device=like.device)[:, None]
+    number = torch.arange(size, device=like.device)
+    # Without a division: place lies in the window if it ends after the beginning, and begins before the end.
+    inside = ((place + 1) * size > number * length) & (place * size < (number + 1) * length)
+    weights = inside.to(like.dtype)
+    return weights / weights.sum(dim=0, keepdim=True)
+
+
+def make_pooling_exportable(model: nn.Module) -> nn.Module:
+    """Replaces adaptive average pooling to more than one value, in place; to one it is a mean, which ONNX has."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
+                setattr(module, name, PoolingByMatrices(child.output_size))
+    return model

@@ -1,0 +1,109 @@
+"""ONNX files run by onnxruntime, beside the PyTorch model they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from .model import Exportable, reference
+
+TOLERANCE = 1e-4  # of the largest output, at least 1
+
+
+class Difference(NamedTuple):
+    """One comparison."""
+
+    shape: Tuple[int, ...]  # of the images
+    largest: float  # absolute difference of any output
+    scale: float  # the largest output
+
+
+class OnnxModel:
+    """An ONNX file as a function of tensors.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RuntimeError: onnxruntime cannot read it.
+    """
+
+    def __init__(self, path: Union[str, Path]) -> None:
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+        except Exception as error:  # its errors share no class
+            raise RuntimeError(f'onnxruntime cannot read {path}: {_first_line(error)}') from error
+
+    def __call__(self, images: Tensor) -> Tuple[Tensor, ...]:
+        """Returns all outputs for images (B, 3, H, W)."""
+        outputs = self.session.run(None, {self.session.get_inputs()[0].name: images.numpy()})
+        return tuple(torch.from_numpy(output) for output in outputs)
+
+
+def unseen_shapes(patch: Tuple[int, int], export_shape: Tuple[int, ...],
+                  image: Tuple[int, int]) -> List[Tuple[int, ...]]:
+    """Returns shapes of images to compare at, none of them that of the export.
+
+    The size of pretraining; larger and smaller ones, whole patches and not, upright and lying; other batches.
+
+    Args:
+        patch: Height and width of a patch in px.
+        export_shape: (B, C, H, W) of the images that the graph was recorded with.
+        image: Size of pretraining in px.
+    """
+    rows, columns = patch
+    sizes = [(1, *image), (3, 5 * rows, 2 * columns), (1, 2 * rows + 1, 11 * columns - 1), (2, 2 * rows, 3 * columns),
+             (1, image[0] + 4 * rows - 1, image[1] + 7 * columns)]
+    return [(batch, export_shape[1], height, width) for batch, height, width in sizes
+            if (batch, height, width) != (export_shape[0], *export_shape[2:])]
+
+
+def compare(onnx_model: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Exportable, model: nn.Module,
+            shapes: List[Tuple[int, ...]], tolerance: float = TOLERANCE) -> Iterator[Difference]:
+    """Compares an ONNX model with MMPretrain's or MMSegmentation's own computation, shape by shape.
+
+    Args:
+        onnx_model: What was exported.
+        exportable: Says how images go in.
+        model: What it was exported from.
+        shapes: Of the images, random numbers.
+        tolerance: How much of the largest output, at least of 1, outputs may differ.
+
+    Yields:
+        The largest difference at each shape.
+
+    Raises:
+        RuntimeError: A difference exceeds the tolerance, or the graph does not run at a shape.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for shape in shapes:
+        images = torch.randn(shape, generator=generator)
+        if exportable.pixels:
+            images = (images * exportable.std + exportable.mean).clamp(0, 255).round()
+        expected = reference(model, exportable.normalise(images))
+        try:
+            actual = onnx_model(images)
+        except Exception as error:
+            raise RuntimeError(f'the exported graph does not run on images of shape {shape}: '
+                               f'{_first_line(error)}') from error
+        for one, other in zip(expected, actual):
+            if one.shape != other.shape:
+                raise RuntimeError(f'the exported graph gives shape {tuple(other.shape)} for images of shape {shape}, '
+                                   f'the model {tuple(one.shape)}')
+        largest = max((one - other).abs().max().item() for one, other in zip(expected, actual))
+        scale = max(1.0, *(one.abs().max().item() for one in expected))
+        if not largest <= tolerance * scale:
+            raise RuntimeError(f'the exported graph differs by {largest:.2g} on images of shape {shape} (allowed '
+                               f'{tolerance * scale:.2g}); nothing was written')
+        yield Difference(shape, largest, scale)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n')[0][:300] or type(error).__name__

@@ -1,0 +1,198 @@
+"""torch.export and torch.compile: the same numbers as without, and how often a graph breaks."""
+
+import copy
+
+import pytest
+import torch
+from conftest import NANO, ROOT
+from random_models import random_model
+from torch.nn.functional import cross_entropy
+
+from mmlocat.attention import streaming_operator
+from mmlocat.models import LocAtViT
+
+SECTION = 'Exported and compiled'
+needs_export = pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_exporting'),
+    reason=f'PyTorch {torch.__version__} cannot record graphs for images of any size')
+needs_operators = pytest.mark.skipif(
+    not streaming_operator.AVAILABLE,
+    reason=f'PyTorch {torch.__version__} has no torch.library.custom_op (2.4 has); graphs break without it')
+
+
+def backbone(layers=1, **options):
+    model = LocAtViT(dict(NANO, num_layers=layers), 24, 4, out_type='featmap', **options)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def graph_breaks():
+    return sum(torch._dynamo.utils.counters['graph_break'].values())
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@needs_export
+@pytest.mark.parametrize('strict', [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_an_exported_backbone_takes_any_batch_height_and_width(strict, figure, tmp_path):
+    from torch.export import Dim
+    model = backbone(4 if strict else 1, num_registers=2, out_indices=(0, -1) if strict else -1)
+    sizes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}, )
+    exported = torch.export.export(model, (torch.randn(2, 3, 30, 42), ), dynamic_shapes=sizes, strict=strict)
+    torch.export.save(exported, tmp_path / 'model.pt2')
+    run = torch.export.load(tmp_path / 'model.pt2').module()
+    largest = 0
+    for shape in [(1, 3, 24, 24), (3, 3, 24, 36), (2, 3, 5, 61), (1, 3, 40, 200)]:
+        images = torch.randn(shape)
+        with torch.no_grad():
+            for one, other in zip(model(images), run(images)):
+                assert one.shape == other.shape and one.abs().max() > 0.1
+                largest = max(largest, (one - other).abs().max().item())
+    assert largest < 1e-5
+    figure(SECTION, f'torch.export (strict={strict}), saved and loaded: largest difference of features at 4 unseen '
+           'sizes', largest)
+
+
+def compare_backbones(attention, compiler, layers, sizes, figure):
+    """As one graph: fullgraph=True makes a graph break an error."""
+    model = backbone(layers, attention_backend=attention)
+    compiled = torch.compile(model, fullgraph=True, backend=compiler)
+    largest = 0
+    for size in sizes:
+        images = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            expected, actual = model(images)[0], compiled(images)[0]
+        largest = max(largest, (expected - actual).abs().max().item())
+    assert largest < 1e-5 and expected.abs().max() > 0.1 and graph_breaks() == 0
+    what = f'torch.compile ({compiler}) of a backbone, {layers} blocks, {len(sizes)} sizes, attention {attention}'
+    figure(SECTION, f'{what}: largest difference', largest)
+    figure(SECTION, f'{what}: graph breaks', graph_breaks())
+
+
+SIZES = [(30, 38), (16, 50), (24, 24)]
+
+
+@needs_operators
+@pytest.mark.parametrize(('attention', 'compiler', 'sizes'), [('auto', 'inductor', SIZES[:1]),
+                                                              ('streaming', 'inductor', SIZES[:1]),
+                                                              ('auto', 'aot_eager', SIZES[:2])])
+def test_a_compiled_backbone_gives_the_same_numbers(attention, compiler, sizes, figure):
+    compare_backbones(attention, compiler, 1, sizes, figure)
+
+
+@pytest.mark.soak
+@needs_operators
+@pytest.mark.parametrize('attention', ['auto', 'streaming'])
+def test_a_backbone_compiled_by_inductor_for_several_sizes(attention, figure):
+    compare_backbones(attention, 'inductor', 4, SIZES, figure)
+
+
+def train(model, head, compiler, steps=3):
+    """Forward and loss as one graph, the optimizer apart; returns losses and the gradients of the first step."""
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-3)
+    generator = torch.Generator().manual_seed(3)
+
+    def loss_of(images, labels):
+        return cross_entropy(head(model(images)[0].mean(dim=(2, 3))), labels)
+
+    update = optimizer.step
+    if compiler:
+        loss_of = torch.compile(loss_of, backend=compiler, fullgraph=True)
+        update = torch.compile(update, backend=compiler)
+    losses, gradients = [], {}
+    for _ in range(steps):
+        loss = loss_of(torch.randn(4, 3, 24, 24, generator=generator), torch.randint(5, (4, ), generator=generator))
+        loss.backward()
+        gradients = gradients or {name: value.grad.clone() for name, value in model.named_parameters()}
+        update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, gradients
+
+
+def compare_training(attention, compiler, layers, figure):
+    models = [(backbone(layers, attention_backend=attention).train(), torch.nn.Linear(64, 5))]
+    models.append(copy.deepcopy(models[0]))
+    before = copy.deepcopy(models[0][0].state_dict())
+    (losses, gradients), (compiled_losses, compiled_gradients) = (
+        train(*pair, name) for pair, name in zip(models, (None, compiler)))
+    state, compiled_state = (pair[0].state_dict() for pair in models)
+    assert all((state[name] - before[name]).abs().max() > 1e-4 for name in state if '.gaug.' in name)
+    assert compiled_losses == pytest.approx(losses, abs=1e-4)
+    largest = max((value - compiled_gradients[name]).abs().max().item() / max(1, value.abs().max().item())
+                  for name, value in gradients.items())
+    assert largest < 1e-5 and all(value.abs().max() > 0 for value in gradients.values())
+    moved = max((state[name] - compiled_state[name]).abs().max().item() for name in state)
+    # Adam divides by the square root of a squared gradient: rounding of one near zero moves a weight by up to lr.
+    assert moved < 1e-3
+    what = f'torch.compile ({compiler}) of a training step, {layers} blocks, attention {attention}'
+    figure(SECTION, f'{what}: largest relative difference of gradients', largest)
+    figure(SECTION, f'{what}: largest difference of weights after 3 AdamW steps of 1e-3', moved)
+    figure(SECTION, f'{what}: graph breaks, all in torch.optim', graph_breaks())
+    # PyTorch's optimizers break a graph on purpose; fullgraph=True proves that nothing else does.
+    reasons = list(torch._dynamo.utils.counters['graph_break'])
+    assert graph_breaks() <= 1 and all('User-inserted' in reason for reason in reasons), reasons
+
+
+@needs_operators
+@pytest.mark.parametrize('attention', ['sdpa', 'streaming'])
+def test_a_compiled_training_step_gives_the_same_weights(attention, figure):
+    compare_training(attention, 'aot_eager', 1, figure)
+
+
+@pytest.mark.soak
+@needs_operators
+@pytest.mark.parametrize('attention', ['sdpa', 'streaming'])
+def test_a_training_step_compiled_by_inductor(attention, figure):
+    compare_training(attention, 'inductor', 2, figure)
+
+
+@needs_operators
+def test_mmengines_train_step_compiled(figure):
+    """What ``compile=dict(backend=...)`` in a config does: mmengine compiles ``train_step``, preprocessing and all."""
+    from mmengine.config import Config
+    from mmengine.optim import OptimWrapper
+    from mmpretrain.structures import DataSample
+    config = Config.fromfile(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
+    config.model.backbone.arch.num_layers = 1
+    images = torch.randint(256, (2, 4, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batches = [dict(inputs=list(batch), data_samples=[DataSample().set_gt_label(i) for i in range(4)])
+               for batch in images]
+    losses, states = [], []
+    for compiler in (None, 'aot_eager'):
+        model = random_model(config)
+        model.train()
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9))
+        step = torch.compile(model.train_step, backend=compiler) if compiler else model.train_step
+        losses.append([step(copy.deepcopy(batch), wrapper)['loss'].item() for batch in batches])
+        states.append(model.state_dict())
+    largest = max((states[0][name] - states[1][name]).abs().max().item() for name in states[0])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0][0] != losses[0][1]
+    assert largest < 1e-4
+    # The label's tensor in the preprocessing, Tensor.backward and PyTorch's optimizer; the model breaks nothing.
+    reasons = ' '.join(torch._dynamo.utils.counters['graph_break'])
+    assert graph_breaks() <= 4 and 'mmlocat' not in reasons, reasons
+    what = "torch.compile (aot_eager) of mmengine's train_step of a classifier, 2 steps"
+    figure(SECTION, f'{what}: graph breaks', graph_breaks())
+    figure(SECTION, f'{what}: largest difference of weights', largest)
+
+
+@needs_operators
+@pytest.mark.parametrize('dropout_p', [0.0, 0.3])
+@pytest.mark.parametrize('prefix', [0, 2])
+def test_the_operator_keeps_its_promises(dropout_p, prefix):
+    """PyTorch's own check of a custom operator: schema, gradient, shapes for the compiler, dynamic sizes."""
+    tokens = prefix + 12
+    query, key, value = (torch.randn(2, 3, tokens, 8, requires_grad=True) for _ in range(3))
+    variance = (torch.rand(2, 3, 12, 2) + 0.5).requires_grad_()
+    alpha = torch.rand(2, 3, 12, 1).requires_grad_()
+    torch.library.opcheck(torch.ops.mmlocat.streaming_attention.default,
+                          (query, key, value, variance, alpha, torch.tensor(7), [3, 3], [3, 4], prefix, 0.3, dropout_p))

@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Exports a trained classifier, segmentor or backbone to ONNX, for any batch, height and width, and checks it."""
+
+import argparse
+
+from rich.console import Console
+from rich.table import Table
+
+from mmlocat.deploy.export import OPSET, Export, export_onnx
+from mmlocat.deploy.runtime import TOLERANCE
+from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.engine.config import add_config_arguments, load_config
+
+
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='trained weights: a file, a folder, hf://...; see docs/weights.md')
+    parser.add_argument('output', help='file to write, ending in .onnx')
+    parser.add_argument('--part', choices=['model', 'backbone'], default='model',
+                        help='model: logits; backbone: features of out_indices (default: model)')
+    parser.add_argument('--pixels', action='store_true', help='take RGB values from 0 to 255, normalised in the graph')
+    parser.add_argument('--opset', type=int, default=OPSET, help=f"version of ONNX's operators (default: {OPSET})")
+    parser.add_argument('--tolerance', type=float, default=TOLERANCE,
+                        help=f'allowed difference, of the largest output or 1 (default: {TOLERANCE:g})')
+    parser.add_argument('--no-check', action='store_true', help='do not compare with PyTorch by onnxruntime')
+    parser.add_argument(
+        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Exports one model."""
+    args = read_options()
+    console = Console(stderr=True)
+
+    def export() -> Export:
+        config = load_config(args.config, args.cfg_options)
+        with console.status('reading the checkpoint') as status:
+            return export_onnx(
+                config, args.checkpoint, args.output, part=args.part, pixels=args.pixels, check=not args.no_check,
+                tolerance=args.tolerance, opset=args.opset, trust_pickle=args.trust_pickle, report=status.update)
+
+    result = prepare_or_exit(export)
+    for remark in result.remarks:
+        console.print(f'Note: {remark}.')
+    if result.differences:
+        table = Table(title='onnxruntime against PyTorch, at sizes not seen at export')
+        for name in ('images', 'largest difference', 'largest output'):
+            table.add_column(name, justify='right')
+        for shape, largest, scale in result.differences:
+            table.add_row(' x '.join(map(str, shape)), f'{largest:.2g}', f'{scale:.3g}')
+        console.print(table)
+    print(f'{result.path}: {result.task}, {result.path.stat().st_size / 1e6:.1f} MB, outputs '
+          f'{", ".join(result.outputs)}; ' + (f'largest difference {max(d.largest for d in result.differences):.2g}'
+                                              if result.differences else 'not checked'))
+
+
+if __name__ == '__main__':
+    main()
