@@ -23,8 +23,8 @@ from .model_check import check_model
 from .nonfinite import NonFiniteHook
 from .processes import MeanLossHook, note_log
 from .recompute import check_recomputed, sound_recomputation
-from .saving import AtomicCheckpointHook, save_atomically
 from .samples import check_samples
+from .saving import AtomicCheckpointHook, save_atomically
 from .seeding import build_seeded_loader, keep_random_state
 
 
