@@ -1,11 +1,12 @@
-# make demo | make demo-full | make test | make lint. Everything happens in .venv, which is made when needed.
+# make demo | make app | make demo-full | make docs | make test | make lint. Everything happens in .venv, which is made
+# when needed.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmlocat-ready
 
-.PHONY: install demo demo-full demo-quick test test-soak test-openmmlab lint clean
+.PHONY: install demo demo-full demo-quick app docs test test-soak test-openmmlab lint clean
 
 install: $(READY)
 
@@ -25,6 +26,14 @@ demo-full: install
 # Every step of the demo on a sliver of the data: proves that it runs, says nothing about the method.
 demo-quick: install
 	$(BIN)/python tools/demo.py --pretraining-images 640 --segmentation-iterations 40 --work-dir work_dirs/demo-quick
+
+# The page for your own pictures; ARGS="--port 8000" for other options of demo/app.py.
+app: install
+	$(BIN)/python demo/app.py $(ARGS)
+
+# The documentation as a site, in site/; a warning is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 test: install
 	$(BIN)/python -m pytest -m "not soak"

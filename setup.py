@@ -52,6 +52,9 @@ OPENMMLAB = [
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
 TIMM = ['timm>=0.9']
+APP = [*DEMO, 'gradio>=5']
+# mkdocs 2 drops plugins, which mkdocs-material and mkdocstrings are.
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27', 'latex2mathml>=3.77']
 TEST = [*DEMO, *TIMM, 'pytest>=7', 'hypothesis>=6', 'build>=1']
 
 setup(
@@ -70,9 +73,11 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'demo': DEMO,
+        'app': APP,
+        'docs': DOCS,
         'timm': TIMM,
         'test': TEST,
-        'dev': [*TEST, 'ruff>=0.4', 'pre-commit>=3'],
+        'dev': [*TEST, *APP, *DOCS, 'nbclient>=0.8', 'ipykernel>=6', 'playwright>=1.40', 'ruff>=0.4', 'pre-commit>=3'],
     },
     classifiers=[
         'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Union
@@ -102,10 +103,13 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
         raise ValueError(f'config {config} is of no segmentor of MMSegmentation with a test_dataloader; '
                          'give the config that the checkpoint was trained with')
     (settings.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
-    settings.setdefault('visualizer', dict(type='SegLocalVisualizer'))  # the inferencer wants one
+    settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer wants one; it is not used
     install_reader(trust_pickle)
     check_model_weights(settings, str(checkpoint), trust_pickle)
-    inferencer = MMSegInferencer(settings, weights=str(checkpoint), device=device)
+    with warnings.catch_warnings():
+        # Losses that nobody computes here, and names of classes, which come next.
+        warnings.simplefilter('ignore', UserWarning)
+        inferencer = MMSegInferencer(settings, weights=str(checkpoint), device=device)
     inferencer.show_progress = False
     inferencer.model.dataset_meta = _dataset_meta(settings, inferencer.model)
     return inferencer

@@ -1,0 +1,120 @@
+"""The page itself, in gradio. Fonts are the browser's own, and analytics are off: it works without a network."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from mmlocat.visualization.patches import thumbnail
+
+from .inspector import Inspector
+
+_FONTS = ['ui-sans-serif', 'system-ui', 'sans-serif']
+_CSS = '#picture img {image-rendering: pixelated; cursor: crosshair} footer {display: none !important}'
+
+
+def _own_look() -> dict:
+    """Returns theme and style sheet; gradio's own theme would name fonts of a web service."""
+    return dict(theme=gr.themes.Base(font=_FONTS, font_mono=['ui-monospace', 'monospace']), css=_CSS)
+
+
+def _takes(function, name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks:
+    """Builds the page.
+
+    Args:
+        inspector: Computes what it shows.
+        samples: Pictures to pick from, RGB, shape (H, W, 3), uint8.
+
+    Returns:
+        The page, to be launched by ``launch``.
+    """
+    titles = ' and '.join(model.title for model in inspector.models)
+    look = {} if _takes(gr.Blocks.launch, 'theme') else _own_look()  # from gradio 6 on they belong to launch
+    with gr.Blocks(title='mmlocat', analytics_enabled=False, **look) as page:
+        picture, patch = gr.State(), gr.State()
+        gr.Markdown(f'# What {inspector.models[0].title} looks at\nDrop a picture or pick a sample, then click a '
+                    'patch. Ellipses: its Gaussian of each head at one σ. Maps: its attention with and without them.')
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                file = gr.File(label='Drop a picture', file_count='single', height=110, elem_id='file')
+                gallery = gr.Gallery(
+                    [thumbnail(sample) for sample in samples], label='Samples', columns=6, height=130, format='png',
+                    allow_preview=False, object_fit='contain', elem_id='samples', visible=bool(len(samples)))
+                shown = gr.Image(label='Click a patch', interactive=False, format='png', elem_id='picture', height=500)
+                block = gr.Slider(1, inspector.num_blocks, value=inspector.num_blocks, step=1, label='Block',
+                                  elem_id='block')
+            with gr.Column(scale=3, min_width=480):
+                attention = gr.Image(label='Attention of the patch', interactive=False, format='png',
+                                     elem_id='attention')
+        segmentation = gr.Image(label=f'Segmentations by {titles}', interactive=False, format='png',
+                                elem_id='segmentation')
+
+        def start(image: np.ndarray) -> List:
+            """Shows a new picture, with its middle patch chosen."""
+            chosen = inspector.middle(image)
+            return [image, chosen, *views(image, chosen, inspector.num_blocks), inspector.segment(image),
+                    inspector.num_blocks]
+
+        def views(image: np.ndarray, chosen: Optional[tuple], number: int) -> List[Image.Image]:
+            seen = inspector.look(image, chosen, number)
+            return [seen.picture, seen.attention]
+
+        def dropped(path: Optional[str]) -> List:
+            if path is None:
+                return [None] * 5 + [inspector.num_blocks]
+            try:
+                return start(inspector.read(path))
+            except ValueError as error:
+                name = Path(path).name
+                raise gr.Error(f'{name} is not a picture that can be read ({Path(path).stat().st_size} bytes): '
+                               'give a PNG, JPEG, BMP, TIFF or WebP file', print_exception=False) from error
+
+        def picked(event: gr.SelectData) -> List:
+            return start(np.ascontiguousarray(samples[event.index]))
+
+        def clicked(image: Optional[np.ndarray], number: int, event: gr.SelectData) -> List:
+            if image is None:
+                raise gr.Error('Drop a picture first, or pick a sample', print_exception=False)
+            chosen = inspector.patch_at(image, event.index)
+            return [chosen, *views(image, chosen, number)]
+
+        def turned(image: Optional[np.ndarray], chosen: Optional[tuple], number: int) -> List:
+            return [None, None] if image is None else views(image, chosen, number)
+
+        everything = [picture, patch, shown, attention, segmentation, block]
+        quiet = dict(show_progress='hidden')
+        file.change(dropped, file, everything, **quiet)
+        gallery.select(picked, None, everything, **quiet)
+        shown.select(clicked, [picture, block], [patch, shown, attention], **quiet)
+        block.input(turned, [picture, patch, block], [shown, attention], trigger_mode='always_last', **quiet)
+    return page
+
+
+def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) -> str:
+    """Serves the page.
+
+    Args:
+        page: Of ``build_page``.
+        host: Address to listen on.
+        port: None for the first free one from 7860 on.
+        block: Whether to return only when the server ends.
+
+    Returns:
+        The page's address.
+
+    Raises:
+        OSError: The port is taken, or none is free.
+    """
+    look = _own_look() if _takes(gr.Blocks.launch, 'theme') else {}
+    _, address, _ = page.launch(server_name=host, server_port=port, share=False, inbrowser=False, show_error=True,
+                                prevent_thread_lock=not block, max_file_size='50mb', **look)
+    return address
