@@ -75,14 +75,33 @@ def test_class_folders_of_imagenet(tmp_path):
         'train: images that do not end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif and are left out: 1 in '
         f'{folder}/train (n01440764/n01440764_0.webp)',
         f'train: class folders without an image: 1 of 1,000 in {folder}/train (n01440764)',
-        f'val, test: class folders in {folder}/val: 999; the data set has 1,000 classes']
+        f'val, test: class folders in {folder}/val: 999; the data set has 1,000 classes',
+        'val, test: class folders differ from those of train (only in train: n01441763), so the same label means '
+        'another class']
 
 
 def test_class_folders_are_compared_with_the_model_where_the_data_set_names_no_classes():
     root, config = place('mini-imagenet')
     (root / 'train' / 'n01440764').rename(root / 'n01440764')
     assert errors_of(check_data(config)) == [
-        'train: class folders in data/mini-imagenet/train: 99; the model predicts 100 classes']
+        'train: class folders in data/mini-imagenet/train: 99; the model predicts 100 classes',
+        'val, test: class folders differ from those of train (only in val, test: n01440764), so the same label means '
+        'another class']
+
+
+def test_class_folders_are_the_same_in_every_split():
+    """As in Mini-ImageNet's few-shot splits: mmpretrain would number the folders of each split by themselves."""
+    root, config = place('mini-imagenet')
+    (root / 'val' / 'n01440764').rename(root / 'val' / 'n09999999')
+    assert errors_of(check_data(config)) == [
+        'val, test: class folders differ from those of train (only in train: n01440764; only in val, test: n09999999), '
+        'so the same label means another class']
+
+
+def test_a_split_that_is_not_there_at_all():
+    root, config = place('mini-imagenet')
+    (root / 'val').rename(root / 'elsewhere')
+    assert errors_of(check_data(config)) == ['val, test: folder of images data/mini-imagenet/val does not exist']
 
 
 def test_a_model_with_fewer_classes_than_the_data_is_an_error():

@@ -53,6 +53,18 @@ def check_progress(work_dir, first, second):
     return [name for name in after if name.startswith('backbone.') and not torch.equal(before[name], after[name])]
 
 
+def check_layer_decay(runner, rate, blocks):
+    """After a resume, the rates of this very iteration still fall with depth."""
+    groups = runner.optim_wrapper.optimizer.param_groups
+    rates = {group['param_name']: group['lr'] for group in groups}
+    head = rates['decode_head.conv_seg.weight']
+    assert head > 0 and set(rates) == {name for name, _ in runner.model.named_parameters()}
+    assert rates['backbone.pos_embed'] / head == pytest.approx(rate**(blocks + 1))
+    for block in range(blocks):
+        assert rates[f'backbone.layers.{block}.attn.qkv.weight'] / head == pytest.approx(rate**(blocks - block))
+    assert len({round(value / head, 9) for value in rates.values()}) == blocks + 2
+
+
 @pytest.mark.parametrize('head', ['linear', 'upernet'])
 @pytest.mark.parametrize('dataset', SEGMENTATION)
 def test_segmentation_trains_validates_resumes_and_tests(dataset, head, trees, tmp_path, monkeypatch, capsys):
@@ -69,6 +81,8 @@ def test_segmentation_trains_validates_resumes_and_tests(dataset, head, trees, t
     assert runner.iter == 2 and f'Resuming from {work_dir / "iter_1.pth"}' in capsys.readouterr().err
     moved = check_progress(work_dir, 'iter_1.pth', 'iter_2.pth')
     assert bool(moved) == (head == 'upernet')
+    if head == 'upernet':
+        check_layer_decay(runner, rate=0.9, blocks=4)
     metrics = make_test_job([config, str(work_dir / 'iter_2.pth'), '--work-dir', str(tmp_path / 'test'),
                              '--cfg-options', *SMALL])()
     assert 0 <= metrics['mIoU'] <= 100 and 0 <= metrics['aAcc'] <= 100

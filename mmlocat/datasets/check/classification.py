@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import mmengine.fileio as fileio
 from mmengine.fileio import list_from_file
@@ -44,6 +44,25 @@ def check_classification(dataset: CustomDataset, report: Report, advice: Advice,
     if faults:
         report.error(f'images that cannot be read: {len(faults):,} of {len(samples):,} opened ({examples(faults)})',
                      advice.damaged or advice.images)
+
+
+def compare_class_folders(reports: Sequence[Report]) -> None:
+    """Adds an error where two splits number other class folders: their labels do not mean the same.
+
+    mmpretrain numbers the folders of each split by themselves.
+
+    Args:
+        reports: Of the splits of one config.
+    """
+    numbered = [report for report in reports if report.class_folders]
+    for report in numbered[1:]:
+        first, own = set(numbered[0].class_folders), set(report.class_folders)
+        if first == own:
+            continue
+        sides = ((numbered[0], first - own), (report, own - first))
+        parts = [f'only in {side.title}: {examples(sorted(names))}' for side, names in sides if names]
+        report.error(f'class folders differ from those of {numbered[0].title} ({"; ".join(parts)}), so the same label '
+                     'means another class', 'give all splits the same class folders')
 
 
 def _all_files(folder: str) -> List[str]:
@@ -101,7 +120,7 @@ def _in_folders(dataset: CustomDataset, report: Report, advice: Advice, classes:
                      f'{len(others):,} in {folder} ({examples(others)})', advice.image_suffix)
     if not dataset.with_label:
         return images
-    folders = sorted(fileio.list_dir_or_file(folder, list_file=False))
+    folders = report.class_folders = sorted(fileio.list_dir_or_file(folder, list_file=False))
     if classes is not None and len(folders) != classes:
         whose = 'data set has' if dataset.CLASSES else 'model predicts'
         # Without class folders at all, the images of a validation set lack their list.

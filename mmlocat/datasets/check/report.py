@@ -35,6 +35,7 @@ class Report:
         labels: How many of them have a label; None where labels are no files.
         official: How many images the official data set has, if it is one.
         read: How many samples were opened.
+        class_folders: Names of the folders whose order gives the labels; empty where labels come from elsewhere.
         findings: Errors and remarks.
     """
 
@@ -45,6 +46,7 @@ class Report:
     labels: Optional[int] = None
     official: Optional[int] = None
     read: int = 0
+    class_folders: List[str] = field(default_factory=list)
     findings: List[Finding] = field(default_factory=list)
 
     @property

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
 
-from .classification import check_classification
+from .classification import check_classification, compare_class_folders
 from .report import Report
 from .segmentation import check_segmentation
 from .sources import Advice, advise, find_source
@@ -62,6 +62,7 @@ def check_data(config: Config,
                 reports.append(report)
             elif not (trust and getattr(kind, 'VOUCHES_FOR_FILES', False)):
                 reports.append(_check(kind, names, settings, files, seed, progress, _model_classes(config)))
+    compare_class_folders(reports)
     return reports
 
 
