@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -22,11 +22,11 @@ class Look:
 
     Args:
         picture: To be clicked again, with the patch and its Gaussians.
-        attention: A sheet of maps; None before the first click.
+        attention: A sheet of maps.
     """
 
     picture: Image.Image
-    attention: Optional[Image.Image]
+    attention: Image.Image
 
 
 class Inspector:
@@ -74,16 +74,14 @@ class Inspector:
             predictions = [model([image[..., ::-1]])[0] for model in self.models]
         return Image.fromarray(compose(image, predictions, f'{image.shape[1]} x {image.shape[0]} px'))
 
-    def look(self, image: np.ndarray, patch: Optional[Patch], block: int) -> Look:
+    def look(self, image: np.ndarray, patch: Patch, block: int) -> Look:
         """Looks into the first model.
 
         Args:
             image: RGB, shape (H, W, 3), uint8.
-            patch: Row and column of the query patch; None for the picture alone.
+            patch: Row and column of the query patch.
             block: Number of the block, from 1.
         """
-        if patch is None:
-            return Look(draw_picture(image, (1, 1), None, None), None)
         with self._lock:
             maps = collect(self._model, prepare_image(self._model, image))
         chosen = maps.blocks[block - 1]

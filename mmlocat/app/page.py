@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import gradio as gr
 import numpy as np
@@ -64,35 +64,33 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
             return [image, chosen, *views(image, chosen, inspector.num_blocks), inspector.segment(image),
                     inspector.num_blocks]
 
-        def views(image: np.ndarray, chosen: Optional[tuple], number: int) -> List[Image.Image]:
+        def views(image: np.ndarray, chosen: Tuple[int, int], number: int) -> List[Image.Image]:
             seen = inspector.look(image, chosen, number)
             return [seen.picture, seen.attention]
 
-        def dropped(path: Optional[str]) -> List:
-            if path is None:
-                return [None] * 5 + [inspector.num_blocks]
+        def dropped(path: str) -> List:
+            # The file is put away at once, so that the next one can be dropped.
             try:
-                return start(inspector.read(path))
-            except ValueError as error:
-                name = Path(path).name
-                raise gr.Error(f'{name} is not a picture that can be read ({Path(path).stat().st_size} bytes): '
-                               'give a PNG, JPEG, BMP, TIFF or WebP file', print_exception=False) from error
+                return [None, *start(inspector.read(path))]
+            except ValueError:
+                bad = Path(path)
+                gr.Warning(f'{bad.name} ({bad.stat().st_size} bytes) cannot be read as a picture: drop a PNG, JPEG, BMP, '
+                           'TIFF or WebP file', title='Not a picture')
+                return [None, *[gr.skip()] * 6]
 
         def picked(event: gr.SelectData) -> List:
             return start(np.ascontiguousarray(samples[event.index]))
 
-        def clicked(image: Optional[np.ndarray], number: int, event: gr.SelectData) -> List:
-            if image is None:
-                raise gr.Error('Drop a picture first, or pick a sample', print_exception=False)
+        def clicked(image: np.ndarray, number: int, event: gr.SelectData) -> List:
             chosen = inspector.patch_at(image, event.index)
             return [chosen, *views(image, chosen, number)]
 
-        def turned(image: Optional[np.ndarray], chosen: Optional[tuple], number: int) -> List:
+        def turned(image: Optional[np.ndarray], chosen: Optional[Tuple[int, int]], number: int) -> List:
             return [None, None] if image is None else views(image, chosen, number)
 
         everything = [picture, patch, shown, attention, segmentation, block]
         quiet = dict(show_progress='hidden')
-        file.change(dropped, file, everything, **quiet)
+        file.upload(dropped, file, [file, *everything], **quiet)
         gallery.select(picked, None, everything, **quiet)
         shown.select(clicked, [picture, block], [patch, shown, attention], **quiet)
         block.input(turned, [picture, patch, block], [shown, attention], trigger_mode='always_last', **quiet)

@@ -82,7 +82,7 @@ def time_clicks(inspector: Inspector, samples: List[np.ndarray], count: int) -> 
     inspector.look(samples[0], inspector.middle(samples[0]), 1)
     for number in range(count):
         image = samples[number % len(samples)]
-        at = tuple(random.uniform(0, 1e3, 2))
+        at = tuple(random.uniform(0, 480, 2))
         begin = time.perf_counter()
         inspector.look(image, inspector.patch_at(image, at), 1 + number % inspector.num_blocks)
         seconds.append(time.perf_counter() - begin)

@@ -32,14 +32,14 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def draw_picture(image: np.ndarray, patch_size: Tuple[int, int], patch: Optional[Patch],
-                 ellipses: Optional[Ellipses]) -> Image.Image:
+def draw_picture(image: np.ndarray, patch_size: Tuple[int, int], patch: Patch,
+                 ellipses: Optional[Ellipses] = None) -> Image.Image:
     """Draws the picture that is clicked, with the chosen patch and its Gaussian of each head.
 
     Args:
         image: RGB, shape (H, W, 3), as the model gets it.
         patch_size: Height and width of a patch in px of the image.
-        patch: Row and column of the chosen patch; None before the first click.
+        patch: Row and column of the chosen patch.
         ellipses: Of this patch; None for a plain ViT.
 
     Returns:
@@ -48,8 +48,6 @@ def draw_picture(image: np.ndarray, patch_size: Tuple[int, int], patch: Optional
     scale = enlargement(image.shape[1], image.shape[0])
     size = (image.shape[1] * scale, image.shape[0] * scale)
     picture = Image.fromarray(image).resize(size, Image.Resampling.NEAREST)
-    if patch is None:
-        return picture
     draw = ImageDraw.Draw(picture)
     height, width = (side * scale for side in patch_size)
     left, top = patch[1] * width, patch[0] * height
