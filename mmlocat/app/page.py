@@ -74,8 +74,8 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
                 return [None, *start(inspector.read(path))]
             except ValueError:
                 bad = Path(path)
-                gr.Warning(f'{bad.name} ({bad.stat().st_size} bytes) cannot be read as a picture: drop a PNG, JPEG, BMP, '
-                           'TIFF or WebP file', title='Not a picture')
+                gr.Warning(f'{bad.name} ({bad.stat().st_size} bytes) cannot be read as a picture: drop a PNG, JPEG, '
+                           'BMP, TIFF or WebP file', title='Not a picture')
                 return [None, *[gr.skip()] * 6]
 
         def picked(event: gr.SelectData) -> List:
