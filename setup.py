@@ -52,7 +52,7 @@ OPENMMLAB = [
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
 TIMM = ['timm>=0.9']
-APP = [*DEMO, 'gradio>=5']
+APP = [*DEMO, 'gradio>=6']
 # mkdocs 2 drops plugins, which mkdocs-material and mkdocstrings are.
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27', 'latex2mathml>=3.77']
 TEST = [*DEMO, *TIMM, 'pytest>=7', 'hypothesis>=6', 'build>=1']

@@ -1,4 +1,4 @@
-"""What mkdocs does to the pages: sections of the README are put in, formulas become MathML."""
+"""What mkdocs does to the pages: sections of the README are put in, formulas become MathML, links stay inside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from latex2mathml.converter import convert
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _SECTION = re.compile(r'^<!-- README: (.+?) -->$', re.MULTILINE)
+_OUTSIDE = re.compile(r'\[([^\]]*)\]\(\.\./[^)]*\)')  # links to files of the repository that the site does not hold
 _DISPLAY = re.compile(r'^\$\$\n(.+?)\n\$\$$', re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r'(?<![\\$`\w])\$([^$\n`]+?)\$(?![\w$])')
 _CODE = re.compile(r'(^```.*?^```$|`[^`\n]+`)', re.DOTALL | re.MULTILINE)
@@ -46,4 +47,5 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
     """Called by mkdocs for each page before it becomes HTML."""
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     markdown = _SECTION.sub(lambda found: readme_section(found[1], readme), markdown)
+    markdown = _OUTSIDE.sub(r'\1', markdown)
     return with_mathml(markdown) if page.file.src_uri == 'method.md' else markdown

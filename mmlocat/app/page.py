@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -15,16 +14,7 @@ from mmlocat.visualization.patches import thumbnail
 from .inspector import Inspector
 
 _FONTS = ['ui-sans-serif', 'system-ui', 'sans-serif']
-_CSS = '#picture img {image-rendering: pixelated; cursor: crosshair} footer {display: none !important}'
-
-
-def _own_look() -> dict:
-    """Returns theme and style sheet; gradio's own theme would name fonts of a web service."""
-    return dict(theme=gr.themes.Base(font=_FONTS, font_mono=['ui-monospace', 'monospace']), css=_CSS)
-
-
-def _takes(function, name: str) -> bool:
-    return name in inspect.signature(function).parameters
+_CSS = '#picture img {image-rendering: pixelated; cursor: crosshair}'
 
 
 def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks:
@@ -38,20 +28,22 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
         The page, to be launched by ``launch``.
     """
     titles = ' and '.join(model.title for model in inspector.models)
-    look = {} if _takes(gr.Blocks.launch, 'theme') else _own_look()  # from gradio 6 on they belong to launch
-    with gr.Blocks(title='mmlocat', analytics_enabled=False, **look) as page:
+    with gr.Blocks(title='mmlocat', analytics_enabled=False) as page:
         picture, patch = gr.State(), gr.State()
         gr.Markdown(f'# What {inspector.models[0].title} looks at\nDrop a picture or pick a sample, then click a '
                     'patch. Ellipses: its Gaussian of each head at one σ. Maps: its attention with and without them.')
         with gr.Row():
+            file = gr.File(label='Drop a picture', height=130, elem_id='file', min_width=240)
+            if len(samples):
+                gallery = gr.Gallery([thumbnail(sample) for sample in samples], show_label=False, columns=min(12, len(samples)),
+                                     height=130, format='png', allow_preview=False, buttons=[], elem_id='samples',
+                                     scale=3, min_width=480)
+        with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                file = gr.File(label='Drop a picture', file_count='single', height=110, elem_id='file')
-                gallery = gr.Gallery(
-                    [thumbnail(sample) for sample in samples], label='Samples', columns=6, height=130, format='png',
-                    allow_preview=False, object_fit='contain', elem_id='samples', visible=bool(len(samples)))
-                shown = gr.Image(label='Click a patch', interactive=False, format='png', elem_id='picture', height=500)
+                shown = gr.Image(label='Click a patch', interactive=False, format='png', elem_id='picture', height=500,
+                                 buttons=[])
                 block = gr.Slider(1, inspector.num_blocks, value=inspector.num_blocks, step=1, label='Block',
-                                  elem_id='block')
+                                  elem_id='block', buttons=[])
             with gr.Column(scale=3, min_width=480):
                 attention = gr.Image(label='Attention of the patch', interactive=False, format='png',
                                      elem_id='attention')
@@ -91,7 +83,9 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
         everything = [picture, patch, shown, attention, segmentation, block]
         quiet = dict(show_progress='hidden')
         file.upload(dropped, file, [file, *everything], **quiet)
-        gallery.select(picked, None, everything, **quiet)
+        if len(samples):
+            gallery.select(picked, None, everything, **quiet)
+            page.load(lambda: start(np.ascontiguousarray(samples[0])), None, everything, **quiet)
         shown.select(clicked, [picture, block], [patch, shown, attention], **quiet)
         block.input(turned, [picture, patch, block], [shown, attention], trigger_mode='always_last', **quiet)
     return page
@@ -112,7 +106,9 @@ def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) 
     Raises:
         OSError: The port is taken, or none is free.
     """
-    look = _own_look() if _takes(gr.Blocks.launch, 'theme') else {}
+    # gradio's own theme would fetch fonts of a web service.
+    theme = gr.themes.Base(font=_FONTS, font_mono=['ui-monospace', 'monospace'])
     _, address, _ = page.launch(server_name=host, server_port=port, share=False, inbrowser=False, show_error=True,
-                                prevent_thread_lock=not block, max_file_size='50mb', **look)
+                                prevent_thread_lock=not block, max_file_size='50mb', theme=theme, css=_CSS,
+                                footer_links=[])
     return address

@@ -151,9 +151,10 @@ def png(image):
 def test_in_a_browser(browser_page, address):
     tab = browser_page
     assert address.startswith('http://127.0.0.1:')
-    assert source(tab, 'picture') is None
+    wait_for_change(tab, 'segmentation', None)  # the first sample
+    before = source(tab, 'segmentation')
     drop(tab, 'mine.png', png(picture(0)))
-    wait_for_change(tab, 'segmentation', None)
+    wait_for_change(tab, 'segmentation', before)
     tab.wait_for_selector('#file input[type=file]', state='attached')
 
     # A click near a corner: Gaussians move, attention changes, segmentations stay.
@@ -175,7 +176,7 @@ def test_in_a_browser(browser_page, address):
     assert 'drop a PNG, JPEG' in message.inner_text() and source(tab, 'segmentation') == before
 
     # A sample, another block.
-    tab.click('#samples button img, #samples .thumbnail-item')
+    tab.click('#samples [aria-label="Thumbnail 2 of 2"]')
     wait_for_change(tab, 'segmentation', before)
     tab.wait_for_timeout(500)
     before = source(tab, 'attention')
