@@ -35,9 +35,9 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
         with gr.Row():
             file = gr.File(label='Drop a picture', height=130, elem_id='file', min_width=240)
             if len(samples):
-                gallery = gr.Gallery([thumbnail(sample) for sample in samples], show_label=False, columns=min(12, len(samples)),
-                                     height=130, format='png', allow_preview=False, buttons=[], elem_id='samples',
-                                     scale=3, min_width=480)
+                gallery = gr.Gallery([thumbnail(sample) for sample in samples], show_label=False,
+                                     columns=min(12, len(samples)), height=130, format='png', allow_preview=False,
+                                     buttons=[], elem_id='samples', scale=3, min_width=480)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 shown = gr.Image(label='Click a patch', interactive=False, format='png', elem_id='picture', height=500,
