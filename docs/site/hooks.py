@@ -39,7 +39,8 @@ def with_mathml(text: str) -> str:
     pieces = _CODE.split(text)
     for index in range(0, len(pieces), 2):
         piece = _DISPLAY.sub(lambda found: f'<p>{convert(found[1].strip(), display="block")}</p>', pieces[index])
-        pieces[index] = _INLINE.sub(lambda found: convert(found[1]), piece)
+        # In a span, because Markdown takes a line that begins with <math> for a block.
+        pieces[index] = _INLINE.sub(lambda found: f'<span>{convert(found[1])}</span>', piece)
     return ''.join(pieces)
 
 

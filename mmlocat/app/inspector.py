@@ -72,7 +72,7 @@ class Inspector:
         """
         with self._lock:
             predictions = [model([image[..., ::-1]])[0] for model in self.models]
-        return Image.fromarray(compose(image, predictions, f'{image.shape[1]} x {image.shape[0]} px'))
+        return Image.fromarray(compose(image, predictions))
 
     def look(self, image: np.ndarray, patch: Patch, block: int) -> Look:
         """Looks into the first model.

@@ -40,15 +40,17 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
                                      buttons=[], elem_id='samples', scale=3, min_width=480)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                shown = gr.Image(label='Click a patch', interactive=False, format='png', elem_id='picture', height=500,
+                # No label: gradio would lay it over the picture, where it takes clicks.
+                shown = gr.Image(show_label=False, interactive=False, format='png', elem_id='picture', height=500,
                                  buttons=[])
                 block = gr.Slider(1, inspector.num_blocks, value=inspector.num_blocks, step=1, label='Block',
                                   elem_id='block', buttons=[])
             with gr.Column(scale=3, min_width=480):
-                attention = gr.Image(label='Attention of the patch', interactive=False, format='png',
-                                     elem_id='attention')
-        segmentation = gr.Image(label=f'Segmentations by {titles}', interactive=False, format='png',
-                                elem_id='segmentation')
+                attention = gr.Image(show_label=False, interactive=False, format='png', elem_id='attention',
+                                     buttons=['download'])
+        gr.Markdown(f'## Segmentations by {titles}')
+        segmentation = gr.Image(show_label=False, interactive=False, format='png', elem_id='segmentation',
+                                buttons=['download'])
 
         def start(image: np.ndarray) -> List:
             """Shows a new picture, with its middle patch chosen."""
@@ -67,7 +69,7 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
             except ValueError:
                 bad = Path(path)
                 gr.Warning(f'{bad.name} ({bad.stat().st_size} bytes) cannot be read as a picture: drop a PNG, JPEG, '
-                           'BMP, TIFF or WebP file', title='Not a picture')
+                           'BMP, TIFF or WebP file')
                 return [None, *[gr.skip()] * 6]
 
         def picked(event: gr.SelectData) -> List:

@@ -61,7 +61,7 @@ def _samples(args: argparse.Namespace, demo: bool) -> List[np.ndarray]:
     if not demo:
         return []
     scenes = DigitScenesSegmentation('test')
-    return [read_image(scenes.get_data_info(number)['img_path']) for number in range(min(12, len(scenes)))]
+    return [read_image(scenes.get_data_info(number)['img_path']) for number in range(min(8, len(scenes)))]
 
 
 def time_clicks(inspector: Inspector, samples: List[np.ndarray], count: int) -> List[float]:
