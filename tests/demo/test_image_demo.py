@@ -259,3 +259,18 @@ def test_paint_blends_outlines_and_leaves_ignored_pixels():
     assert fit_text('short', 200) == 'short'
     shortened = fit_text('a long name of a model.py', 100)
     assert '…' in shortened and shortened.startswith('a') and shortened.endswith('y')
+
+
+def test_models_with_other_classes_get_legends_of_their_own():
+    image, labels = picture(0, 60, 80), np.zeros((4, 4), int)
+    first = Prediction('first', labels, ['sky', 'sea'], [[10, 20, 30], [40, 50, 60]])
+    second = Prediction('second', labels, ['roof', 'wall'], [[70, 80, 90], [1, 2, 3]])
+    together, apart = compose(image, [first, first]), compose(image, [first, second])
+    height = 60 + panel_size(80, 60)[1]  # below it there are legends alone
+
+    def has(sheet, colour):
+        return (sheet[height:] == colour).all(-1).sum() > 100
+
+    assert has(together, [40, 50, 60]) and not has(together, [1, 2, 3])
+    assert has(apart, [40, 50, 60]) and has(apart, [1, 2, 3])
+    assert apart.shape[0] > together.shape[0] and apart.shape[1] == together.shape[1]
