@@ -1,4 +1,4 @@
-"""What frozen features are like, block by block: similarity, rank, attention distance, and what probes read off them."""
+"""What frozen features are like, block by block: similarity, rank, attention distance; what probes read off them."""
 
 from __future__ import annotations
 
