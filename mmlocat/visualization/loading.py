@@ -15,6 +15,8 @@ from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.engine.config import load_config
 from mmlocat.engine.initial_weights import check_model_weights
 
+from .maps import backbone_of
+
 _SIDE_FACTOR = 3  # pictures up to so many times the side of pretraining are looked at as they are
 
 
@@ -51,7 +53,7 @@ def load_model(config: Union[str, Path], checkpoint: Union[str, Path], device: s
 
 def largest_side(model: nn.Module) -> int:
     """Returns how many px a picture's longer side may have, unless a user says otherwise: three times pretraining's."""
-    return _SIDE_FACTOR * max(model.backbone.img_size)
+    return _SIDE_FACTOR * max(backbone_of(model).img_size)
 
 
 def read_image(path: Union[str, Path], max_side: int) -> Tuple[np.ndarray, float]:

@@ -22,8 +22,9 @@ def place(tmp_path_factory, digit_scenes):
     folder = tmp_path_factory.mktemp('checkout')
     (folder / 'configs').symlink_to(ROOT / 'configs')
     write_demo_models(folder / 'work_dirs' / 'demo', heads=('pretrain', 'linear'))
-    checkpoint = folder / 'work_dirs' / 'demo' / 'seed0' / 'locatvit' / 'linear' / 'iter_1.pth'
-    checkpoint.rename(checkpoint.with_name('iter_800.pth'))
+    for short, real in (('locatvit/linear/iter_1.pth', 'iter_800.pth'), ('vit/pretrain/epoch_1.pth', 'epoch_5.pth')):
+        checkpoint = folder / 'work_dirs' / 'demo' / 'seed0' / short
+        checkpoint.rename(checkpoint.with_name(real))
     for seed in (1, 2):
         (folder / 'work_dirs' / 'demo' / f'seed{seed}').symlink_to(folder / 'work_dirs' / 'demo' / 'seed0')
     cache = folder / '.cache' / 'mmlocat'

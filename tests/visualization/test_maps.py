@@ -11,6 +11,7 @@ from mmlocat.attention import refine_patches, refinement_weights
 from mmlocat.models import LocAtViT, PatchRefinement
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.visualization import collect, maps, prepare_image
+from mmlocat.visualization.loading import largest_side
 from mmlocat.visualization.maps import collect_batch
 from mmlocat.visualization.measures import attention_distance, class_similarity, effective_rank, patch_similarity
 
@@ -109,6 +110,9 @@ def test_images_of_a_batch_do_not_mix():
 def test_what_cannot_be_looked_at_is_said():
     with pytest.raises(TypeError, match='got ResNet; name one of them in the config'):
         collect(build_backbone(dict(type='ResNet', depth=18)), IMAGE)
+    with pytest.raises(TypeError, match='got ResNet'):
+        largest_side(build_backbone(dict(type='ResNet', depth=18)))
+    assert largest_side(locatvit()) == 72
     found = collect(locatvit(), IMAGE)
     assert found.patch_at(30.9, 21.9) == (5, 7) and found.patch_at(0, 4) == (1, 0)
     with pytest.raises(ValueError, match='pixel 32,3 lies outside the patches, which cover 32 x 24 px'):
@@ -150,7 +154,8 @@ def test_the_refined_class_tokens_row():
 
 
 def test_mean_distance(monkeypatch):
-    block = collect(locatvit(), IMAGE).blocks[1]
+    model = locatvit()
+    block = collect(model, IMAGE).blocks[1]
     whole = block.mean_distance(), block.mean_distance(False)
     rows = [block.attention((row, column)).computed for row in range(6) for column in range(8)]
     places = np.array([(row, column) for row in range(6) for column in range(8)])
@@ -158,7 +163,7 @@ def test_mean_distance(monkeypatch):
     by_hand = np.mean([(row.reshape(2, -1) * far[i]).sum(1) / row.sum((1, 2)) for i, row in enumerate(rows)], axis=0)
     assert np.allclose(whole[0], by_hand, rtol=1e-5) and np.abs(whole[0] - whole[1]).max() > 0.01
     monkeypatch.setattr(maps, '_CHUNK', 200)  # a pair of queries at once
-    assert np.allclose(block.mean_distance(), whole[0], rtol=1e-5)
+    assert np.allclose(collect(model, IMAGE).blocks[1].mean_distance(), whole[0], rtol=1e-5)
     assert attention_distance(torch.eye(48), torch.arange(48), (6, 8)).abs().max() < 1e-6
 
 
