@@ -2,6 +2,8 @@
 
 from itertools import combinations
 
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.text import Text
 
 
@@ -9,17 +11,13 @@ def assert_legible(figure):
     """Draws a matplotlib figure and looks at the place of every piece of text; returns the texts."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
+    hidden = _hidden(figure)
     shown = []
     for text in figure.findobj(Text):
-        axes = getattr(text, 'axes', None)
-        if not text.get_text().strip() or not text.get_visible() or (axes is not None and not axes.get_visible()):
-            continue
-        if axes is not None and text in [label for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks()
-                                         for label in (tick.label1, tick.label2)] and not _is_drawn(axes, text):
-            continue
-        box = text.get_window_extent(renderer)
-        if box.width > 0 and box.height > 0:
-            shown.append((text.get_text(), box))
+        if text.get_text().strip() and text.get_visible() and id(text) not in hidden:
+            box = text.get_window_extent(renderer)
+            if box.width > 0 and box.height > 0:
+                shown.append((text.get_text(), box))
     assert len(shown) > 3
     width, height = figure.canvas.get_width_height()
     for name, box in shown:
@@ -30,11 +28,12 @@ def assert_legible(figure):
     return [name for name, _ in shown]
 
 
-def _is_drawn(axes, label):
-    """Tells whether a tick's label lies within its axis: matplotlib keeps ticks outside, and does not draw them."""
-    for axis, limits in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim()))):
-        for tick in axis.get_major_ticks():
-            if label in (tick.label1, tick.label2):
-                slack = 1e-6 * (limits[1] - limits[0])
-                return limits[0] - slack <= tick.get_loc() <= limits[1] + slack
-    return True
+def _hidden(figure):
+    """Returns the ids of texts that matplotlib keeps and does not draw: of hidden axes, of ticks outside an axis."""
+    artists = [axes for axes in figure.findobj(Axes) if not axes.get_visible()]
+    for axis in figure.findobj(Axis):
+        low, high = sorted(axis.get_view_interval())
+        slack = 1e-6 * (high - low)
+        artists += [tick for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+                    if not low - slack <= tick.get_loc() <= high + slack]
+    return {id(text) for artist in artists for text in artist.findobj(Text)}

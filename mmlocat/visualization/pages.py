@@ -15,6 +15,7 @@ from .maps import BlockMaps, Maps, Patch
 from .style import ATTENTION, DIFFERENCE, FORMATS, LINES, SCALE, SIGMA, pyplot, save
 
 _PANEL, _BAR, _GAP = 1.5, 0.62, 0.14  # longer side of a panel; room for its colour bar; between rows
+_PITCH = 1.95  # from panel to panel at least: the longest title of a column fits
 _LABEL, _FIRST_LABEL = 0.3, 1.35  # left of a group: the head; in the first group its mean distance too
 _HEADER, _GROUP_TITLE, _COLUMN_TITLE, _MARGIN = 0.75, 0.26, 0.22, 0.15
 _QUERY = '#d55e00'
@@ -41,6 +42,11 @@ class Subject:
     def extent(self) -> Tuple[int, int]:
         """Width and height in px of what the patches cover: the image, padded to whole patches."""
         return self.maps.grid[1] * self.maps.patch_size[1], self.maps.grid[0] * self.maps.patch_size[0]
+
+    @property
+    def pitch(self) -> float:
+        """From the left of a panel to the left of the next."""
+        return max(_PITCH, self.panel[0] + _BAR)
 
     @property
     def panel(self) -> Tuple[float, float]:
@@ -167,8 +173,8 @@ class _Query(_Group):
     """What one query patch attends to."""
 
     def __init__(self, subject: Subject, block: BlockMaps, patch: Patch) -> None:
-        columns = (('its Gaussian, 1σ', 'attention without GAug', 'attention with GAug', 'with - without')
-                   if block.has_gaug else ('query patch', 'attention'))
+        columns = (('its Gaussian, 1σ', 'attention weight without GAug', 'attention weight with GAug', 'with - without')
+                   if block.has_gaug else ('query patch', 'attention weight'))
         super().__init__(subject.place(patch), columns)
         self.patch, self.row = patch, block.attention(patch)
 
@@ -204,7 +210,7 @@ def draw_block(subject: Subject, block: BlockMaps):
     groups += [_Query(subject, block, patch) for patch in subject.patches]
     width, height = subject.panel
     columns = len(groups[0].columns)
-    group_width = _LABEL + columns * (width + _BAR)
+    group_width = _LABEL + columns * subject.pitch
     band = _GROUP_TITLE + _COLUMN_TITLE + block.num_heads * (height + _GAP) + _GAP
     # As many groups side by side as make the page nearest to landscape.
     across = min(range(1, len(groups) + 1), key=lambda n: abs(
@@ -220,12 +226,12 @@ def draw_block(subject: Subject, block: BlockMaps):
         top = _HEADER + (number // across) * band
         _text(figure, left + _LABEL, top, group.title, va='top', fontsize=10)
         for column, title in enumerate(group.columns):
-            _text(figure, left + _LABEL + column * (width + _BAR), top + _GROUP_TITLE, title, va='top', fontsize=7.5)
+            _text(figure, left + _LABEL + column * subject.pitch, top + _GROUP_TITLE, title, va='top', fontsize=7.5)
         for head in range(block.num_heads):
             row = top + _GROUP_TITLE + _COLUMN_TITLE + head * (height + _GAP)
             if number % across == 0:
                 _text(figure, _MARGIN, row + height / 2, _head_label(block, head), va='center', fontsize=8)
-            panels = [_axes(figure, left + _LABEL + column * (width + _BAR), row, width, height)
+            panels = [_axes(figure, left + _LABEL + column * subject.pitch, row, width, height)
                       for column in range(columns)]
             group.draw(panels, subject, block, head)
     return figure
@@ -258,7 +264,8 @@ def draw_summary(subject: Subject):
     plot_width, plot_height = 4.2, 2.9
     left = _MARGIN + 0.7 + plot_width + 0.6
     band = _GROUP_TITLE + height + 0.65
-    page_width = max(left + heads * (width + _BAR) + _MARGIN, left + 4.5)
+    pitch = max(width + _BAR, 1.2)  # the share below a panel fits
+    page_width = max(left + heads * pitch + _MARGIN, left + 4.5)
     figure = pyplot().figure(figsize=(page_width, _HEADER + max(plot_height + 1.0, len(rows) * band)))
     _text(figure, _MARGIN, 0.1, 'All blocks, and the class token', va='top', fontsize=13)
     _text(figure, _MARGIN, 0.4, subject.title, va='top', fontsize=9, color='0.3')
@@ -283,7 +290,7 @@ def draw_summary(subject: Subject):
                                                 '\n(this model has no class token)')
         _text(figure, left, top, title + reason, va='top', fontsize=10)
         for head, row in enumerate([] if values is None else values):
-            panel = _axes(figure, left + head * (width + _BAR), top + _GROUP_TITLE + 0.2, width, height)
+            panel = _axes(figure, left + head * pitch, top + _GROUP_TITLE + 0.2, width, height)
             panel.set_title(f'head {head + 1}', fontsize=8, pad=3)
             _map(panel, subject, row, ATTENTION, 0, float(row.max()))
             panel.set_xlabel(f'{row.sum():.1%} to patches', fontsize=7, labelpad=2)
