@@ -16,9 +16,9 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
-# data.md and weights.md have tests of their own.
+# These have tests of their own.
 PAGES = {path.name: path.read_text(encoding='utf-8') for path in sorted((ROOT / 'docs').glob('*.md'))
-         if path.name not in ('data.md', 'weights.md')}
+         if path.name not in ('analysis.md', 'data.md', 'weights.md')}
 FAMILIES = sorted((ROOT / 'configs' / 'metafiles').glob('*.md'))
 
 

@@ -1,4 +1,4 @@
-"""What ``GaussianStatsHook`` costs: all that it does for one record, in turns with a training step of a config's model."""
+"""What ``GaussianStatsHook`` costs: all that it does for one record, in turns with a training step."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class GaussianStatsHook(Hook):
         if len(moments) < len(self._modules):
             runner.logger.warning(
                 f'GaussianStatsHook heard of {len(moments)} of {len(self._modules)} blocks in iteration '
-                f'{runner.iter + 1} and records none: a compiled model calls no hooks; train without compile to record.')
+                f'{runner.iter + 1} and records none: a compiled model calls no hooks; leave compile out to record.')
             return
         counts = [entry.shape[1] for entry in moments]
         gathered = torch.cat(moments, dim=1)  # one message and one copy from the device for all blocks

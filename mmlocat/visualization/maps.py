@@ -7,7 +7,7 @@ and weights come from ``gaussian_bias`` and ``attention_weights``, which are the
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -68,7 +68,7 @@ class Ellipses(NamedTuple):
     alpha: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockMaps:
     """One block's attention for one image.
 
@@ -97,6 +97,7 @@ class BlockMaps:
     kernel: Optional[GaussianKernel] = None
     variance: Optional[Tensor] = None
     scales: Optional[Tensor] = None
+    _distances: Dict[bool, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def has_gaug(self) -> bool:
@@ -192,16 +193,18 @@ class BlockMaps:
         with_gaug = self.has_gaug if with_gaug is None else with_gaug
         if with_gaug and not self.has_gaug:
             raise ValueError(f'block {self.index + 1} has plain attention: there is no S to add')
+        if with_gaug in self._distances:  # the whole matrix of weights goes into them
+            return self._distances[with_gaug]
         heads, tokens, _ = self.query.shape
         patches = self.grid[0] * self.grid[1]
         total = torch.zeros(heads, device=self.query.device)
         for numbers in torch.arange(patches, device=self.query.device).split(max(1, _CHUNK // (heads * tokens))):
             weights = self._weights(numbers, with_gaug)[..., self.num_prefix_tokens:]
             total += attention_distance(weights, numbers, self.grid).sum(-1)
-        return (total / patches).cpu().numpy()
+        return self._distances.setdefault(with_gaug, (total / patches).cpu().numpy())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maps:
     """What a model's blocks compute for one image.
 
@@ -251,7 +254,12 @@ class _Seen:
         self.to_refine: Optional[Tensor] = None
 
 
-def _backbone(model: nn.Module) -> VisionTransformer:
+def backbone_of(model: nn.Module) -> VisionTransformer:
+    """Returns the ViT of a model, or of a backbone itself.
+
+    Raises:
+        TypeError: The backbone is of another kind.
+    """
     backbone = getattr(model, 'backbone', model)
     blocks = getattr(backbone, 'layers', ())
     if not isinstance(backbone, VisionTransformer) or not all(
@@ -268,7 +276,7 @@ def _refinement(model: nn.Module) -> Optional[PatchRefinement]:
 @contextmanager
 def _listening(model: nn.Module, seen: _Seen) -> Iterator[None]:
     """Writes into ``seen`` what the model's own modules are given and give, in evaluation mode."""
-    backbone, refinement = _backbone(model), _refinement(model)
+    backbone, refinement = backbone_of(model), _refinement(model)
     was_training = model.training
 
     def keep(place: Dict[int, object], index: int):
@@ -335,7 +343,7 @@ def collect_batch(model: nn.Module, images: Tensor) -> List[Maps]:
     seen = _Seen()
     with _listening(model, seen):
         model.extract_feat(images) if hasattr(model, 'extract_feat') else model(images)
-    backbone, refinement = _backbone(model), _refinement(model)
+    backbone, refinement = backbone_of(model), _refinement(model)
     size = backbone.patch_embed.projection.kernel_size
     prefix = backbone.num_extra_tokens
     refined = None

@@ -35,7 +35,8 @@ def main() -> int:
     rows = [('training step', '', milliseconds(cost.step.seconds), '', ''),
             ('one record', f'every {cost.interval} steps', milliseconds(record.seconds), f'{record.ratio:.2%}',
              f'{record.low:.2%} - {record.high:.2%}'),
-            ('the hook, on average', 'each step', milliseconds(record.seconds / cost.interval), f'{cost.share:.3%}', '')]
+            ('the hook, on average', 'each step', milliseconds(record.seconds / cost.interval), f'{cost.share:.3%}',
+             '')]
     print_table(f'{args.config}, batch {args.batch}. {machine(args.device)}',
                 ('what', 'when', 'ms', 'of a step', 'quartiles'), rows, args.markdown)
     return 0
