@@ -1,6 +1,7 @@
 """demo/image_demo.py on pictures, videos and cameras, with models of the demo's layout and random weights."""
 
 import importlib.util
+import io
 import sys
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from conftest import ROOT
 from demo_layout import write_demo_models
 from PIL import Image
+from rich.console import Console
 
 from mmlocat.demo.models import demo_model, load_segmentor
+from mmlocat.demo.segment import image_demo_job
 from mmlocat.demo.sources import find_sources, write_video
 from mmlocat.visualization.overlay import Prediction, compose, fit_text, named_classes, paint, panel_size
 
@@ -98,6 +101,18 @@ def test_a_damaged_picture_is_named_and_the_others_are_done(run, tmp_path, capsy
     said = capsys.readouterr().out
     assert f'Error: {tmp_path / "in" / "bad.png"} cannot be read' in said and 'empty.jpg cannot be read' in said
     assert '1 of 3 done' in said and names(tmp_path / 'out') == ['good.png']
+
+
+def test_progress_is_shown_on_a_terminal(tool, demo_dir, tmp_path, monkeypatch):
+    for seed in range(2):
+        save(tmp_path / 'in' / f'{seed}.png', seed)
+    save_video(tmp_path / 'in' / 'clip.mp4', 3)
+    monkeypatch.setattr(sys, 'argv', ['image_demo.py', str(tmp_path / 'in'), '--out-dir', str(tmp_path / 'out'),
+                                      '--demo-dir', str(demo_dir)])
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    assert image_demo_job(tool.read_options(), console)() == 0
+    shown = console.file.getvalue()
+    assert 'images' in shown and '2/2' in shown and '3/3' in shown and '3 of 3 done' in shown
 
 
 def test_large_pictures_are_shrunk_for_the_demo_models_alone(run, demo_dir, tmp_path, tool, monkeypatch):
