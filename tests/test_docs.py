@@ -113,16 +113,3 @@ def test_every_link_to_a_file_leads_somewhere():
     for page in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md'), *FAMILIES]:
         for target in re.findall(r'\]\((?!http|#)([^)]+)\)', page.read_text(encoding='utf-8')):
             assert (page.parent / target.split('#')[0]).exists(), target
-
-
-def test_benchmark_commands_of_the_performance_page_are_options_of_the_scripts(clean_environment):
-    """The scripts themselves are run, on small cases, by tests/benchmark."""
-    page = (ROOT / 'docs' / 'performance.md').read_text(encoding='utf-8')
-    commands = re.findall(r'^python (tools/benchmark/\w+\.py)(.*)$', page, re.MULTILINE)
-    assert len(commands) >= 2
-    for script, options in commands:
-        result = subprocess.run([sys.executable, str(ROOT / script), '--help'], env=clean_environment,
-                                capture_output=True, text=True, timeout=120)
-        assert result.returncode == 0
-        for option in re.findall(r'--[\w-]+', options):
-            assert option in result.stdout

@@ -131,7 +131,8 @@ def test_the_site_has_readme_mathematics_and_docstrings(site):
     assert 'Name one backbone in a config' in overview and '<!-- README' not in overview
     assert 'src="summary.png"' in overview
     # Inline formulas stay within their paragraphs, and nothing is left as it was typed.
-    assert len(re.findall(r'<p>(?:(?!</p>).)*<span><math', method)) > 10
+    inline = '<span><math'
+    assert method.count(inline) == ''.join(re.findall(r'<(?:p|td)>.*?</(?:p|td)>', method)).count(inline) > 20
     assert method.count('<math') > 20 and not re.search(r'<p>\s*<math(?![^>]*display="block")', method)
     assert '$' not in re.sub(r'<(pre|code|script).*?</\1>', '', method)
     assert 'id="mmlocat.attention.gaussian_attention"' in api and 'Patch representation refinement' in api
