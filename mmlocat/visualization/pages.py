@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
@@ -11,129 +10,24 @@ import numpy as np
 
 from mmlocat.utils import atomic_write
 
-from .maps import BlockMaps, Maps, Patch
+from .blocks import BlockMaps, Patch
+from .panels import (
+    BAR,
+    Subject,
+    add_axes,
+    add_text,
+    mark_patch,
+    show_gaussians,
+    show_image,
+    show_map,
+    value_range,
+)
 from .style import ATTENTION, DIFFERENCE, FORMATS, LINES, SCALE, SIGMA, pyplot, save
 
-_PANEL, _BAR, _GAP = 1.5, 0.62, 0.14  # longer side of a panel; room for its colour bar; between rows
-_PITCH = 1.95  # from panel to panel at least: the longest title of a column fits
+_GAP = 0.14  # between rows
 _LABEL, _FIRST_LABEL = 0.3, 1.35  # left of a group: the head; in the first group its mean distance too
 _HEADER, _GROUP_TITLE, _COLUMN_TITLE, _MARGIN = 0.75, 0.26, 0.22, 0.15
-_QUERY = '#d55e00'
 _MOST_ELLIPSES = 3  # along each side of the map of all Gaussians
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is looked at.
-
-    Args:
-        image: RGB, as it went into the model, shape (height, width, 3).
-        maps: What the model computed.
-        patches: Query patches, row and column.
-        title: Of the model and the picture, for the head of a page.
-    """
-
-    image: np.ndarray
-    maps: Maps
-    patches: Sequence[Patch]
-    title: str
-
-    @property
-    def extent(self) -> Tuple[int, int]:
-        """Width and height in px of what the patches cover: the image, padded to whole patches."""
-        return self.maps.grid[1] * self.maps.patch_size[1], self.maps.grid[0] * self.maps.patch_size[0]
-
-    @property
-    def pitch(self) -> float:
-        """From the left of a panel to the left of the next."""
-        return max(_PITCH, self.panel[0] + _BAR)
-
-    @property
-    def panel(self) -> Tuple[float, float]:
-        """Width and height of a panel."""
-        width, height = self.extent
-        return _PANEL * width / max(width, height), _PANEL * height / max(width, height)
-
-    def place(self, patch: Patch) -> str:
-        """Describes a query patch."""
-        row, column = patch
-        return f'query: row {row + 1}, column {column + 1} of {self.maps.grid[0]} x {self.maps.grid[1]} patches'
-
-
-def _axes(figure, left: float, top: float, width: float, height: float):
-    """Adds axes whose corner lies at (left, top) of the page."""
-    page_width, page_height = figure.get_size_inches()
-    return figure.add_axes((left / page_width, 1 - (top + height) / page_height, width / page_width,
-                            height / page_height))
-
-
-def _text(figure, left: float, top: float, text: str, **options) -> None:
-    page_width, page_height = figure.get_size_inches()
-    figure.text(left / page_width, 1 - top / page_height, text, **options)
-
-
-def _picture(axes, subject: Subject) -> None:
-    """Shows the image in middle greys, so that light and dark lines stand out."""
-    grey = subject.image.mean(axis=2)
-    height, width = grey.shape
-    axes.imshow(70 + 0.4 * grey, cmap='gray', vmin=0, vmax=255, extent=(0, width, height, 0))
-    _frame(axes, subject)
-
-
-def _frame(axes, subject: Subject) -> None:
-    width, height = subject.extent
-    axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
-
-
-def _mark(axes, subject: Subject, patch: Patch) -> None:
-    """Outlines a query patch."""
-    from matplotlib.patches import Rectangle
-    height, width = subject.maps.patch_size
-    where = (patch[1] * width, patch[0] * height)
-    for colour, line in (('white', 2.4), (_QUERY, 1.2)):
-        axes.add_patch(Rectangle(where, width, height, fill=False, edgecolor=colour, linewidth=line))
-
-
-def _map(axes, subject: Subject, values: np.ndarray, cmap: str, low: float, high: float) -> None:
-    """Shows one value a patch, with a colour bar at the right."""
-    width, height = subject.extent
-    shown = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, extent=(0, width, height, 0), interpolation='nearest',
-                        aspect='auto')
-    _frame(axes, subject)
-    _bar(axes, shown)
-
-
-def _bar(axes, mappable) -> None:
-    bar = axes.figure.colorbar(mappable, cax=axes.inset_axes((1.04, 0, 0.06, 1)))
-    low, high = mappable.get_clim()
-    bar.set_ticks([low, (low + high) / 2, high])
-    bar.set_ticklabels([f'{value:.2g}' for value in (low, (low + high) / 2, high)])
-    bar.ax.tick_params(labelsize=6.5, length=2, pad=1)
-    bar.outline.set_linewidth(0.4)
-
-
-def _range(values: np.ndarray) -> Tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low, low + max(abs(low), 1e-6) * 1e-3)
-
-
-def _gaussians(axes, subject: Subject, block: BlockMaps, head: int, patches: Sequence[Patch], centre: bool) -> None:
-    """Draws Gaussians at one sigma over the picture, coloured by alpha on the scale of the whole head."""
-    from matplotlib import patheffects
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.patches import Ellipse
-    _picture(axes, subject)
-    colours = ScalarMappable(Normalize(*_range(block.alpha[head])), SCALE)
-    found = block.ellipses(patches)
-    for (x, y), (across, down), alpha in zip(found.centres, found.half_axes[head], found.alpha[head]):
-        ellipse = Ellipse((x, y), 2 * across, 2 * down, fill=False, edgecolor=colours.to_rgba(alpha), linewidth=1.8)
-        ellipse.set_path_effects([patheffects.Stroke(linewidth=2.6, foreground='white', alpha=0.45),
-                                  patheffects.Normal()])
-        axes.add_patch(ellipse)
-        if centre:
-            axes.plot(x, y, '+', color='white', markersize=3, markeredgewidth=0.8)
-    _bar(axes, colours)
 
 
 def _spread(grid: Tuple[int, int]) -> List[Patch]:
@@ -162,11 +56,11 @@ class _Everywhere(_Group):
                          ('1σ, colour: α (logit)', 'σ vertical (patches)', 'σ horizontal (patches)', 'α (logit)'))
 
     def draw(self, panels: Sequence, subject: Subject, block: BlockMaps, head: int) -> None:
-        _gaussians(panels[0], subject, block, head, _spread(block.grid), centre=True)
-        low, high = _range(block.sigma[head])
+        show_gaussians(panels[0], subject, block, head, _spread(block.grid), centre=True)
+        low, high = value_range(block.sigma[head])
         for axis in (0, 1):
-            _map(panels[1 + axis], subject, block.sigma[head, ..., axis], SIGMA, low, high)
-        _map(panels[3], subject, block.alpha[head], SCALE, *_range(block.alpha[head]))
+            show_map(panels[1 + axis], subject, block.sigma[head, ..., axis], SIGMA, low, high)
+        show_map(panels[3], subject, block.alpha[head], SCALE, *value_range(block.alpha[head]))
 
 
 class _Query(_Group):
@@ -180,18 +74,18 @@ class _Query(_Group):
 
     def draw(self, panels: Sequence, subject: Subject, block: BlockMaps, head: int) -> None:
         if block.has_gaug:
-            _gaussians(panels[0], subject, block, head, [self.patch], centre=False)
+            show_gaussians(panels[0], subject, block, head, [self.patch], centre=False)
         else:
-            _picture(panels[0], subject)
+            show_image(panels[0], subject)
         rows = [row[head] for row in (self.row.without_gaug, self.row.with_gaug) if row is not None]
-        high = max(row.max() for row in rows)  # one scale for both, so that they can be compared
+        high = max(1e-12, *(row.max() for row in rows))  # one scale for both, so that they can be compared
         for axes, row in zip(panels[1:], rows):
-            _map(axes, subject, row, ATTENTION, 0, high)
+            show_map(axes, subject, row, ATTENTION, 0, high)
         if self.row.difference is not None:
             most = max(float(np.abs(self.row.difference[head]).max()), 1e-12)
-            _map(panels[3], subject, self.row.difference[head], DIFFERENCE, -most, most)
+            show_map(panels[3], subject, self.row.difference[head], DIFFERENCE, -most, most)
         for axes in panels:
-            _mark(axes, subject, self.patch)
+            mark_patch(axes, subject, self.patch)
 
 
 def draw_block(subject: Subject, block: BlockMaps):
@@ -219,19 +113,20 @@ def draw_block(subject: Subject, block: BlockMaps):
     figure = pyplot().figure(
         figsize=(page_width, _HEADER + math.ceil(len(groups) / across) * band + _MARGIN))
     kind = 'attention with GAug' if block.has_gaug else 'plain attention: no Gaussians, σ and α to show'
-    _text(figure, _MARGIN, 0.1, f'Block {block.index + 1} of {len(subject.maps.blocks)}, {kind}', va='top', fontsize=13)
-    _text(figure, _MARGIN, 0.4, subject.title, va='top', fontsize=9, color='0.3')
+    add_text(figure, _MARGIN, 0.1, f'Block {block.index + 1} of {len(subject.maps.blocks)}, {kind}', va='top',
+             fontsize=13)
+    add_text(figure, _MARGIN, 0.4, subject.title, va='top', fontsize=9, color='0.3')
     for number, group in enumerate(groups):
         left = _MARGIN + _FIRST_LABEL - _LABEL + (number % across) * group_width
         top = _HEADER + (number // across) * band
-        _text(figure, left + _LABEL, top, group.title, va='top', fontsize=10)
+        add_text(figure, left + _LABEL, top, group.title, va='top', fontsize=10)
         for column, title in enumerate(group.columns):
-            _text(figure, left + _LABEL + column * subject.pitch, top + _GROUP_TITLE, title, va='top', fontsize=7.5)
+            add_text(figure, left + _LABEL + column * subject.pitch, top + _GROUP_TITLE, title, va='top', fontsize=7.5)
         for head in range(block.num_heads):
             row = top + _GROUP_TITLE + _COLUMN_TITLE + head * (height + _GAP)
             if number % across == 0:
-                _text(figure, _MARGIN, row + height / 2, _head_label(block, head), va='center', fontsize=8)
-            panels = [_axes(figure, left + _LABEL + column * subject.pitch, row, width, height)
+                add_text(figure, _MARGIN, row + height / 2, _head_label(block, head), va='center', fontsize=8)
+            panels = [add_axes(figure, left + _LABEL + column * subject.pitch, row, width, height)
                       for column in range(columns)]
             group.draw(panels, subject, block, head)
     return figure
@@ -264,12 +159,12 @@ def draw_summary(subject: Subject):
     plot_width, plot_height = 4.2, 2.9
     left = _MARGIN + 0.7 + plot_width + 0.6
     band = _GROUP_TITLE + height + 0.65
-    pitch = max(width + _BAR, 1.2)  # the share below a panel fits
+    pitch = max(width + BAR, 1.2)  # the share below a panel fits
     page_width = max(left + heads * pitch + _MARGIN, left + 4.5)
     figure = pyplot().figure(figsize=(page_width, _HEADER + max(plot_height + 1.0, len(rows) * band)))
-    _text(figure, _MARGIN, 0.1, 'All blocks, and the class token', va='top', fontsize=13)
-    _text(figure, _MARGIN, 0.4, subject.title, va='top', fontsize=9, color='0.3')
-    axes = _axes(figure, _MARGIN + 0.6, _HEADER + 0.35, plot_width, plot_height)
+    add_text(figure, _MARGIN, 0.1, 'All blocks, and the class token', va='top', fontsize=13)
+    add_text(figure, _MARGIN, 0.4, subject.title, va='top', fontsize=9, color='0.3')
+    axes = add_axes(figure, _MARGIN + 0.6, _HEADER + 0.35, plot_width, plot_height)
     numbers = [block.index + 1 for block in maps.blocks]
     series = [('with GAug, as computed' if maps.has_gaug else 'plain attention', None, 'o-', LINES[0])]
     if maps.has_gaug:
@@ -288,11 +183,11 @@ def draw_summary(subject: Subject):
         top = _HEADER + index * band
         reason = '' if values is not None else ('\n(this model has none: PRR belongs to a classifier)' if index else
                                                 '\n(this model has no class token)')
-        _text(figure, left, top, title + reason, va='top', fontsize=10)
+        add_text(figure, left, top, title + reason, va='top', fontsize=10)
         for head, row in enumerate([] if values is None else values):
-            panel = _axes(figure, left + head * pitch, top + _GROUP_TITLE + 0.2, width, height)
+            panel = add_axes(figure, left + head * pitch, top + _GROUP_TITLE + 0.2, width, height)
             panel.set_title(f'head {head + 1}', fontsize=8, pad=3)
-            _map(panel, subject, row, ATTENTION, 0, float(row.max()))
+            show_map(panel, subject, row, ATTENTION, 0, float(row.max()))
             panel.set_xlabel(f'{row.sum():.1%} to patches', fontsize=7, labelpad=2)
     return figure
 

@@ -10,7 +10,7 @@ from mmpretrain.models.backbones import VisionTransformer
 from mmlocat.attention import refine_patches, refinement_weights
 from mmlocat.models import LocAtViT, PatchRefinement
 from mmlocat.models.backbones.layers import split_heads
-from mmlocat.visualization import collect, maps, prepare_image
+from mmlocat.visualization import blocks, collect, prepare_image
 from mmlocat.visualization.loading import largest_side
 from mmlocat.visualization.maps import collect_batch
 from mmlocat.visualization.measures import attention_distance, class_similarity, effective_rank, patch_similarity
@@ -162,7 +162,7 @@ def test_mean_distance(monkeypatch):
     far = np.linalg.norm(places[:, None] - places[None], axis=-1)
     by_hand = np.mean([(row.reshape(2, -1) * far[i]).sum(1) / row.sum((1, 2)) for i, row in enumerate(rows)], axis=0)
     assert np.allclose(whole[0], by_hand, rtol=1e-5) and np.abs(whole[0] - whole[1]).max() > 0.01
-    monkeypatch.setattr(maps, '_CHUNK', 200)  # a pair of queries at once
+    monkeypatch.setattr(blocks, '_CHUNK', 200)  # a pair of queries at once
     assert np.allclose(collect(model, IMAGE).blocks[1].mean_distance(), whole[0], rtol=1e-5)
     assert attention_distance(torch.eye(48), torch.arange(48), (6, 8)).abs().max() < 1e-6
 
