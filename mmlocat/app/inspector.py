@@ -11,7 +11,8 @@ from PIL import Image
 
 from mmlocat.demo.segment import Segmentor, shrink
 from mmlocat.demo.sources import read_image
-from mmlocat.visualization.maps import Patch, collect, prepare_image
+from mmlocat.visualization.blocks import Patch
+from mmlocat.visualization.maps import collect, prepare_image
 from mmlocat.visualization.overlay import compose
 from mmlocat.visualization.patches import draw_attention, draw_picture, enlargement
 

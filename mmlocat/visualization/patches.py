@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .maps import AttentionRow, BlockMaps, Ellipses, Patch
+from .blocks import AttentionRow, BlockMaps, Ellipses, Patch
 from .overlay import font
 from .style import ATTENTION, DIFFERENCE
 
