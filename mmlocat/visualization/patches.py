@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw
 
 from .blocks import AttentionRow, BlockMaps, Ellipses, Patch
 from .overlay import font
-from .style import ATTENTION, DIFFERENCE
+from .style import DIFFERENCE
 
 # Okabe and Ito's colours, told apart with any kind of colour vision.
 HEAD_COLOURS = ('#E69F00', '#56B4E9', '#009E73', '#F0E442', '#0072B2', '#D55E00', '#CC79A7', '#FFFFFF')
+_WEIGHT = 'cividis'
 _TILE, _GAP, _LABEL, _TEXT, _BAR = 190, 18, 190, 15, 10  # px
 
 
@@ -130,6 +131,6 @@ def draw_attention(block: BlockMaps, row: AttentionRow, patch: Patch) -> Image.I
         highest = max(float(values.max()) for values in maps[:2])
         change = float(np.abs(maps[2]).max()) if block.has_gaug else 0.0
         for column, values in enumerate(maps):
-            limits, name = ((0.0, highest), ATTENTION) if column < 2 else ((-change, change), DIFFERENCE)
+            limits, name = ((0.0, highest), _WEIGHT) if column < 2 else ((-change, change), DIFFERENCE)
             _tile(sheet, (_LABEL + column * (_TILE + _GAP), y), values, limits, name, patch)
     return sheet
