@@ -1,11 +1,13 @@
-# make demo | make demo-full | make test | make lint | make package. Everything happens in .venv, which is made when needed.
+# make demo | make app | make demo-full | make test | make docs | make lint | make package. Everything happens in .venv,
+# which is made when needed.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmlocat-ready
+DEV := $(VENV)/.mmlocat-dev
 
-.PHONY: install demo demo-full demo-quick test test-soak test-openmmlab reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab reliability lint package clean
 
 install: $(READY)
 
@@ -13,6 +15,13 @@ $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "Installing mmlocat with PyTorch and the OneDL builds of OpenMMLab (some minutes, several GB) ..."
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[onedl,app]"
+	touch $@
+
+# What tests, lint, the documentation and packages need beside that.
+install-dev: $(DEV)
+
+$(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[onedl,dev]"
 	touch $@
 
@@ -26,11 +35,19 @@ demo-full: install
 demo-quick: install
 	$(BIN)/python tools/demo.py --pretraining-images 640 --segmentation-iterations 40 --work-dir work_dirs/demo-quick
 
-test: install
+# The page for your own pictures; ARGS="--port 8000" for other options of demo/app.py.
+app: install
+	$(BIN)/python demo/app.py $(ARGS)
+
+# The documentation as a site, in site/; a warning is an error.
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+
+test: install-dev
 	$(BIN)/python -m pytest -m "not soak"
 
 # pytest exits with 5 where no test is marked, which is no failure.
-test-soak: install
+test-soak: install-dev
 	$(BIN)/python -m pytest -m soak || [ $$? -eq 5 ]
 
 # The upstream OpenMMLab releases, in an environment of their own. mmcv is built from source (15 minutes): upstream
@@ -46,14 +63,14 @@ test-openmmlab:
 	$(UPSTREAM) -m pytest -m "not soak"
 
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
-reliability: install
+reliability: install-dev
 	$(BIN)/python -m pytest --record-figures --only-figures
 
-lint: install
+lint: install-dev
 	$(BIN)/ruff check .
 
 # Source distribution and wheel in dist/, as PyPI would take them.
-package: install
+package: install-dev
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*

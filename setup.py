@@ -54,6 +54,9 @@ DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplo
 TIMM = ['timm>=0.9']
 # The ONNX exporter of PyTorch needs onnxscript; onnxruntime knows its operators (opset 20) since 1.17.
 DEPLOY = ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.17', 'rich>=12']
+APP = [*DEMO, 'gradio>=6']
+# mkdocs 2 drops plugins, which mkdocs-material and mkdocstrings are.
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27', 'latex2mathml>=3.77']
 TEST = [*DEMO, *TIMM, *DEPLOY, 'pytest>=7', 'hypothesis>=6', 'build>=1']
 
 setup(
@@ -72,10 +75,15 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'demo': DEMO,
+        'app': APP,
+        'docs': DOCS,
         'timm': TIMM,
         'deploy': DEPLOY,
         'test': TEST,
-        'dev': [*TEST, 'ruff>=0.4', 'pre-commit>=3', 'twine>=5'],
+        'dev': [
+            *TEST, *APP, *DOCS, 'pytest-xdist>=3', 'nbclient>=0.8', 'ipykernel>=6', 'playwright>=1.40', 'ruff>=0.4',
+            'pre-commit>=3', 'twine>=5'
+        ],
     },
     classifiers=[
         'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition',

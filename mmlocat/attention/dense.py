@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .kernel import GaussianKernel, Grid, at_least_float32, without_autocast
+from .weights import attention_weights
 
 
 def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
@@ -15,8 +16,8 @@ def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
     return None
 
 
-def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid,
-                  num_prefix_tokens: int) -> Tensor:
+def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid, num_prefix_tokens: int,
+                  queries: Optional[Tensor] = None) -> Tensor:
     """Builds the matrix S that GAug adds to the attention logits.
 
     Args:
@@ -25,9 +26,10 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
         kernel: The constants of the pretraining grid.
         grid: The patch grid (H, W).
         num_prefix_tokens: P, the tokens before the patches; their rows and columns are zero.
+        queries: Numbers of Q patches, row-major, whose rows alone are wanted; by default those of all N tokens.
 
     Returns:
-        Shape (B, h, N, N) with N = P + H*W.
+        Shape (B, h, N, N) with N = P + H*W, or (B, h, Q, N).
     """
     height, width = grid
     rows, columns = torch.meshgrid(
@@ -35,11 +37,15 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
         torch.arange(width, device=variance.device),
         indexing='ij')
     position = torch.stack([rows.flatten(), columns.flatten()], dim=-1).to(variance.dtype)  # (HW, 2)
-    distance = (position[:, None] - position[None, :]).square()  # (HW, HW, 2)
+    from_position, prefix_rows = position, num_prefix_tokens
+    if queries is not None:
+        from_position, prefix_rows = position[queries], 0
+        variance, alpha = variance[:, :, queries], alpha[:, :, queries]
+    distance = (from_position[:, None] - position[None, :]).square()  # (HW, HW, 2), or (Q, HW, 2)
     distance = distance.clamp(max=kernel.max_squared_distance)
     exponent = distance / (variance[:, :, :, None, :] + kernel.eps)  # (B, h, HW, HW, 2)
     patches = alpha * torch.exp(-0.5 * exponent.sum(dim=-1))  # (B, h, HW, HW)
-    return torch.nn.functional.pad(patches, (num_prefix_tokens, 0, num_prefix_tokens, 0))
+    return torch.nn.functional.pad(patches, (num_prefix_tokens, 0, prefix_rows, 0))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
@@ -48,6 +54,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
     with without_autocast(query):
         query_, key_, value_, variance, alpha = map(at_least_float32, (query, key, value, variance, alpha))
         bias = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)
-        logits = query_ @ key_.transpose(-2, -1) * scale + bias
-        probabilities = torch.nn.functional.dropout(logits.softmax(dim=-1), dropout_p)
+        weights = attention_weights(query_, key_, bias, scale=scale)
+        probabilities = torch.nn.functional.dropout(weights, dropout_p)
         return (probabilities @ value_.to(probabilities.dtype)).to(query.dtype)

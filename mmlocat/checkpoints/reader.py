@@ -39,7 +39,7 @@ def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: An
 
     Args:
         source: A file of any name (.pth, .pth.tar, .bin, .safetensors: the content tells), a folder with
-            model.safetensors, 'hf://OWNER/REPO[@REVISION][/FILE]', 'timm://NAME', or a web address.
+            model.safetensors, ``hf://OWNER/REPO[@REVISION][/FILE]``, ``timm://NAME``, or a web address.
         trust_pickle: Whether a pickle may hold anything. It can then run any code that is in it.
         map_location: As in ``torch.load``.
 

@@ -1,7 +1,6 @@
 """What stands between a config and mmengine's Runner: checks, CPU launches, one command line, layer-wise decay.
 
-Importing it registers what a config may name: ``CPUAmpOptimWrapper``, ``LayerDecayOptimWrapperConstructor``,
-``NonFiniteHook``, ``ResumableFSDPStrategy``, ``SeededDataset``, ``SeededSampler`` and ``wrap_transformer_blocks``.
+Importing it registers what a config may name, the names below.
 """
 
 from mmlocat.utils import require_openmmlab
@@ -10,11 +9,12 @@ require_openmmlab('mmlocat.engine')
 
 from .amp import CPUAmpOptimWrapper  # noqa: E402
 from .fsdp import ResumableFSDPStrategy, wrap_transformer_blocks  # noqa: E402
+from .gaussian_stats import GaussianStatsHook  # noqa: E402
 from .layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .nonfinite import NonFiniteHook  # noqa: E402
 from .seeding import SeededDataset, SeededSampler  # noqa: E402
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'LayerDecayOptimWrapperConstructor', 'NonFiniteHook', 'ResumableFSDPStrategy',
-    'SeededDataset', 'SeededSampler', 'wrap_transformer_blocks'
+    'CPUAmpOptimWrapper', 'GaussianStatsHook', 'LayerDecayOptimWrapperConstructor', 'NonFiniteHook',
+    'ResumableFSDPStrategy', 'SeededDataset', 'SeededSampler', 'wrap_transformer_blocks'
 ]

@@ -5,6 +5,8 @@ Put ``custom_imports = dict(imports=['mmlocat.models'])`` into a config and ``ty
 resolves under ``default_scope='mmseg'`` and ``'mmpretrain'``, and ``'mmpretrain.LocAtViT'`` everywhere.
 """
 
+import importlib
+
 from mmlocat.utils import require_openmmlab
 from mmlocat.zoo import register_classifiers
 
@@ -18,5 +20,7 @@ from .necks import PatchRefinement  # noqa: E402
 # What MMEngine cannot read: hf://, timm:// and .safetensors.
 register_schemes()
 register_classifiers()
+# A config that imports this package alone may name GaussianStatsHook too. It needs the mathematics only.
+importlib.import_module('mmlocat.engine.gaussian_stats')
 
 __all__ = ['LocAtViT', 'PatchRefinement']

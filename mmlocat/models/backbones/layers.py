@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
@@ -23,6 +23,12 @@ def init_linear_layers(module: nn.Module) -> None:
             trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, ...]:
+    """Returns query, key and value, (B, h, N, d) each, of what a layer ``qkv`` gives, (B, N, 3 * h * d)."""
+    batch, num_tokens, channels = qkv.shape
+    return qkv.view(batch, num_tokens, 3, num_heads, channels // (3 * num_heads)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class LocAtAttention(MultiheadAttention):
@@ -66,8 +72,7 @@ class LocAtAttention(MultiheadAttention):
             Shape (B, N, C).
         """
         batch, num_tokens, _ = x.shape
-        qkv = self.qkv(x).view(batch, num_tokens, 3, self.num_heads, self.head_dims)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, N, d)
+        query, key, value = split_heads(self.qkv(x), self.num_heads)
         dropout_p = self.attn_drop if self.training else 0.0
         if self.gaug is None:
             out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p, scale=self.scale)

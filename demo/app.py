@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""A web page for your own pictures: ``python demo/app.py``. `make app` calls it.
+
+Drop a picture, click a patch: its Gaussians, its attention with and without them, and two models' segmentations.
+"""
+
+import argparse
+import sys
+
+from mmlocat.demo.options import add_model_options, parse
+from mmlocat.engine.cli import prepare_or_exit
+
+
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_options(parser)
+    parser.add_argument('--samples', nargs='+', help="images to pick from (default: scenes, for the demo's models)")
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, this machine '
+                        'alone; 0.0.0.0 lets everybody in who reaches it)')
+    parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
+    parser.add_argument('--time-clicks', type=int, metavar='N', help='serve nothing: print what a click costs')
+    return parse(parser, positive=('port', 'time_clicks'))
+
+
+def main() -> None:
+    """Serves until Ctrl-C."""
+    args = read_options()
+
+    def prepare():
+        from mmlocat.app.serve import app_job  # where gradio is missing, a line says so
+        return app_job(args)
+
+    prepare_or_exit(prepare)()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Segments your own pictures and videos: ``python demo/image_demo.py IMAGES... --config CONFIG --checkpoint FILE``.
+
+Without config and checkpoint it takes the models that `make demo` has trained, LocAtViT first.
+"""
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from mmlocat.demo.options import add_model_options, parse
+from mmlocat.demo.segment import image_demo_job
+from mmlocat.engine.cli import prepare_or_exit
+
+
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('images', nargs='+', metavar='IMAGES',
+                        help='images, videos, folders, quoted patterns, and numbers of cameras')
+    add_model_options(parser)
+    parser.add_argument('--out-dir', default='work_dirs/image_demo', help='default: work_dirs/image_demo')
+    parser.add_argument('--batch-size', type=int, default=1, help='images of one size at a time (default: 1)')
+    parser.add_argument('--opacity', type=float, default=0.6, help='of the colours, 0 to 1 (default: 0.6)')
+    parser.add_argument('--frames', type=int, help='stop a video or camera after so many; Ctrl-C ends a camera')
+    args = parse(parser, positive=('batch_size', 'frames'))
+    if not 0 <= args.opacity <= 1:
+        parser.error(f'--opacity must be between 0 and 1, got {args.opacity:g}')
+    return args
+
+
+def main() -> int:
+    """Segments everything; the exit code is 1 if an input could not be read."""
+    args = read_options()
+    return min(1, prepare_or_exit(lambda: image_demo_job(args, Console()))())
+
+
+if __name__ == '__main__':
+    sys.exit(main())

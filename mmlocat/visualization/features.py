@@ -1,0 +1,226 @@
+"""What frozen features are like, block by block: similarity, rank, attention distance; what probes read off them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from .loading import largest_side, read_image, read_labels
+from .maps import Maps, collect_batch, prepare_image
+from .measures import class_similarity, effective_rank, patch_similarity
+
+IGNORED = 255
+_BATCH = 16
+_NEIGHBOURS = 20
+_IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+
+
+@dataclass(frozen=True)
+class BlockFeatures:
+    """What is measured of one block's output.
+
+    Args:
+        block: From 1.
+        class_similarity: Cosine similarity of patch tokens to the class token; None without one.
+        patch_similarity: Cosine similarity of two different patch tokens of an image.
+        effective_rank: Of an image's patch tokens.
+        attention_distance: Mean over heads and query patches, in patches, as the model attends.
+        linear: Share of patches that a linear probe gets right, in percent; None without labels.
+        linear_by_class: The same, for each class, averaged over classes.
+        neighbours: Share of patches that 20 nearest neighbours get right, by cosine, in percent; None without labels.
+        neighbours_by_class: The same, for each class, averaged over classes.
+    """
+
+    block: int
+    class_similarity: Optional[float]
+    patch_similarity: float
+    effective_rank: float
+    attention_distance: float
+    linear: Optional[float] = None
+    linear_by_class: Optional[float] = None
+    neighbours: Optional[float] = None
+    neighbours_by_class: Optional[float] = None
+
+
+MEASURES = tuple(field.name for field in fields(BlockFeatures) if field.name != 'block')
+
+
+class Pair(NamedTuple):
+    """An image and its map of labels, or None."""
+
+    image: Path
+    labels: Optional[Path]
+
+
+def find_pairs(images: Path, labels: Optional[Path], most: int) -> List[Pair]:
+    """Lists a folder's images with their label maps, which have their names and end in .png.
+
+    Args:
+        images: Folder of images.
+        labels: Folder of label maps; None where there are none.
+        most: So many images at most, evenly over the folder's names.
+
+    Raises:
+        FileNotFoundError: A folder is not there, has no images, or lacks a label map.
+    """
+    for folder in (images, labels):
+        if folder is not None and not folder.is_dir():
+            raise FileNotFoundError(f'{folder} is not a folder')
+    found = sorted(path for path in images.iterdir() if path.suffix.lower() in _IMAGES)
+    if not found:
+        raise FileNotFoundError(f'{images} has no images ({", ".join(_IMAGES)})')
+    if len(found) > most:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
+    pairs = [Pair(path, labels / f'{path.stem}.png' if labels else None) for path in found]
+    missing = [pair.labels for pair in pairs if pair.labels and not pair.labels.is_file()]
+    if missing:
+        raise FileNotFoundError(f'{len(missing)} of {len(pairs)} images in {images} have no label map, such as '
+                                f'{missing[0]}; label maps have the names of the images and end in .png')
+    return pairs
+
+
+def patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
+    """Returns the commonest label of each patch, row-major, (H*W,); ``IGNORED`` where that is the commonest.
+
+    Args:
+        labels: Shape (height, width) of the image that went in.
+        maps: Gives grid and patch size.
+    """
+    (rows, columns), (height, width) = maps.grid, maps.patch_size
+    padded = np.full((rows * height, columns * width), IGNORED, labels.dtype)
+    padded[:labels.shape[0], :labels.shape[1]] = labels
+    cells = padded.reshape(rows, height, columns, width).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+    return np.array([np.bincount(cell).argmax() for cell in cells])
+
+
+def _batches(model: nn.Module, pairs: Sequence[Pair], max_side: int,
+             done: Callable[[], None]) -> Iterator[Tuple[List[Pair], List[np.ndarray], List[Maps]]]:
+    """Yields consecutive images of one size, and what the model makes of them."""
+    waiting: List[Tuple[Pair, np.ndarray]] = []
+
+    def run() -> Tuple[List[Pair], List[np.ndarray], List[Maps]]:
+        members, pictures = map(list, zip(*waiting))
+        waiting.clear()
+        return members, pictures, collect_batch(model, torch.cat([prepare_image(model, p) for p in pictures]))
+
+    for pair in pairs:
+        picture, _ = read_image(pair.image, max_side)
+        if waiting and (len(waiting) == _BATCH or picture.shape != waiting[0][1].shape):
+            yield run()
+        waiting.append((pair, picture))
+        done()
+    if waiting:
+        yield run()
+
+
+class _Patches:
+    """Features of labelled patches, by block: as many of each image, drawn alike for every model."""
+
+    def __init__(self, images: int, most: int, seed: int) -> None:
+        self.each = max(1, most // max(1, images))
+        self.random = np.random.default_rng(seed)
+        self.features: Dict[int, List[np.ndarray]] = {}
+        self.labels: List[np.ndarray] = []
+
+    def add(self, maps: Maps, labels: np.ndarray) -> None:
+        """Draws patches of an image."""
+        usable = np.flatnonzero(labels != IGNORED)
+        chosen = self.random.permutation(usable)[:self.each]
+        self.labels.append(labels[chosen])
+        numbers = torch.from_numpy(chosen)
+        for block in maps.blocks:
+            tokens = block.tokens[block.num_prefix_tokens:].cpu()
+            self.features.setdefault(block.index, []).append(tokens[numbers].float().numpy())
+
+    def of(self, block: int) -> Tuple[np.ndarray, np.ndarray]:
+        """Returns features (n, C) and labels (n,)."""
+        return np.concatenate(self.features[block]), np.concatenate(self.labels)
+
+
+def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarray]) -> Tuple[float, ...]:
+    """Fits a linear probe and nearest neighbours to features, by scikit-learn, and tests both.
+
+    Args:
+        train: Features (n, C) and labels (n,).
+        test: The same, of other images.
+
+    Returns:
+        Percent right of the linear probe, and its mean over classes; the same of the neighbours.
+
+    Raises:
+        ValueError: The training patches have one class alone.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    if len(np.unique(train[1])) < 2:
+        raise ValueError('the labelled patches to learn from have one class alone; give more images or other labels')
+    figures: List[float] = []
+    for model in (make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
+                  KNeighborsClassifier(min(_NEIGHBOURS, len(train[1])), metric='cosine')):
+        found = model.fit(*train).predict(test[0])
+        present = np.isin(test[1], np.unique(train[1]))  # a class that was never shown cannot be learned
+        figures += [100 * accuracy_score(test[1], found),
+                    100 * balanced_accuracy_score(test[1][present], found[present])]
+    return tuple(figures)
+
+
+def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pair] = (), max_side: int = 0,
+                     max_patches: int = 10000, seed: int = 0,
+                     progress: Callable[[str], None] = lambda what: None) -> List[BlockFeatures]:
+    """Measures the features of every block of a frozen model.
+
+    Args:
+        model: With data preprocessor and backbone; see ``load_model``.
+        pairs: Images to measure on, with labels or without.
+        train: Other images, with labels, that the probes learn from; none leaves the probes out.
+        max_side: Longer images are shrunk to so many px; 0 takes three times the side of pretraining.
+        max_patches: So many labelled patches at most to learn from, and as many to test on.
+        seed: Of drawing them.
+        progress: Told what has been done: 'image', 'block'.
+
+    Returns:
+        One for each block.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: An image or its labels cannot be read, or the labels are of one class.
+        TypeError: The model has no ViT.
+    """
+    max_side = max_side or largest_side(model)
+    sums: Dict[int, np.ndarray] = {}
+    sets = [_Patches(len(part), max_patches, seed) for part in (train, pairs)]
+    for part, patches in zip((train, pairs), sets):
+        for members, pictures, found in _batches(model, part, max_side, lambda: progress('image')):
+            for pair, picture, maps in zip(members, pictures, found):
+                if train and pair.labels:
+                    patches.add(maps, patch_labels(read_labels(pair.labels, picture.shape[:2]), maps))
+            if part is pairs:
+                _add_measures(sums, found, model.backbone.cls_token is not None)
+    rows = []
+    for block, total in sums.items():
+        similarity, *others = total / len(pairs)
+        figures = ()
+        if train:
+            figures = probe(sets[0].of(block), sets[1].of(block))
+            progress('block')
+        rows.append(BlockFeatures(block + 1, None if np.isnan(similarity) else similarity, *others, *figures))
+    return rows
+
+
+def _add_measures(sums: Dict[int, np.ndarray], found: List[Maps], has_class: bool) -> None:
+    """Adds up the measures that need no labels, over images that are of one size."""
+    for index, block in enumerate(found[0].blocks):
+        tokens = torch.stack([maps.blocks[index].tokens for maps in found]).float()
+        patches = tokens[:, block.num_prefix_tokens:]
+        similarity = class_similarity(tokens, block.num_prefix_tokens).sum().item() if has_class else float('nan')
+        distance = sum(float(maps.blocks[index].mean_distance().mean()) for maps in found)
+        figures = [similarity, patch_similarity(patches).sum().item(), effective_rank(patches).sum().item(), distance]
+        sums[index] = sums.get(index, 0) + np.array(figures)

@@ -1,0 +1,81 @@
+"""Gaussians over a training, read from what the hook wrote: several logs, cut-off lines, pictures, errors."""
+
+import json
+
+import pytest
+from legible import assert_legible
+from PIL import Image
+from tool_runner import run_tool
+
+from mmlocat.engine.gaussian_stats import tag
+from mmlocat.visualization import timeline
+from mmlocat.visualization.style import pyplot
+from mmlocat.visualization.timeline import draw_timeline, read_log
+
+
+def write_log(path, steps, blocks=2, heads=2, end=''):
+    path.parent.mkdir(parents=True)
+    lines = []
+    for step in steps:
+        lines.append(json.dumps(dict(loss=1.0, lr=0.1, step=step)))  # what mmengine writes itself
+        entry = {}
+        for block in range(1, blocks + 1):
+            for head in range(1, heads + 1):
+                entry[tag(block, head, 'sigma')] = step + block + head / 10
+                entry[tag(block, head, 'alpha')] = step + block + head / 10 + 1
+                entry[tag(block, head, 'sigma_std')] = entry[tag(block, head, 'alpha_std')] = 0.5
+        lines.append(json.dumps(dict(entry, step=step)))
+    path.write_text('\n'.join(lines) + '\n' + end)
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    # Killed after step 30, gone on from a checkpoint at 20.
+    write_log(tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json', (10, 20, 30), end='{"gaug/block01/he')
+    write_log(tmp_path / '20260101_010000' / 'vis_data' / 'scalars.json', (30, 40))
+    return tmp_path
+
+
+def test_a_resumed_training_is_one_line(work_dir):
+    series = read_log(work_dir)
+    assert len(series) == 8 and [entry[0] for entry in series['sigma', 1, 2]] == [10, 20, 30, 40]
+    assert series['alpha', 2, 1][0] == (10, pytest.approx(13.1), 0.5)
+    alone = read_log(work_dir / '20260101_000000' / 'vis_data' / 'scalars.json')
+    assert [entry[0] for entry in alone['sigma', 1, 2]] == [10, 20, 30]
+
+
+@pytest.mark.parametrize(('blocks', 'heads'), [(4, 2), (12, 12), (1, 8)])
+def test_the_figure_can_be_read(blocks, heads, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(timeline, 'save', lambda figure, path, dpi: seen.append(figure))
+    write_log(tmp_path / 'vis_data' / 'scalars.json', (5000, 10000, 150000), blocks, heads)
+    draw_timeline(read_log(tmp_path), tmp_path / 'a.png', 'Gaussians while training: a_long_name_of_a_config')
+    words = assert_legible(seen[0])
+    assert words.count(f'block {blocks}') == 2 and f'head {heads}' in words and 'iteration' in words
+    assert 'σ (patches)' in words and 'α (logit)' in words
+    pyplot().close(seen[0])
+
+
+def test_the_tool_writes_beside_the_log(work_dir, capsys):
+    run_tool('analysis/gaussians.py', work_dir)
+    assert Image.open(work_dir / 'gaussians.png').width > 600 and 'Wrote' in capsys.readouterr().out
+    run_tool('analysis/gaussians.py', work_dir / '20260101_010000' / 'vis_data' / 'scalars.json', '--out',
+             work_dir / 'new' / 'a.pdf')
+    assert (work_dir / 'new' / 'a.pdf').read_bytes().startswith(b'%PDF')
+
+
+@pytest.mark.parametrize(('make', 'arguments', 'message'), [
+    (lambda path: None, [], 'is no file of scalars and has none: a work dir has TIME/vis_data/scalars.json'),
+    (lambda path: (path / 'scalars.json').write_text('{"loss": 1, "step": 2}\n'), [],
+     "train a LocAtViT with custom_hooks=[dict(type='GaussianStatsHook')]"),
+    (lambda path: (path / 'scalars.json').write_text('{"loss":\n{"loss": 1, "step": 2}\n'), [],
+     'scalars.json, line 1, is no JSON'),
+    (lambda path: write_log(path / 'vis_data' / 'scalars.json', (1, 2)), ['--out', 'a.gif'],
+     'a.gif must be a file that ends in .png or .pdf'),
+])
+def test_bad_input_gets_one_line(make, arguments, message, tmp_path, capsys):
+    make(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        run_tool('analysis/gaussians.py', tmp_path, *arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == 1 and message in error and 'Traceback' not in error
