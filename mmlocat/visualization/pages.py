@@ -188,7 +188,7 @@ def draw_summary(subject: Subject):
             panel = add_axes(figure, left + head * pitch, top + _GROUP_TITLE + 0.2, width, height)
             panel.set_title(f'head {head + 1}', fontsize=8, pad=3)
             show_map(panel, subject, row, ATTENTION, 0, float(row.max()))
-            panel.set_xlabel(f'{row.sum():.1%} to patches', fontsize=7, labelpad=2)
+            panel.set_xlabel(f'{row.sum():.1%} to patches', fontsize=7, labelpad=6)
     return figure
 
 

@@ -20,7 +20,7 @@ def locatvit(**options):
     model = LocAtViT(NANO, img_size=24, patch_size=4, **options)
     with torch.no_grad():  # sharp attention, and Gaussians that differ from patch to patch
         for layer in model.layers:
-            layer.attn.qkv.weight.mul_(8)
+            layer.attn.qkv.weight.mul_(3)
             if layer.attn.gaug is not None:
                 layer.attn.gaug.log_var.weight.mul_(20)
                 layer.attn.gaug.log_alpha.weight.mul_(20)
