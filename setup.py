@@ -52,7 +52,7 @@ OPENMMLAB = [
 ]
 DEMO = ['scikit-learn>=1.2', 'pillow>=9.1', 'filelock>=3.9', 'rich>=12', 'matplotlib>=3.5']
 TIMM = ['timm>=0.9']
-TEST = [*DEMO, *TIMM, 'pytest>=7', 'hypothesis>=6', 'build>=1']
+TEST = [*DEMO, *TIMM, 'pytest>=7', 'hypothesis>=6', 'build>=1', 'tensorboard>=2.11']
 
 setup(
     name='mmlocat',
