@@ -118,5 +118,5 @@ def draw(results: Results, path: Path, heading: str, chance: Optional[float] = N
     for panel in panels.flat[len(names):]:
         panel.set_visible(False)
     figure.suptitle(heading, fontsize=11)
-    figure.legend(handles=handles, loc='outside lower center', ncol=4, frameon=False)
+    figure.legend(handles=handles, loc='outside lower center', ncol=3, frameon=False)
     save(figure, path, dpi=130)

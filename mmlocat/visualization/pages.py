@@ -159,7 +159,7 @@ def draw_summary(subject: Subject):
     plot_width, plot_height = 4.2, 2.9
     left = _MARGIN + 0.7 + plot_width + 0.6
     band = _GROUP_TITLE + height + 0.65
-    pitch = max(width + BAR, 1.2)  # the share below a panel fits
+    pitch = max(width + BAR, 1.5)  # the share below a panel fits, and a colour bar beside it
     page_width = max(left + heads * pitch + _MARGIN, left + 4.5)
     figure = pyplot().figure(figsize=(page_width, _HEADER + max(plot_height + 1.0, len(rows) * band)))
     add_text(figure, _MARGIN, 0.1, 'All blocks, and the class token', va='top', fontsize=13)
@@ -188,7 +188,7 @@ def draw_summary(subject: Subject):
             panel = add_axes(figure, left + head * pitch, top + _GROUP_TITLE + 0.2, width, height)
             panel.set_title(f'head {head + 1}', fontsize=8, pad=3)
             show_map(panel, subject, row, ATTENTION, 0, float(row.max()))
-            panel.set_xlabel(f'{row.sum():.1%} to patches', fontsize=7, labelpad=2)
+            panel.set_xlabel(f'{row.sum():.1%} to patches', fontsize=7, labelpad=6)
     return figure
 
 

@@ -84,7 +84,7 @@ def draw_timeline(series: Series, path: Path, heading: str) -> None:
     colours = dict(zip(heads, line_colours(len(heads))))
     columns = min(_COLUMNS, len(blocks))
     rows = -(-len(blocks) // columns)
-    figure, panels = pyplot().subplots(2 * rows, columns, figsize=(3.1 * columns + 0.4, 2.3 * 2 * rows + 1.0),
+    figure, panels = pyplot().subplots(2 * rows, columns, figsize=(max(3.1 * columns + 0.4, 7.0), 2.3 * 2 * rows + 1.0),
                                        squeeze=False, sharex=True, layout='constrained')
     for half, name in enumerate(_UNITS):
         for number in range(rows * columns):
