@@ -62,7 +62,7 @@ _LOADER = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_ep
 
 
 def near(name: str, known: Iterable[str], most: int = 3) -> List[str]:
-    """Returns names that resemble one, or contain it, whatever their case; best first.
+    """Returns names that begin with one, resemble or contain it, whatever their case; best first.
 
     Args:
         name: The name that is not known.
@@ -70,9 +70,11 @@ def near(name: str, known: Iterable[str], most: int = 3) -> List[str]:
         most: How many to return at most.
     """
     by_case: Dict[str, str] = {other.lower(): other for other in known if isinstance(other, str)}
-    found = difflib.get_close_matches(name.lower(), by_case, n=most, cutoff=0.65)
-    found += [other for other in sorted(by_case) if len(name) > 2 and name.lower() in other and other not in found]
-    return [by_case[other] for other in found[:most]]
+    wanted = name.lower()
+    found = [other for other in sorted(by_case) if len(wanted) > 2 and other.startswith(wanted)]
+    found += difflib.get_close_matches(wanted, by_case, n=most, cutoff=0.65)
+    found += [other for other in sorted(by_case) if len(wanted) > 2 and wanted in other]
+    return [by_case[other] for other in dict.fromkeys(found)][:most]
 
 
 def check_types(config: Config, loaders: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import mmseg
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from conftest import NANO, ROOT
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import METRICS, MODELS, init_default_scope
 from mmengine.structures import PixelData
+from mmengine.utils import digit_version
 from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate, pad
 
@@ -190,6 +192,8 @@ LOSSES = {
 @pytest.mark.parametrize('loss', LOSSES)
 @pytest.mark.parametrize('label', ['ignored', 'background', 'one image ignored'])
 def test_masks_of_nothing_have_a_finite_loss(loss, label, linear, figure):
+    if 'weighted' in loss and 'ignored' in label and digit_version(mmseg.__version__) < digit_version('1.3'):
+        pytest.skip('mmseg 1.2 weighs ignored pixels too: its weighted cross-entropy is an IndexError there')
     values = dict(ignored=(IGNORED, IGNORED), background=(0, 0)).get(label, (IGNORED, 3))
     samples = [sample((36, 36), torch.full((1, 36, 36), value)) for value in values]
     kept = linear.decode_head.loss_decode
