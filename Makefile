@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
+# Processes that run tests, each with one thread.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmlocat-ready
 DEV := $(VENV)/.mmlocat-dev
@@ -44,7 +46,7 @@ docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 test: install-dev
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak"
 
 # pytest exits with 5 where no test is marked, which is no failure.
 test-soak: install-dev
@@ -60,7 +62,7 @@ test-openmmlab:
 	$(UPSTREAM) -m pip install --quiet "mmengine>=0.10.3" "mmsegmentation>=1.2.2" "mmpretrain>=1.2.0" ftfy regex \
 		"numpy<2" torch==2.1.2
 	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[test]" "numpy<2" torch==2.1.2
-	$(UPSTREAM) -m pytest -m "not soak"
+	$(UPSTREAM) -m pytest -n $(WORKERS) -m "not soak"
 
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
 reliability: install-dev

@@ -11,8 +11,9 @@ import torch
 
 pytest_plugins = ['figures']
 
-# Two processes of a test must not fight over cores with the rest of the suite.
-os.environ.setdefault('OMP_NUM_THREADS', '2')
+# Processes of a test must not fight over cores with the rest of the suite; a worker of pytest-xdist has one to itself.
+os.environ.setdefault('OMP_NUM_THREADS', '1' if 'PYTEST_XDIST_WORKER' in os.environ else '2')
+torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / 'tests' / 'data' / 'golden'

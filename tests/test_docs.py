@@ -79,6 +79,20 @@ def test_commands_exist(command, clean_environment, tmp_path, monkeypatch):
         assert (ROOT / config).is_file() and config in result.stdout
 
 
+def test_the_slurm_script_requeues_what_was_stopped(tmp_path):
+    """With stand-ins for Slurm's commands; `srun` ends as a training does after SIGUSR1, then as one that is done."""
+    script, = blocks('sh', PAGES['reliability.md'])
+    assert script.startswith('#SBATCH ') and (ROOT / 'tools' / 'train.py').is_file()
+    for code, said in ((138, 'requeue 7'), (143, 'requeue 7'), (0, ''), (1, '')):
+        (tmp_path / 'srun').write_text(f'#!/bin/sh\nexit {code}\n')
+        (tmp_path / 'scontrol').write_text('#!/bin/sh\necho "$@"\n')
+        for name in ('srun', 'scontrol'):
+            (tmp_path / name).chmod(0o755)
+        result = subprocess.run(['bash', '-c', script], env=dict(PATH=f'{tmp_path}:/usr/bin:/bin', SLURM_JOB_ID='7'),
+                                capture_output=True, text=True)
+        assert result.stdout.strip() == said and not result.stderr
+
+
 @pytest.mark.parametrize('family', [path.stem for path in FAMILIES if '```python' in path.read_text()])
 def test_python_of_the_families_runs(family):
     for block in blocks('python', (FAMILIES[0].parent / f'{family}.md').read_text()):

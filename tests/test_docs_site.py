@@ -59,7 +59,7 @@ def test_every_page_is_of_the_site_and_every_block_is_tested():
     assert set(re.findall(r': (\w+\.md)$', text, re.MULTILINE)) == {path.name for path in DOCS.glob('*.md')}
     assert all((ROOT / 'tests' / name).is_file() for name in ELSEWHERE.values())
     languages = {language for page in PAGES.values() for language in re.findall(r'^```(\w+)$', page, re.MULTILINE)}
-    assert languages <= {'python', 'bash', 'text', 'diff'}
+    assert languages <= {'python', 'bash', 'sh', 'text', 'diff'}
 
 
 @pytest.mark.parametrize('name, block', blocks('python'), ids=lambda value: value.split('\n')[0][:30])

@@ -118,7 +118,7 @@ def _test_runner(config: Config, checkpoint: str, work_dir: str, trust_pickle: b
     config.work_dir, config.launcher, config.load_from = work_dir, 'none', checkpoint
     config.visualizer = None
     (config.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
-    runner = build_runner(config, [])
+    runner = build_runner(config, [], training=False)
     build_test_data(runner)
     runner.load_checkpoint(checkpoint)
     runner.call_hook('before_run')  # hooks learn where logs go

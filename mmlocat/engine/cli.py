@@ -30,7 +30,6 @@ from .recipe import check_total_batch
 from .resume import apply_resume
 from .runner import build_optimizer, build_runner, build_test_data, build_training_data
 from .training_data import check_training_data
-from .work_dir import claim_work_dir
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -85,6 +84,8 @@ def _prepare(args: argparse.Namespace, *loaders: str) -> Config:
         raise RuntimeError('--launcher pytorch needs torchrun: use tools/dist_train.sh CONFIG GPUS or '
                            'tools/dist_test.sh CONFIG CHECKPOINT GPUS')
     config = load_config(args.config, args.cfg_options)
+    if 'amp' in args:
+        set_amp(config, args.amp)
     check_types(config, loaders)
     check_values(config)
     config.launcher = args.launcher
@@ -115,7 +116,6 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     """
     args = _train_parser().parse_args(argv)
     config = _prepare(args, 'train', *([] if args.no_validate else ['val']))
-    set_amp(config, args.amp)
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.auto_scale_lr:
@@ -130,8 +130,6 @@ def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
     initial = None if resumed else initial_checkpoint(config)
     if is_main_process() and not args.no_data_check:
         remarks += check_training_data(config, args.config)
-    if is_main_process():
-        claim_work_dir(config.work_dir)
     runner = build_runner(config, remarks)
     build_training_data(runner)
     build_optimizer(runner)

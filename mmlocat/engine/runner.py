@@ -26,6 +26,7 @@ from .recompute import check_recomputed, sound_recomputation
 from .samples import check_samples
 from .saving import AtomicCheckpointHook, save_atomically
 from .seeding import build_seeded_loader, keep_random_state
+from .work_dir import claim_work_dir
 
 
 class RemarkingRunner(Runner):
@@ -104,6 +105,8 @@ def build_runner(config: Config, remarks: List[str], training: bool = True) -> R
             print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
     init_cpu_processes(config.launcher)
     check_sharding(config, config.launcher)
+    if training and is_main_process():
+        claim_work_dir(config.work_dir)
     runner = _build(config)
     runner.register_hook(BareViTHook(), priority='VERY_HIGH')
     runner.register_hook(NonFiniteHook())

@@ -207,6 +207,8 @@ def test_other_processes_leave_the_look_to_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, 'check_training_data', lambda config, path: asked.append(path) or [])
     monkeypatch.setattr(cli, 'build_training_data', lambda runner: None)
     monkeypatch.setattr(cli, 'record_training', lambda *args: None)
+    monkeypatch.setattr(cli, 'build_optimizer', lambda runner: None)
+    monkeypatch.setattr(cli, 'make_resumable', lambda runner, validated: None)
 
     class Nothing:
         train = None

@@ -6,6 +6,7 @@ import argparse
 from mmlocat.demo.models import DEMO_WORK_DIR
 from mmlocat.demo.plan import ARMS
 from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 from mmlocat.visualization.attention_job import attention_job, grid_side, point
 from mmlocat.visualization.style import FORMATS
 
@@ -37,5 +38,6 @@ def read_options() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    options = read_options()
-    prepare_or_exit(lambda: attention_job(options))()
+    with stoppable():
+        options = read_options()
+        prepare_or_exit(lambda: attention_job(options))()

@@ -5,6 +5,7 @@ import argparse
 
 from mmlocat.demo.models import DEMO_WORK_DIR
 from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 from mmlocat.visualization.features_job import features_job
 
 
@@ -40,5 +41,6 @@ def read_options() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    options = read_options()
-    prepare_or_exit(lambda: features_job(options))()
+    with stoppable():
+        options = read_options()
+        prepare_or_exit(lambda: features_job(options))()

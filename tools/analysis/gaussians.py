@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Callable
 
 from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 from mmlocat.visualization.style import picture_path
 from mmlocat.visualization.timeline import draw_timeline, read_log
 
@@ -33,5 +34,6 @@ def prepare(args: argparse.Namespace) -> Callable[[], None]:
 
 
 if __name__ == '__main__':
-    options = read_options()
-    prepare_or_exit(lambda: prepare(options))()
+    with stoppable():
+        options = read_options()
+        prepare_or_exit(lambda: prepare(options))()

@@ -9,6 +9,7 @@ from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.report import milliseconds, print_table
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -43,4 +44,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -10,6 +10,7 @@ from mmlocat.deploy.export import OPSET, Export, export_onnx
 from mmlocat.deploy.runtime import TOLERANCE
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -58,4 +59,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with stoppable():
+        main()

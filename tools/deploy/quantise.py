@@ -10,6 +10,7 @@ from rich.table import Table
 from mmlocat.deploy.quantise import Variant, quantise
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -50,4 +51,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with stoppable():
+        main()
