@@ -50,7 +50,7 @@ test: install-dev
 
 # pytest exits with 5 where no test is marked, which is no failure.
 test-soak: install-dev
-	$(BIN)/python -m pytest -m soak || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n $(WORKERS) -m soak || [ $$? -eq 5 ]
 
 # The upstream OpenMMLab releases, in an environment of their own. mmcv is built from source (15 minutes): upstream
 # mmseg imports its compiled operators, and refuses mmcv 2.2.
@@ -66,7 +66,7 @@ test-openmmlab:
 
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
 reliability: install-dev
-	$(BIN)/python -m pytest --record-figures --only-figures
+	$(BIN)/python -m pytest -n $(WORKERS) --record-figures --only-figures
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / 'tests' / 'data' / 'figures.json'
 PAGE = ROOT / 'docs' / 'reliability.md'
 _FIGURES = pytest.StashKey()
+_PASSED = pytest.StashKey()
 
 
 def pytest_addoption(parser):
@@ -34,32 +35,45 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in others]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == 'call':
+        item.stash[_PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
 def figure(request):
     """Notes one measured figure: ``figure(section, what, measured)``; the last one of a name counts."""
+    noted = []
 
     def note(section, what, measured):
         text = f'{measured:.3g}' if isinstance(measured, float) else str(measured)
         file = Path(request.node.fspath).relative_to(ROOT).as_posix()
-        request.config.stash[_FIGURES].append(dict(
+        noted.append(dict(
             section=section, what=what, measured=text, test=f'{file}::{request.node.originalname}',
             date=datetime.date.today().isoformat(), soak=request.node.get_closest_marker('soak') is not None))
 
-    return note
+    yield note
+    if request.node.stash.get(_PASSED, False):  # what a failing test measured is no figure
+        request.config.stash[_FIGURES].extend(noted)
 
 
 def pytest_sessionfinish(session):
     found = session.config.stash.get(_FIGURES, [])
     if not found or not session.config.getoption('--record-figures'):
         return
+    from filelock import FileLock
+
     from mmlocat.utils import atomic_write
-    known = {(entry['section'], entry['what']): entry for entry in read_figures()}
-    known.update({(entry['section'], entry['what']): entry for entry in found})
-    with atomic_write(STORE) as file:
-        json.dump(sorted(known.values(), key=lambda entry: (entry['section'], entry['what'])), file, indent=1)
-        file.write('\n')
-    with atomic_write(PAGE) as file:
-        file.write(fill(PAGE.read_text(encoding='utf-8'), read_figures()))
+    with FileLock(str(STORE.with_suffix('.lock'))):  # workers of pytest-xdist each bring their own
+        known = {(entry['section'], entry['what']): entry for entry in [*read_figures(), *found]}
+        with atomic_write(STORE) as file:
+            json.dump(sorted(known.values(), key=lambda entry: (entry['section'], entry['what'])), file, indent=1)
+            file.write('\n')
+        with atomic_write(PAGE) as file:
+            file.write(fill(PAGE.read_text(encoding='utf-8'), read_figures()))
 
 
 def read_figures():

@@ -26,13 +26,16 @@ def test_a_run_keeps_its_figures_and_those_of_others(tmp_path, monkeypatch):
     (tmp_path / 'docs' / 'reliability.md').write_text('# P\n<!-- figures: A -->\n<!-- /figures: A -->\nend\n')
     (tmp_path / 'tests' / 'figures.py').write_text((ROOT / 'tests' / 'figures.py').read_text())
     (tmp_path / 'tests' / 'conftest.py').write_text("pytest_plugins = ['figures']\n")
-    (tmp_path / 'tests' / 'test_a.py').write_text('def test_a(figure):\n    figure("A", "new", 0.12345)\n')
+    (tmp_path / 'tests' / 'test_a.py').write_text(
+        'def test_a(figure):\n    figure("A", "new", 0.12345)\n'
+        'def test_fails(figure):\n    figure("A", "wrong", 1)\n    assert False\n')
     for option in ([], ['--record-figures']):
         command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *option]
-        subprocess.run(command, cwd=tmp_path, check=True)
+        assert subprocess.run(command, cwd=tmp_path).returncode == 1
         page = (tmp_path / 'docs' / 'reliability.md').read_text()
         assert ('| new | 0.123 |' in page) == bool(option)
     assert '| old | 1 | 2026-01-01 | `tests/test_b.py::test_b` (soak) |' in page and page.endswith('-->\nend\n')
+    assert 'wrong' not in page
 
 
 def test_a_section_without_markers_is_an_error():

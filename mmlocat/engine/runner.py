@@ -94,7 +94,7 @@ def build_runner(config: Config, remarks: List[str], training: bool = True) -> R
         The runner; mmengine's Runner has built the model, its FlexibleRunner builds it when training begins.
 
     Raises:
-        RuntimeError: FSDP is asked for, and cannot run here.
+        RuntimeError: FSDP is asked for, and cannot run here; or another training writes to the work dir.
         ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it;
             or the parts of the model do not fit together.
     """
