@@ -3,11 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
-# Processes that run tests, each with one thread.
+# Processes that run tests, each with one thread: more, of libraries that wait for one another by spinning, take twice
+# the time.
 WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmlocat-ready
 DEV := $(VENV)/.mmlocat-dev
+PYTEST := -m pytest -n $(WORKERS)
+TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 .PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab reliability lint package clean
 
@@ -46,11 +49,11 @@ docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 test: install-dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak"
+	$(TEST) -m "not soak"
 
 # pytest exits with 5 where no test is marked, which is no failure.
 test-soak: install-dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m soak || [ $$? -eq 5 ]
+	$(TEST) -m soak || [ $$? -eq 5 ]
 
 # The upstream OpenMMLab releases, in an environment of their own. mmcv is built from source (15 minutes): upstream
 # mmseg imports its compiled operators, and refuses mmcv 2.2.
@@ -62,11 +65,11 @@ test-openmmlab:
 	$(UPSTREAM) -m pip install --quiet "mmengine>=0.10.3" "mmsegmentation>=1.2.2" "mmpretrain>=1.2.0" ftfy regex \
 		"numpy<2" torch==2.1.2
 	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[test]" "numpy<2" torch==2.1.2
-	$(UPSTREAM) -m pytest -n $(WORKERS) -m "not soak"
+	OMP_NUM_THREADS=1 $(UPSTREAM) $(PYTEST) -m "not soak"
 
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
 reliability: install-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --record-figures --only-figures
+	$(TEST) --record-figures --only-figures
 
 lint: install-dev
 	$(BIN)/ruff check .
