@@ -13,12 +13,13 @@ from typing import Callable, Dict, Iterator, List, Union
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.engine.initial_weights import check_model_weights
 from mmlocat.engine.runner import build_runner, build_test_data
 from mmlocat.utils import require_modules
 
 from .export import OPSET, _staged, check_target, export_onnx
-from .model import task_of
+from .model import load_model, task_of
 from .runtime import OnnxModel
 
 # Products with a weight matrix. The patch convolution stays: it is one of hundreds, and reads the pixels themselves.
@@ -34,7 +35,7 @@ class Variant:
 
     Args:
         name: 'PyTorch float32', 'ONNX float32' or 'ONNX int8'.
-        size: Bytes of its file.
+        size: Bytes of the weights (PyTorch) or of the file (ONNX).
         metrics: By the names of the config's evaluator.
     """
 
@@ -80,8 +81,6 @@ def quantise(config: Config, checkpoint: str, output: Union[str, Path], *, pixel
         export_onnx(config, checkpoint, whole, pixels=pixels, trust_pickle=trust_pickle, report=report, opset=OPSET)
         report('quantising')
         _write_int8(whole, staged)
-        sizes = [Path(checkpoint).stat().st_size if Path(checkpoint).is_file() else 0, whole.stat().st_size,
-                 staged.stat().st_size]
         names = ('PyTorch float32', 'ONNX float32', 'ONNX int8')
         metrics: List[Dict[str, float]] = [{}, {}, {}]
         if runner is not None:
@@ -89,8 +88,9 @@ def quantise(config: Config, checkpoint: str, output: Union[str, Path], *, pixel
                 report(f'testing {name}')
                 metrics[number] = _test(runner, file)
         # The checkpoint may hold an optimizer; the weights alone are compared.
-        sizes[0] = sizes[1] if runner is None else sum(
-            value.numel() * value.element_size() for value in runner.model.state_dict().values())
+        model = load_model(config, checkpoint, trust_pickle=trust_pickle)[0] if runner is None else runner.model
+        weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+        sizes = (weights, whole.stat().st_size, staged.stat().st_size)
     return [Variant(*entry) for entry in zip(names, sizes, metrics)]
 
 
@@ -114,6 +114,7 @@ def _test_runner(config: Config, checkpoint: str, work_dir: str, trust_pickle: b
     if config.get('test_dataloader') is None or config.get('test_evaluator') is None:
         raise ValueError('the config has no test_dataloader and test_evaluator to measure with; quantise without '
                          'testing (--no-test)')
+    install_reader(trust_pickle)
     check_model_weights(config, checkpoint, trust_pickle)
     config.work_dir, config.launcher, config.load_from = work_dir, 'none', checkpoint
     config.visualizer = None

@@ -43,8 +43,8 @@ class OnnxModel:
 
     def __call__(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Returns all outputs for images (B, 3, H, W)."""
-        outputs = self.session.run(None, {self.session.get_inputs()[0].name: images.numpy()})
-        return tuple(torch.from_numpy(output) for output in outputs)
+        outputs = self.session.run(None, {self.session.get_inputs()[0].name: images.detach().cpu().numpy()})
+        return tuple(torch.from_numpy(output).to(images.device) for output in outputs)
 
 
 def unseen_shapes(patch: Tuple[int, int], export_shape: Tuple[int, ...],

@@ -80,6 +80,10 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
         else:
             self.loss_scaler = torch.cuda.amp.GradScaler(**options)
 
+    def state_dict(self) -> dict:
+        """Returns the states of optimizer and loss scaler; an idle scaler has none, which a GPU's would not load."""
+        return {key: value for key, value in super().state_dict().items() if key != 'loss_scaler' or value}
+
     def load_state_dict(self, state_dict: dict) -> None:
         """Loads the states of optimizer and loss scaler; a checkpoint of bfloat16 or float32 has none for the latter.
 

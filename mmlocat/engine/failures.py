@@ -31,6 +31,8 @@ def report_failure(error: Exception) -> None:
     known = isinstance(error, _SPEAK_FOR_THEMSELVES)
     message = str(error) if known else f'{type(error).__name__}: {error}'
     MMLogger.get_current_instance().error(message, exc_info=None if known else error)
+    if str(error).startswith('Caught '):  # in a worker of a data loader, with its whole traceback
+        message = message.rstrip().splitlines()[-1]
     message = message.rstrip('.') + '.'
     path = log_file()
     print(f'Error: {message}{f" The log: {path}" if path else ""}', file=sys.stderr, flush=True)

@@ -128,6 +128,12 @@ def world_size(launcher: str) -> int:
     return 1
 
 
+def local_rank() -> int:
+    """Returns this process's number on its machine, judged by the launcher's environment."""
+    names = ('LOCAL_RANK', 'SLURM_LOCALID') if 'RANK' in os.environ else ('SLURM_LOCALID', 'LOCAL_RANK')
+    return int(next((os.environ[name] for name in names if name in os.environ), 0))
+
+
 def is_main_process() -> bool:
     """Whether this process speaks for all, judged by the launcher's environment."""
     rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', os.environ.get('OMPI_COMM_WORLD_RANK', '0')))

@@ -86,6 +86,13 @@ class StopHook(Hook):
         number, done = self._agree(), runner.iter + 1
         if not number or done % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
             return
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and not isinstance(runner.train_loop, EpochLoop):
+            # mmengine's own loop, in its FlexibleRunner, cannot go on in the middle of an epoch.
+            if is_main_process():
+                name = signal.Signals(number).name
+                print(f'mmlocat: Stopped by {name} after iteration {done} of {runner.max_iters}. The same command with '
+                      '--resume goes on from the last checkpoint.', file=sys.stderr, flush=True)
+            raise TrainingStopped(128 + number)
         if isinstance(runner.train_loop, EpochLoop):
             runner.message_hub.update_info(_IN_EPOCH, [batch_idx + 1, len(runner.train_dataloader)])
         runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=done), by_epoch=False)
@@ -196,11 +203,12 @@ class WorkerShield:
 
     Args:
         initialize: mmengine's own initialisation of workers, or None.
+        context: How the workers are started; the default one where it is None.
     """
 
-    def __init__(self, initialize: Optional[Callable[[int], None]]) -> None:
+    def __init__(self, initialize: Optional[Callable[[int], None]], context: Optional[Any] = None) -> None:
         self.initialize = initialize
-        self.closing = multiprocessing.Event()
+        self.closing = (context or multiprocessing).Event()
         # Exit functions run last in, first out: before the one of multiprocessing that ends the workers.
         atexit.register(self.closing.set)
 

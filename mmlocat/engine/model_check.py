@@ -13,6 +13,8 @@ from mmlocat.attention.api import available_backends, unable
 from mmlocat.models import LocAtViT
 from mmlocat.models.backbones.layers import LocAtAttention
 
+from .hardware import local_rank
+
 _SYNC_BN = (nn.SyncBatchNorm, )
 _ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's words
 
@@ -59,7 +61,7 @@ def check_model(config: Config, training: bool) -> None:
 def _check_backends(backbone: LocAtViT, training: bool) -> None:
     """Asks the named back-end whether it can run on the training's device, then lets shapes be known without it."""
     needs_grad = training and any(parameter.requires_grad for parameter in backbone.parameters())
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = f'cuda:{local_rank() % torch.cuda.device_count()}' if torch.cuda.is_available() else 'cpu'
     for layer in backbone.layers:
         attention = layer.attn
         assert isinstance(attention, LocAtAttention)

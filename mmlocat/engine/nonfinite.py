@@ -14,9 +14,14 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 # From 65536, 36 steps in a row that overflowed: no smaller scale will mend that.
 _SMALLEST_LOSS_SCALE = 1e-6
+
+
+# Modules whose passes wait for the other processes.
+_TALKING = (nn.SyncBatchNorm, FullyShardedDataParallel)
 
 
 class NonFiniteError(RuntimeError):
@@ -44,9 +49,10 @@ class NonFiniteHook(Hook):
         self._since = 0. if runner._resume else time.time()
         for wrapper in _wrappers(runner):
             def check(optimizer: torch.optim.Optimizer, *_: Any, wrapper: OptimWrapper = wrapper) -> None:
-                if not _scaler_guards(wrapper) and not _all_finite(_gradients(optimizer)):
+                if not _scaler_guards(wrapper) and not _agreed(runner, _all_finite(_gradients(optimizer))):
                     self._stop(runner, 'a gradient is not finite')
-            self._handles.append(wrapper.optimizer.register_step_pre_hook(check))
+            if hasattr(wrapper.optimizer, 'register_step_pre_hook'):  # those of other engines have none
+                self._handles.append(wrapper.optimizer.register_step_pre_hook(check))
 
     def after_train(self, runner: Runner) -> None:
         """Leaves the optimizers as they were."""
@@ -64,9 +70,11 @@ class NonFiniteHook(Hook):
         Raises:
             NonFiniteError: One of them is not finite, or the loss scale fell to nothing.
         """
-        for name, loss in (outputs or {}).items():
-            if 'loss' in name and not _all_finite(_tensors(loss)):
-                self._stop(runner, f'{name} is {float(loss.detach().sum()):g}')
+        losses = {name: loss for name, loss in (outputs or {}).items() if 'loss' in name}
+        if not _all_finite(_tensors(losses)):
+            for name, loss in losses.items():
+                if not _all_finite(_tensors(loss)):
+                    self._stop(runner, f'{name} is {float(loss.detach().sum()):g}')
         for wrapper in _wrappers(runner):
             if _scaler_guards(wrapper) and self.every_n_train_iters(runner, 20):
                 scale = wrapper.loss_scaler.get_scale()
@@ -115,7 +123,7 @@ def _what_went_first(runner: Runner, batch: Any) -> str:
     image = _first_bad_image(batch)
     if image:
         return f'all parameters are finite, but {image} is not'
-    if get_world_size() > 1 and any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+    if get_world_size() > 1 and any(isinstance(module, _TALKING) for module in runner.model.modules()):
         return 'all parameters are finite'  # repeating the pass here alone would wait for the other processes
     outputs, gradients, failure = _repeat(runner, model, batch)
     if outputs:
@@ -175,6 +183,15 @@ def _wrappers(runner: Runner) -> List[OptimWrapper]:
     """Returns the optimizer's wrapper, or several of them."""
     wrapper = runner.optim_wrapper
     return [wrapper] if hasattr(wrapper, 'optimizer') else list(wrapper.values())
+
+
+def _agreed(runner: Runner, finite: bool) -> bool:
+    """Whether gradients are finite in all processes; where each has its own shard of them it asks the others."""
+    if not any(isinstance(module, FullyShardedDataParallel) for module in runner.model.modules()):
+        return finite
+    flag = torch.tensor(float(finite), device=next(runner.model.parameters()).device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
+    return bool(flag)
 
 
 def _scaler_guards(wrapper: OptimWrapper) -> bool:

@@ -68,7 +68,7 @@ class RemarkingRunner(Runner):
         """Builds a data loader, whose workers outlive the signals that stop a training."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if loader is not dataloader and loader.num_workers:
-            loader.worker_init_fn = WorkerShield(loader.worker_init_fn)
+            loader.worker_init_fn = WorkerShield(loader.worker_init_fn, loader.multiprocessing_context)
         return loader
 
     def train(self) -> nn.Module:
@@ -145,18 +145,19 @@ def build_training_data(runner: Runner) -> None:
         ValueError: The data have more classes than a head predicts.
     """
     runner._train_dataloader = build_seeded_loader(runner, runner._train_dataloader)
+    # Before the loop, with which upstream mmengine already starts the workers.
+    check_samples(runner, runner._train_dataloader.dataset, 'train')
     runner._train_loop = runner.build_train_loop(runner._train_loop)
-    check_samples(runner, runner._train_loop, 'train')
     if runner._val_loop is not None:
         runner._val_loop = runner.build_val_loop(runner._val_loop)
         keep_random_state([runner._val_loop.dataloader], runner.seed)
-        check_samples(runner, runner._val_loop, 'val')
+        check_samples(runner, runner._val_loop.dataloader.dataset, 'val')
 
 
 def build_test_data(runner: Runner) -> None:
     """Builds the test loop now, for the same reason."""
     runner._test_loop = runner.build_test_loop(runner._test_loop)
-    check_samples(runner, runner._test_loop, 'test')
+    check_samples(runner, runner._test_loop.dataloader.dataset, 'test')
 
 
 def build_optimizer(runner: Runner) -> None:

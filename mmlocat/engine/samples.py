@@ -13,26 +13,27 @@ from mmlocat.datasets.guard import base_datasets, guard_samples
 _HEADS = ('decode_head', 'auxiliary_head', 'head')
 
 
-def check_samples(runner: Runner, loop: Any, name: str) -> None:
-    """Compares the classes of a loop's data with those of the model's heads, and guards its samples.
+def check_samples(runner: Runner, dataset: Any, name: str) -> None:
+    """Compares the classes of a data set with those of the model's heads, and guards its samples.
 
     Args:
         runner: Whose model is built.
-        loop: Built too; its data set is changed in place, the config stays as it is.
+        dataset: Of a data loader that is built; it is changed in place, the config stays as it is. No worker may have
+            a copy of it yet.
         name: 'train', 'val' or 'test', for the message.
 
     Raises:
         ValueError: The data have more classes than a head predicts.
     """
     heads = _heads(getattr(runner, 'model', None))  # FlexibleRunner builds it later
-    for dataset in base_datasets(loop.dataloader.dataset):
-        classes = len(dataset.metainfo.get('classes') or ())
+    for part in base_datasets(dataset):
+        classes = len(part.metainfo.get('classes') or ())
         for key, (predicted, _) in heads.items():
             if classes > predicted:
-                raise ValueError(f'{name} data: {type(dataset).__name__} has {classes} classes, the model predicts '
+                raise ValueError(f'{name} data: {type(part).__name__} has {classes} classes, the model predicts '
                                  f'{predicted}; set model.{key}.num_classes={classes}')
     classes, ignored = min(heads.values(), default=(None, 255))
-    guard_samples(loop.dataloader.dataset, classes, ignored)
+    guard_samples(dataset, classes, ignored)
 
 
 def _heads(model: Optional[nn.Module]) -> Dict[str, Tuple[int, int]]:

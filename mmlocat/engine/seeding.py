@@ -90,6 +90,13 @@ class SeededDataset:
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets what a hook changes, such as another ``pipeline``, in the wrapped data set, which uses it."""
+        if name == 'dataset':
+            super().__setattr__(name, value)
+        else:
+            setattr(self.dataset, name, value)
+
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler:

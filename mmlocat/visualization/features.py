@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmlocat.demo.sources import IMAGES
+
 from .loading import largest_side, read_image, read_labels
 from .maps import Maps, collect_batch, prepare_image
 from .measures import class_similarity, effective_rank, patch_similarity
@@ -17,7 +19,6 @@ from .measures import class_similarity, effective_rank, patch_similarity
 IGNORED = 255
 _BATCH = 16
 _NEIGHBOURS = 20
-_IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def find_pairs(images: Path, labels: Optional[Path], most: int) -> List[Pair]:
     for folder in (images, labels):
         if folder is not None and not folder.is_dir():
             raise FileNotFoundError(f'{folder} is not a folder')
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in _IMAGES)
+    found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGES)
     if not found:
-        raise FileNotFoundError(f'{images} has no images ({", ".join(_IMAGES)})')
+        raise FileNotFoundError(f'{images} has no images ({", ".join(IMAGES)})')
     if len(found) > most:
         found = [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
     pairs = [Pair(path, labels / f'{path.stem}.png' if labels else None) for path in found]

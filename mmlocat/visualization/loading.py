@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import nn
 
 from mmlocat.checkpoints.schemes import install_reader
+from mmlocat.demo import sources
 from mmlocat.engine.config import load_config
 from mmlocat.engine.initial_weights import check_model_weights
 
@@ -60,7 +61,7 @@ def read_image(path: Union[str, Path], max_side: int) -> Tuple[np.ndarray, float
     """Reads a picture and shrinks it if it is large.
 
     Args:
-        path: Of any kind that Pillow reads.
+        path: The file; it is turned as its camera says, as MMSegmentation does.
         max_side: The longer side gets at most so many px.
 
     Returns:
@@ -72,11 +73,7 @@ def read_image(path: Union[str, Path], max_side: int) -> Tuple[np.ndarray, float
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'image {path} does not exist')
-    try:
-        with Image.open(path) as file:
-            picture = file.convert('RGB')
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f'{path} cannot be read as an image ({error}); give a PNG or JPEG file') from error
+    picture = Image.fromarray(sources.read_image(path)[..., ::-1])
     factor = min(1.0, max_side / max(picture.size))
     if factor < 1:
         picture = picture.resize([max(1, round(side * factor)) for side in picture.size], Image.BICUBIC)
@@ -100,6 +97,9 @@ def read_labels(path: Union[str, Path], shape: Optional[Tuple[int, int]] = None)
         with Image.open(path) as file:
             if file.mode not in ('L', 'P'):
                 raise ValueError(f'its mode is {file.mode}')
+            if shape is not None and abs(file.size[0] / file.size[1] / (shape[1] / shape[0]) - 1) > 0.1:
+                raise ValueError(f'it is {file.size[0]} x {file.size[1]} px, and its image, as shown, {shape[1]} x '
+                                 f'{shape[0]}: is the image turned by its EXIF data, and the labels are not?')
             labels = file if shape is None or file.size == shape[::-1] else file.resize(shape[::-1], Image.NEAREST)
             return np.asarray(labels)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -211,7 +211,8 @@ def test_an_image_of_nan_and_a_label_out_of_range_name_their_file(tmp_path):
         guard(dict(img=image, img_path='a.npy'))
 
 
-def test_a_training_stops_at_a_label_beyond_the_classes_with_its_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_training_stops_at_a_label_beyond_the_classes_with_its_file(workers, tmp_path, monkeypatch):
     """What the quick look did not open: without the guard an IndexError of the loss, 'Target 170 is out of bounds'."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Config, 'pretty_text', property(repr))
@@ -222,7 +223,8 @@ def test_a_training_stops_at_a_label_beyond_the_classes_with_its_file(tmp_path, 
         str(nano_config(tmp_path, 'vit_linear_ade20k')), '--work-dir', str(tmp_path / 'w'), '--no-data-check',
         '--allow-random-backbone', '--cfg-options', 'train_cfg.max_iters=2', 'model.data_preprocessor.size=(64,64)',
         'train_dataloader.dataset.pipeline.2.scale=(128,64)',
-        'train_dataloader.dataset.pipeline.3.crop_size=(64,64)', 'param_scheduler.0.total_steps=20'])
+        'train_dataloader.dataset.pipeline.3.crop_size=(64,64)', 'param_scheduler.0.total_steps=20',
+        f'train_dataloader.num_workers={workers}'])
     with pytest.raises(ValueError, match=r'annotations/training/ADE_train_0000000\d.png: label values 170, but the '
                                          'model predicts 150 classes'):
         job()

@@ -150,3 +150,11 @@ def test_wrappers_answer_for_what_they_wrap():
     assert copied[SeededIndex(7, (0, 1, 2))] == built.dataset[index]
     config = seeded(dict(dataset=dict(type='Draws'), sampler=dict(type='DefaultSampler')))
     assert seeded(config) == config
+
+
+def test_what_a_hook_changes_is_changed_in_the_data_set_itself():
+    """mmpretrain's SwitchRecipeHook sets another pipeline so."""
+    dataset = loader().dataset
+    dataset.pipeline = 'another'
+    assert vars(dataset.dataset) == dict(pipeline='another') and dataset.pipeline == 'another'
+    assert list(vars(dataset)) == ['dataset']
