@@ -1,6 +1,6 @@
 """torchrun, with one line at the end that says which process failed and where the log is.
 
-``python -m mmlocat.launch [arguments of torchrun]`` is what the ``dist_*.sh`` tools call. It imports nothing heavy.
+``python -m mmlocat.launch [arguments of torchrun]`` is what the ``dist_*.sh`` tools call. It imports no OpenMMLab package.
 """
 
 from __future__ import annotations
