@@ -207,12 +207,12 @@ def long_training(tmp_path_factory):
     """Trains the classifier for 2,000 steps; returns top-1 in percent and the mean of the last 100 losses."""
     from mmlocat.datasets.digit_scenes import DigitScenesSpec, prepare_digit_scenes
     data = prepare_digit_scenes(tmp_path_factory.mktemp('long') / 'data', DigitScenesSpec(
-        classification=(1600, 1000, 16), segmentation=(8, 4, 4)), progress=False)
+        classification=(6400, 1000, 16), segmentation=(8, 4, 4)), progress=False)
 
     def long_training(precision, seed):
         runner, losses = train(
             CLASSIFIER, tmp_path_factory.mktemp(precision), data, precision, 'train_cfg.max_epochs=5',
-            'train_cfg.val_interval=5', 'train_dataloader.batch_size=4', f'randomness.seed={seed}')
+            'train_cfg.val_interval=5', 'train_dataloader.batch_size=16', f'randomness.seed={seed}')
         assert len(losses) == runner.iter == 2000 and all(0 <= loss < 100 for loss in losses)
         return runner.message_hub.get_scalar('val/accuracy/top1').current(), statistics.mean(losses[-100:])
 
