@@ -1,6 +1,7 @@
 """torchrun, with one line at the end that says which process failed and where the log is.
 
-``python -m mmlocat.launch [arguments of torchrun]`` is what the ``dist_*.sh`` tools call. It imports no OpenMMLab package.
+``python -m mmlocat.launch [arguments of torchrun]`` is what the ``dist_*.sh`` tools call. It imports
+nothing of OpenMMLab.
 """
 
 from __future__ import annotations
