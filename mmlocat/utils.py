@@ -106,6 +106,25 @@ def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
         raise
 
 
+@contextmanager
+def staged(path: Union[str, Path]) -> Iterator[Path]:
+    """Gives a place beside ``path``, for writers that open files themselves; moves the file there on success.
+
+    Args:
+        path: The file to write; its folder is made if needed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
+        yield Path(folder) / path.name
+        os.replace(Path(folder) / path.name, path)
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its type where it has none."""
+    return str(error).strip().split('\n')[0][:300] or type(error).__name__
+
+
 def sha256(path: Union[str, Path], show_from: int = 1 << 26) -> str:
     """Returns the SHA-256 of a file, in hexadecimal; with a progress bar on a terminal.
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections import OrderedDict
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
 
 from mmlocat import __version__
-from mmlocat.utils import sha256
+from mmlocat.utils import sha256, staged
 
 from .arch import infer_arch
 from .errors import CheckpointError
@@ -107,15 +103,15 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
                               "published implementation's config.json has no word for that, so use another layout")
     record = dict(layout=layout, ref_grid=list(grid), source=Path(source).name, source_sha256=digest,
                   version=__version__)
-    with _staged(target) as staged:
+    with staged(target) as place:
         if layout == 'hub':
-            staged.mkdir()
-            _write(staged / 'model.safetensors', written, record)
-            (staged / 'config.json').write_text(json.dumps(_hub_config(result, prr), indent=2) + '\n', encoding='utf-8')
+            place.mkdir()
+            _write(place / 'model.safetensors', written, record)
+            (place / 'config.json').write_text(json.dumps(_hub_config(result, prr), indent=2) + '\n', encoding='utf-8')
         else:
-            _write(staged, written, record)
+            _write(place, written, record)
         if check is not None:
-            check(result, staged)
+            check(result, place)
     return result
 
 
@@ -196,14 +192,3 @@ def _write(path: Path, tensors: Dict[str, Tensor], record: Dict[str, Any]) -> No
     from safetensors.torch import save_file
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     save_file(contiguous, str(path), metadata=dict(format='pt', mmlocat=json.dumps(record)))
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """Gives a place beside the target, and moves what is there to the target when the block succeeds."""
-    folder = Path(tempfile.mkdtemp(dir=target.resolve().parent, prefix='.mmlocat-'))
-    try:
-        yield folder / target.name
-        os.replace(folder / target.name, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

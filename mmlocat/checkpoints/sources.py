@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 from urllib.parse import urlparse
 
-from mmlocat.utils import require_modules
+from mmlocat.utils import first_line, require_modules
 
 from .errors import CheckpointError
 
@@ -132,7 +132,7 @@ def _fetch(source: str, repo: str, revision: Optional[str], file: str) -> Path:
         raise FileNotFoundError(f'{source}: {repo} has no file {file}; look at its list of files, and name one: '
                                 f'hf://{repo}/FILE') from error
     except (errors.HFValidationError, errors.HfHubHTTPError, OSError) as error:
-        line = str(error).strip().split('\n')[0]
+        line = first_line(error)
         raise CheckpointError(f'{source}: the hub answered with an error ({type(error).__name__}: {line}); try again '
                               f'later, or fetch it by hand (hf download {repo} {file}) and give its path') from error
 
@@ -175,7 +175,7 @@ def timm_weights(source: str) -> Dict[str, Any]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
-        line = str(error).strip().split('\n')[0]
+        line = first_line(error)
         kind = ValueError if isinstance(error, RuntimeError) and 'pretrained' in line.lower() else CheckpointError
         raise kind(f'{source}: timm cannot give its weights ({type(error).__name__}: {line}); check the name and the '
                    'network') from error

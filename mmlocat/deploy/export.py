@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ import torch
 from mmengine.config import Config
 
 import mmlocat
-from mmlocat.utils import require_modules
+from mmlocat.utils import first_line, require_modules, staged
 
 from .model import Exportable, load_model
 from .runtime import TOLERANCE, Difference, OnnxModel, compare, unseen_shapes
@@ -89,12 +87,12 @@ def export_onnx(config: Config, checkpoint: str, output: Union[str, Path], *, pa
     model, meta = load_model(config, checkpoint, part, trust_pickle)
     exportable = Exportable(model, pixels)
     result = Export(path, exportable.task, exportable.names(), remarks=_remarks(exportable))
-    with _staged(path) as staged:
+    with staged(path) as place:
         report('recording the graph')
-        shape = record(exportable, staged, opset, _describe(config, exportable, meta))
+        shape = record(exportable, place, opset, _describe(config, exportable, meta))
         if check:
             shapes = unseen_shapes(_patch_size(exportable), shape, _image_size(exportable))
-            runs = OnnxModel(staged)
+            runs = OnnxModel(place)
             for difference in compare(runs, exportable, model, shapes, tolerance):
                 result.differences.append(difference)
                 report(f'checking sizes, {len(result.differences)} of {len(shapes)} done')
@@ -133,9 +131,8 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
         causes = [error]
         while causes[-1].__cause__ is not None:
             causes.append(causes[-1].__cause__)
-        reason = str(causes[-1]).strip().split('\n')[0][:300]
         raise RuntimeError(f"PyTorch's ONNX exporter cannot record this {exportable.task}: "
-                           f'{type(causes[-1]).__name__}: {reason}') from error
+                           f'{type(causes[-1]).__name__}: {first_line(causes[-1])}') from error
     for node in program.model.graph:
         # The exporter notes where in whose files each node comes from: half of a small file, and nobody's business.
         scopes = node.metadata_props.get(_SCOPES)
@@ -194,16 +191,6 @@ def _describe(config: Config, exportable: Exportable, meta: Dict[str, Any]) -> D
         known.update(mean=exportable.mean.flatten().tolist(), std=exportable.std.flatten().tolist())
     return {f'mmlocat.{name}': value if isinstance(value, str) else json.dumps(value)
             for name, value in known.items() if value is not None}
-
-
-@contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """Gives a place beside ``path``, whose file is moved there when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
-        staged = Path(folder) / path.name
-        yield staged
-        os.replace(staged, path)
 
 
 @contextmanager

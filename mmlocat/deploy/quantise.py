@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.engine.initial_weights import check_model_weights
 from mmlocat.engine.runner import build_runner, build_test_data
-from mmlocat.utils import require_modules
+from mmlocat.utils import require_modules, staged
 
-from .export import OPSET, _staged, check_target, export_onnx
+from .export import OPSET, check_target, export_onnx
 from .model import load_model, task_of
 from .runtime import OnnxModel
 
@@ -74,23 +74,23 @@ def quantise(config: Config, checkpoint: str, output: Union[str, Path], *, pixel
         raise ValueError('pixels=True (--pixels) normalises in the graph, and so does the preprocessing of the test '
                          'data; quantise without testing (--no-test), or without --pixels')
     runner = None
-    with _staged(path) as staged, tempfile.TemporaryDirectory() as folder:
+    with staged(path) as place, tempfile.TemporaryDirectory() as folder:
         if evaluate:  # first, so that missing data show before the work
             runner = _test_runner(config, checkpoint, folder, trust_pickle)
         whole = Path(folder) / 'float32.onnx'
         export_onnx(config, checkpoint, whole, pixels=pixels, trust_pickle=trust_pickle, report=report, opset=OPSET)
         report('quantising')
-        _write_int8(whole, staged)
+        _write_int8(whole, place)
         names = ('PyTorch float32', 'ONNX float32', 'ONNX int8')
         metrics: List[Dict[str, float]] = [{}, {}, {}]
         if runner is not None:
-            for number, (name, file) in enumerate(zip(names, (None, whole, staged))):
+            for number, (name, file) in enumerate(zip(names, (None, whole, place))):
                 report(f'testing {name}')
                 metrics[number] = _test(runner, file)
         # The checkpoint may hold an optimizer; the weights alone are compared.
         model = load_model(config, checkpoint, trust_pickle=trust_pickle)[0] if runner is None else runner.model
         weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-        sizes = (weights, whole.stat().st_size, staged.stat().st_size)
+        sizes = (weights, whole.stat().st_size, place.stat().st_size)
     return [Variant(*entry) for entry in zip(names, sizes, metrics)]
 
 

@@ -8,6 +8,8 @@ from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from mmlocat.utils import first_line
+
 from .model import Exportable, reference
 
 TOLERANCE = 1e-4  # of the largest output, at least 1
@@ -39,7 +41,7 @@ class OnnxModel:
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         except Exception as error:  # its errors share no class
-            raise RuntimeError(f'onnxruntime cannot read {path}: {_first_line(error)}') from error
+            raise RuntimeError(f'onnxruntime cannot read {path}: {first_line(error)}') from error
 
     def __call__(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Returns all outputs for images (B, 3, H, W)."""
@@ -92,7 +94,7 @@ def compare(onnx_model: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Expo
             actual = onnx_model(images)
         except Exception as error:
             raise RuntimeError(f'the exported graph does not run on images of shape {shape}: '
-                               f'{_first_line(error)}') from error
+                               f'{first_line(error)}') from error
         for one, other in zip(expected, actual):
             if one.shape != other.shape:
                 raise RuntimeError(f'the exported graph gives shape {tuple(other.shape)} for images of shape {shape}, '
@@ -103,7 +105,3 @@ def compare(onnx_model: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Expo
             raise RuntimeError(f'the exported graph differs by {largest:.2g} on images of shape {shape} (allowed '
                                f'{tolerance * scale:.2g}); nothing was written')
         yield Difference(shape, largest, scale)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split('\n')[0][:300] or type(error).__name__

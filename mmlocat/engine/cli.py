@@ -18,7 +18,7 @@ from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.utils import atomic_write, stoppable
 
 from .amp import set_amp
-from .config import add_config_arguments, load_config
+from .config import add_config_arguments, add_trust_option, load_config
 from .config_types import check_types
 from .config_values import check_values
 from .failures import log_file, report_failure
@@ -36,8 +36,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     add_config_arguments(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    add_trust_option(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
     return parser

@@ -12,6 +12,7 @@ from mmlocat.analysis.flops import build_model, input_shape
 from mmlocat.attention.api import available_backends, unable
 from mmlocat.models import LocAtViT
 from mmlocat.models.backbones.layers import LocAtAttention
+from mmlocat.utils import first_line
 
 from .hardware import local_rank
 
@@ -97,7 +98,7 @@ def _run(name: str, part: Callable, features: Any, batch: Optional[int]) -> Any:
                 f'BatchNorm in model.{name} cannot train with train_dataloader.batch_size={batch}: pooling leaves one '
                 f"value a channel; use a batch of 2 or more, or model.{name}.norm_cfg=dict(type='GN', num_groups=32)"
             ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if isinstance(error, ValueError):  # of a part that checks its input, and says what to change
             raise ValueError(f'model.{name}: {reason}') from error
         settings = ', '.join(f'{key}={getattr(part, key)}' for key in ('in_channels', 'in_index') if hasattr(part, key))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import List, Sequence, Union
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,26 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
     if interpolate_mode not in _INTERPOLATE_MODES:
         raise ValueError(f'unknown interpolate_mode {interpolate_mode!r}; choose one of '
                          f'{", ".join(_INTERPOLATE_MODES)}')
+
+
+def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) -> List[int]:
+    """Returns the blocks that ``out_indices`` asks for, counted from the first.
+
+    Args:
+        out_indices: One number or a sequence; negatives count from the last.
+        num_layers: How many blocks there are.
+
+    Raises:
+        AssertionError: They are something else, or beyond the blocks; worded as mmpretrain does.
+    """
+    if isinstance(out_indices, int):
+        out_indices = [out_indices]
+    assert isinstance(out_indices, Sequence), \
+        f'"out_indices" must be a sequence or int, get {type(out_indices)} instead.'
+    absolute = [num_layers + index if index < 0 else index for index in out_indices]
+    for given, index in zip(out_indices, absolute):
+        assert 0 <= index < num_layers, f'Invalid out_indices {given}; there are blocks 0 to {num_layers - 1}'
+    return absolute
 
 
 def check_images(images: Tensor, weight: Tensor) -> None:

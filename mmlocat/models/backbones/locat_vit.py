@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from mmlocat.attention import GaussianKernel
 from mmlocat.attention.augmentation import independent_random_state
 from mmlocat.attention.kernel import Grid, as_grid
 
-from .arguments import check_arguments, check_images
+from .arguments import absolute_indices, check_arguments, check_images
 from .layers import LocAtEncoderLayer
 from .loading import fit_checkpoint, log_report, record_ref_grid
 from .padding import pad_to_patches
@@ -123,7 +123,7 @@ class LocAtViT(VisionTransformer):
         self.in_channels = self.patch_embed.projection.in_channels
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
-        self.out_indices = self._absolute_indices(out_indices)
+        self.out_indices = absolute_indices(out_indices, self.num_layers)
         if frozen_stages > self.num_layers:
             raise ValueError(f'frozen_stages={frozen_stages}, but there are {self.num_layers} blocks to freeze; '
                              f'use {self.num_layers} for the whole backbone')
@@ -168,17 +168,6 @@ class LocAtViT(VisionTransformer):
         self._register_state_dict_hook(record_ref_grid)
         if self.frozen_stages > 0:
             self._freeze_stages()
-
-    def _absolute_indices(self, out_indices: Union[int, Sequence[int]]) -> List[int]:
-        if isinstance(out_indices, int):
-            out_indices = [out_indices]
-        assert isinstance(out_indices, Sequence), \
-            f'"out_indices" must be a sequence or int, get {type(out_indices)} instead.'
-        absolute = [self.num_layers + index if index < 0 else index for index in out_indices]
-        for given, index in zip(out_indices, absolute):
-            assert 0 <= index < self.num_layers, \
-                f'Invalid out_indices {given}; there are blocks 0 to {self.num_layers - 1}'
-        return absolute
 
     def _build_extra_tokens(self, with_pos_embed: bool, num_registers: int, no_embed_class: bool) -> None:
         if num_registers < 0:
