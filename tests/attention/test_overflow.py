@@ -66,6 +66,7 @@ def test_huge_and_tiny_logits(backend, dtype, size):
 def test_the_two_layers_at_their_ends(dtype, weight):
     """What GAug predicts stays in range, its gradient finite, for queries as large as they get; overflow included."""
     layer = GaussianAugmentation(8, GaussianKernel(14)).to(dtype)
+    runs_here('sdpa', layer.log_var.weight)  # whether this PyTorch multiplies in this dtype
     for query_size in (1., 1e4, torch.finfo(dtype).max):
         with torch.no_grad():
             layer.log_var.weight.fill_(weight)

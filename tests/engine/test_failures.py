@@ -16,7 +16,9 @@ def test_a_failure_ends_with_the_log(error, line, digit_scenes, tmp_path, capsys
     def prepare():
         training_job([str(ROOT / 'configs' / 'vit-nano_digitscenes.py'), '--work-dir', str(tmp_path), '--no-data-check',
                       '--cfg-options', f'train_dataloader.dataset.data_root={digit_scenes}',
-                      f'val_dataloader.dataset.data_root={digit_scenes}'])
+                      f'val_dataloader.dataset.data_root={digit_scenes}',
+                      # Runs of one second would share MMEngine's log.
+                      f'experiment_name={type(error).__name__}'])
         return fail
 
     def fail():

@@ -38,6 +38,7 @@ def structures():
     found = {}
     for name in NAMES:
         config = load_config(str(ROOT / 'configs' / f'{name}.py'))
+        config.pop('optim_wrapper', None)  # its precision may be none of this machine's
         adapt_to_hardware(config, 'none')
         model = shrink(config.model.to_dict())
         model['backbone'].update(init_cfg=None, drop_path_rate=0)
