@@ -115,7 +115,8 @@ def test_each_fault_of_a_segmentation_tree_is_named(damage, message, capsys):
     reports = check_data(config)
     assert errors_of(reports) == [f'train: {message}']
     error, = reports[0].errors
-    assert error.fix.startswith('wget -c http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip')
+    assert error.fix.startswith(
+        'mkdir -p data/ade && wget -c http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip')
     assert tool([leaf('vit_linear_ade20k')]) == 1
     assert f'  error: {message}\n    to mend it: {error.fix}\n' in capsys.readouterr().out
 
@@ -196,7 +197,7 @@ def test_faults_of_a_split_file():
         f'train: images named in {CONTEXT}/ImageSets/SegmentationContext/train.txt that do not exist: 1 of 5 '
         '(2008_999999.jpg)']
     assert report.errors[0].fix == (
-        'wget -c http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar && '
+        'mkdir -p data && wget -c http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar && '
         'tar -xf VOCtrainval_03-May-2010.tar -C data')
     split_file.write_text('')
     assert errors_of(check_data(config, ['train'])) == [

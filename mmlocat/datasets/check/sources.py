@@ -41,23 +41,27 @@ def _both(command: str) -> Dict[str, str]:
     return {'train': command, 'val': command}
 
 
-_ADE_COMMAND = f'wget -c {_ADE20K} && unzip -o -q ADEChallengeData2016.zip -d {{parent}}'
+# unzip and tar make no folders above the one they are given.
+_ADE_COMMAND = f'mkdir -p {{parent}} && wget -c {_ADE20K} && unzip -o -q ADEChallengeData2016.zip -d {{parent}}'
 SOURCES: Dict[str, Source] = {
     'ADE20KDataset':
     Source('ADE20K', {'train': 20210, 'val': 2000}, _both(_ADE_COMMAND), _both(_ADE_COMMAND)),
     'PascalContextDataset59':
     Source(
         'Pascal Context', {'train': 4998, 'val': 5105},
-        _both(f'wget -c {_VOC2010} && tar -xf VOCtrainval_03-May-2010.tar -C {{grandparent}}'),
+        _both(f'mkdir -p {{grandparent}} && wget -c {_VOC2010} && '
+              'tar -xf VOCtrainval_03-May-2010.tar -C {grandparent}'),
         _both(f'wget -c {_CONTEXT} -P {{root}} && '
               'python {converters}/pascal_context.py {parent} {root}/trainval_merged.json'),
         needs={'labels': 'the Detail API, https://github.com/zhanghang1989/detail-api'}),
     'COCOStuffDataset':
     Source(
         'COCO-Stuff 164k', {'train': 118287, 'val': 5000},
-        {split: f'wget -c {_COCO}/{split}2017.zip && unzip -o -q {split}2017.zip -d {{root}}/images'
+        {split: f'mkdir -p {{root}} && wget -c {_COCO}/{split}2017.zip && '
+                f'unzip -o -q {split}2017.zip -d {{root}}/images'
          for split in ('train', 'val')},
-        _both(f'wget -c {_STUFF} && unzip -o -q stuffthingmaps_trainval2017.zip -d {{root}}/annotations && '
+        _both(f'mkdir -p {{root}} && wget -c {_STUFF} && '
+              'unzip -o -q stuffthingmaps_trainval2017.zip -d {root}/annotations && '
               'python {converters}/coco_stuff164k.py {root} --nproc 8')),
     'ImageNet':
     Source(
