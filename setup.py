@@ -82,7 +82,7 @@ setup(
         'test': TEST,
         'dev': [
             *TEST, *APP, *DOCS, 'nbclient>=0.8', 'ipykernel>=6', 'playwright>=1.40', 'ruff>=0.4',
-            'pre-commit>=3', 'twine>=5'
+            'pre-commit>=3', 'twine>=5', 'wandb>=0.16'
         ],
     },
     classifiers=[

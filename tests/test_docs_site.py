@@ -74,7 +74,7 @@ def test_python_blocks_run(name, block, desk, monkeypatch):
 @pytest.mark.parametrize('command', [line.split('  #')[0].strip() for _, block in blocks('bash')
                                      for line in block.splitlines() if line.startswith('python demo/')])
 def test_commands_of_the_demo_run(command, desk, digit_scenes, monkeypatch, capsys):
-    """On small pictures, with few clicks; test_docs.py reads the options of every other command."""
+    """On small pictures, with few clicks; every other command is run by test_docs_commands.py."""
     monkeypatch.chdir(desk)
     script, *arguments = shlex.split(command)[1:]
     if script == 'demo/app.py':

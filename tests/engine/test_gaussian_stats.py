@@ -117,6 +117,21 @@ def test_tensorboard_and_wandb_get_the_same(tmp_path, monkeypatch):
     assert local in logged
 
 
+def test_wandb_itself_gets_the_same(tmp_path, monkeypatch):
+    """Without an account and a network: in W&B's offline mode."""
+    wandb = pytest.importorskip('wandb', reason='wandb, which the extra "dev" brings, is not installed')
+    for name, value in dict(MODE='offline', DIR=str(tmp_path), SILENT='true').items():
+        monkeypatch.setenv(f'WANDB_{name}', value)
+    summary, finish = {}, wandb.finish  # a finished run knows nothing any more; MMEngine calls finish `join`
+    monkeypatch.setattr(wandb, 'join', lambda: (summary.update(wandb.run.summary), finish()))
+    train(Toy(), tmp_path / 'run', ('Local', 'Wandb'), interval=3, iterations=3)
+    local, = scalars(tmp_path / 'run')
+    local.pop('step')
+    assert len(local) == 32 and {name: summary.get(name) for name in local} == local
+    file, = tmp_path.rglob('run-*.wandb')
+    assert file.stat().st_size > 1000
+
+
 def test_a_plain_vit_gets_a_remark_and_nothing_else(tmp_path):
     runner = train(Toy(gaug=False), tmp_path / 'run')
     assert scalars(tmp_path / 'run') == []

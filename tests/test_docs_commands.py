@@ -1,0 +1,163 @@
+"""Every command of README, docs and metafiles runs as it stands, in a checkout in miniature (``checkout.py``).
+
+Words are changed where this machine differs from the reader's: fewer GPUs, shorter measurements. Pages with data or
+pictures of their own have tests of their own: ``test_docs_site.ELSEWHERE`` and the commands of the demo there.
+"""
+
+import re
+import sys
+from importlib import metadata
+
+import pytest
+from checkout import Checkout
+from conftest import ROOT
+
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
+         *sorted((ROOT / 'configs' / 'metafiles').glob('*.md'))]
+OWN_TESTS = ('analysis.md', 'data.md', 'weights.md')
+KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
+         'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone)\.py ',
+         'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py '}
+
+
+def commands():
+    """Returns the commands, in the order in which the pages show them, by kind."""
+    found = {kind: [] for kind in KINDS}
+    for page in PAGES:
+        if page.name in OWN_TESTS:
+            continue
+        for block in re.findall(r'^```bash\n(.*?)^```', page.read_text(encoding='utf-8'), re.DOTALL | re.MULTILINE):
+            for line in filter(None, (line.split('  #')[0].strip() for line in block.splitlines())):
+                kind, = (kind for kind, pattern in KINDS.items() if re.match(pattern, line))
+                found[kind] += [] if line in found[kind] else [line]
+    return found
+
+
+COMMANDS = commands()
+
+
+def few_gpus(command, number=2):
+    """Returns the command for so many processes instead of 8 or 16."""
+    changed, count = re.subn(r'(?<=\.py )8\b|(?<=\.pth )8\b|(?<=--gpus )8\b|(?<=GPUS=)16\b', str(number), command)
+    assert count == 1, command
+    return changed
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory, digit_scenes):
+    return Checkout(tmp_path_factory.mktemp('checkout'), digit_scenes)
+
+
+def test_every_kind_has_commands_and_every_command_a_test():
+    assert all(COMMANDS.values())
+    tests = {name[len('test_'):] for name in globals() if name.startswith('test_')}
+    assert {kind.replace(' ', '_') for kind in KINDS} <= tests
+
+
+@pytest.mark.parametrize('command', COMMANDS['pip'])
+def test_pip(command, checkout):
+    """What is installed fulfils it; the other package family's is run by the make target of that family's tests."""
+    families = {name.split('-')[0] for name in ('onedl-mmcv', 'mmcv') for _ in metadata.distributions(name=name)}
+    if not families & set(re.findall(r'\w+', command.replace('openmmlab', 'mmcv'))):
+        pytest.skip('the environment is one of the other package family')
+    assert 'Would install mmlocat' in checkout.run(
+        f'python -m {command} --dry-run --no-index --no-build-isolation')
+
+
+def first_of_each(lines):
+    """Marks as soak every command whose script an earlier one runs too."""
+    seen = set()
+    for line in lines:
+        script = line.split()[1]
+        yield pytest.param(line, marks=pytest.mark.soak if script in seen else ())
+        seen.add(script)
+
+
+@pytest.mark.parametrize('command', first_of_each(COMMANDS['benchmarks']))
+def test_benchmarks(command, checkout):
+    """One small case of each instead of minutes; the options stay, the last value counts."""
+    less = '--seconds 0.01 ' + ('--grids 4 --heads 1 --backends sdpa --passes forward' if 'attention.py' in command
+                                else '--images 32 --archs tiny --modes inference')
+    said = checkout.run(f'{command} {less}')
+    assert re.search(r'\bsdpa\b|\bTiny\b|\btiny\b', said) and re.search(r'\d\.\d\d', said)
+    if '--plot' in command:
+        assert checkout.products('attention.png')
+
+
+@pytest.mark.parametrize('command', COMMANDS['data check'])
+def test_data_check(command, checkout):
+    assert '0 errors' in checkout.run(command)
+
+
+@pytest.mark.soak
+def test_demo(checkout):
+    """`make` takes this environment instead of making one, which .ci/run does, with `make demo-quick`."""
+    make = f'make VENV={sys.prefix} -o {sys.prefix}/.mmlocat-ready '
+    first, *others = sorted(COMMANDS['demo'], key=lambda command: command != 'make demo')
+    said = checkout.run(first.replace('make ', make, 1))
+    assert 'ViT' in said and checkout.products('work_dirs/demo/summary.png')
+    for command in others:
+        if command == 'make app':
+            command += ' ARGS="--time-clicks 2"'
+        elif 'photo.jpg --against' not in command:
+            continue  # test_docs_site.py has them
+        said = checkout.run(command.replace('make ', make, 1))
+        assert ('2 clicks: median' if 'app' in command else '1 of 1 done') in said
+
+
+@pytest.mark.soak
+def test_digitscenes(checkout):
+    suite, *boards = COMMANDS['digitscenes']
+    assert 'All done.' in checkout.run(suite)
+    for board in boards:
+        checkout.run(board + (' 0.1' if board.endswith('--speed') else '').replace('--speed ', '--speed 0.1 '))
+    assert checkout.products('docs/leaderboard.png') and checkout.products('work_dirs/digitscenes/leaderboard/*.json')
+    table = (checkout.folder / 'README.md').read_text().split('<!-- leaderboard:digitscenes -->')[1]
+    assert '| ViT' in table and 'LocAtViT' not in table.split('<!-- /')[0]  # of what the small suite has
+
+
+def test_launchers(checkout):
+    """README's four steps: pretrain, segment with that backbone, test, and Slurm."""
+    pretrain, segment, test, slurm = (
+        few_gpus(next(line for line in COMMANDS['launchers'] if line.startswith(begin)), 1)
+        for begin in ('tools/dist_train.sh configs/locatvit_imagenet.py', 'tools/dist_train.sh configs/locatvit_linear',
+                      'tools/dist_test.sh', 'GPUS='))
+    checkout.run(pretrain)
+    checkout.settle('pretrain', 'epoch_300.pth')
+    said = checkout.run(segment)
+    assert 'pretrain/epoch_300.pth' in said and 'matched' in said
+    checkout.settle('locatvit_linear_ade20k', 'iter_20000.pth')
+    assert 'mIoU' in checkout.run(test)
+    checkout.run(slurm)
+    assert checkout.products('work_dirs/locatvit_imagenet/epoch_1.pth')
+
+
+@pytest.mark.soak
+def test_other_launches(checkout):
+    """Those of the pages that differ from README's in the config alone."""
+    linear = 'tools/dist_train.sh configs/locatvit_linear'
+    others = [few_gpus(line) for line in COMMANDS['launchers']
+              if line.startswith('tools/dist_train.sh') and 'locatvit_imagenet' not in line and linear not in line]
+    assert len(others) == 3
+    for command in others:
+        checkout.run(command)
+        if 'vit_imagenet.py' in command:
+            checkout.settle('vit_imagenet', 'epoch_300.pth')
+    assert checkout.products('work_dirs/locatvit_upernet_ade20k/iter_2.pth')
+    assert checkout.products('work_dirs/vit_linear_ade20k/iter_2.pth')
+
+
+def test_paper(checkout):
+    for command in COMMANDS['paper']:
+        if '--dry-run' in command:
+            assert 'trainings are left' in checkout.run(command)
+
+
+@pytest.mark.soak
+def test_paper_for_real(checkout):
+    plain, slurm = (few_gpus(line) for line in COMMANDS['paper'] if 'run_suite' in line and '--dry-run' not in line)
+    board, = (line for line in COMMANDS['paper'] if 'leaderboard.py' in line)
+    assert 'All done.' in checkout.run(f'{plain} --work-dir work_dirs/plain')
+    assert 'All done.' in checkout.run(slurm)
+    checkout.run(board.replace('--speed ', '--speed 0.1 '))
+    assert checkout.products('work_dirs/paper/leaderboard/leaderboard.md')
