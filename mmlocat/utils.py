@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import os
@@ -159,3 +160,13 @@ def share_folder() -> Path:
             return folder
     raise FileNotFoundError(f'no configs/ and tools/ in {package / ".mim"} or {package.parent}; '
                             'reinstall mmlocat, or work in a checkout')
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--trust-pickle``, which every tool that reads a checkpoint takes.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mmlocat.utils import add_trust_option
+
 from .models import DEMO_MAX_SIDE, DEMO_WORK_DIR
 
 
@@ -22,8 +24,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
                         f"config's test pipeline (default: {DEMO_MAX_SIDE} for the demo's models)")
     parser.add_argument('--demo-dir', default=DEMO_WORK_DIR,
                         help=f'work dir of `make demo` (default: {DEMO_WORK_DIR})')
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    add_trust_option(parser)
 
 
 def parse(parser: argparse.ArgumentParser, positive: tuple = ()) -> argparse.Namespace:

@@ -43,16 +43,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
 
 
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--trust-pickle``, which every tool that reads a checkpoint takes.
-
-    Args:
-        parser: The tool's parser.
-    """
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
-
-
 def near_matches(path: str, most: int = 5) -> List[str]:
     """Lists configs whose names resemble the one asked for.
 

@@ -52,4 +52,4 @@ def test_every_option_and_file_it_names_exists():
     for layout in re.findall(r'^\| `(\w+)` \|', PAGE.split('| `--to`')[1], re.MULTILINE):
         from mmlocat.checkpoints.convert import LAYOUTS
         assert layout in LAYOUTS
-    assert "'--verify'" in source and "'--trust-pickle'" in source
+    assert "'--verify'" in source and 'add_trust_option(parser)' in source

@@ -6,7 +6,7 @@ import argparse
 from mmlocat.demo.models import DEMO_WORK_DIR
 from mmlocat.demo.plan import ARMS
 from mmlocat.engine.cli import prepare_or_exit
-from mmlocat.utils import stoppable
+from mmlocat.utils import add_trust_option, stoppable
 from mmlocat.visualization.attention_job import attention_job, grid_side, point
 from mmlocat.visualization.style import FORMATS
 
@@ -29,8 +29,7 @@ def read_options() -> argparse.Namespace:
                         help='which of the demo models, without --config (default: locatvit)')
     parser.add_argument('--demo-dir', default=str(DEMO_WORK_DIR), help="the demo's work dir (default: %(default)s)")
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-pickle', action='store_true',
-                        help='load a checkpoint that holds more than plain data; it can run code')
+    add_trust_option(parser)
     args = parser.parse_args()
     if args.max_side is not None and args.max_side < 1:
         parser.error(f'--max-side must be at least 1 px, got {args.max_side}')

@@ -5,7 +5,7 @@ import argparse
 
 from mmlocat.demo.models import DEMO_WORK_DIR
 from mmlocat.engine.cli import prepare_or_exit
-from mmlocat.utils import stoppable
+from mmlocat.utils import add_trust_option, stoppable
 from mmlocat.visualization.features_job import features_job
 
 
@@ -29,8 +29,7 @@ def read_options() -> argparse.Namespace:
                         help="longer images are shrunk to this (default: three times pretraining's side)")
     parser.add_argument('--seed', type=int, default=0, help='of drawing patches (default: %(default)s)')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-pickle', action='store_true',
-                        help='load checkpoints that hold more than plain data; they can run code')
+    add_trust_option(parser)
     parser.add_argument('--markdown', action='store_true', help='print a Markdown table')
     args = parser.parse_args()
     for name in ('max_images', 'max_patches', 'max_side'):

@@ -10,7 +10,7 @@ from mmlocat.deploy.export import OPSET, Export, export_onnx
 from mmlocat.deploy.runtime import TOLERANCE
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
-from mmlocat.utils import stoppable
+from mmlocat.utils import add_trust_option, stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -26,8 +26,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--tolerance', type=float, default=TOLERANCE,
                         help=f'allowed difference, of the largest output or 1 (default: {TOLERANCE:g})')
     parser.add_argument('--no-check', action='store_true', help='do not compare with PyTorch by onnxruntime')
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    add_trust_option(parser)
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from mmlocat.deploy.quantise import Variant, quantise
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
-from mmlocat.utils import stoppable
+from mmlocat.utils import add_trust_option, stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -22,8 +22,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--pixels', action='store_true',
                         help='take RGB values from 0 to 255, and normalise in the graph; with --no-test')
     parser.add_argument('--no-test', action='store_true', help='do not measure on the test data')
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    add_trust_option(parser)
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mmlocat.checkpoints.convert import LAYOUTS, Conversion, convert
 from mmlocat.checkpoints.verify import Difference, compare
-from mmlocat.utils import stoppable
+from mmlocat.utils import add_trust_option, stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -25,8 +25,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         '--ref-grid', type=int, nargs=2, metavar=('H', 'W'), help='pretraining grid, where the weights do not show it')
     parser.add_argument('--without-prr', action='store_true', help='for --to hub: the model has no PRR')
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    add_trust_option(parser)
     return parser.parse_args()
 
 

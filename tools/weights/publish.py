@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from mmlocat.checkpoints.publish import publish
-from mmlocat.utils import stoppable
+from mmlocat.utils import add_trust_option, stoppable
 
 
 def main() -> int:
@@ -13,8 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', help='checkpoint of a training, such as work_dirs/NAME/epoch_300.pth')
     parser.add_argument('target', help='name to publish under, ending in .pth; -HASH is put before the suffix')
-    parser.add_argument(
-        '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')
+    add_trust_option(parser)
     args = parser.parse_args()
     try:
         path, left_out = publish(args.source, args.target, trust_pickle=args.trust_pickle)
