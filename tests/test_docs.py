@@ -54,6 +54,14 @@ def test_python_of_the_families_runs(family):
         assert names['model'].backbone.num_layers == 12
 
 
+def test_the_sharded_config_of_the_configs_page():
+    block, = blocks('python', (ROOT / 'configs' / 'README.md').read_text())
+    for relative in ('./locatvit', './_base_'):
+        block = block.replace(relative, str(ROOT / 'configs' / relative))
+    config = Config.fromstring(block, '.py')
+    assert config.strategy.type == 'ResumableFSDPStrategy' and config.model.backbone.type == 'LocAtViT'
+
+
 def test_the_leaderboard_has_its_markers():
     assert README.count('<!-- leaderboard:digitscenes -->\n') == README.count('<!-- /leaderboard:digitscenes -->') == 1
 

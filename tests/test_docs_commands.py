@@ -9,15 +9,20 @@ import sys
 from importlib import metadata
 
 import pytest
+import torch
 from checkout import Checkout
 from conftest import ROOT
+from mmengine.registry import MODELS, init_default_scope
+
+from mmlocat.engine.config import load_config
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
-         *sorted((ROOT / 'configs' / 'metafiles').glob('*.md'))]
+         *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]
 OWN_TESTS = ('analysis.md', 'data.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone)\.py ',
-         'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py '}
+         'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
+         'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/'}
 
 
 def commands():
@@ -87,6 +92,25 @@ def test_benchmarks(command, checkout):
 @pytest.mark.parametrize('command', COMMANDS['data check'])
 def test_data_check(command, checkout):
     assert '0 errors' in checkout.run(command)
+
+
+@pytest.mark.parametrize('command', COMMANDS['recipes'])
+def test_recipes(command, checkout):
+    assert 'What the optimiser updates' in checkout.run(command)
+
+
+@pytest.mark.soak
+def test_deploy(checkout):
+    """The names in capitals are a reader's own: here a classifier that has learnt nothing."""
+    if not hasattr(torch.compiler, 'is_exporting'):
+        pytest.skip(f'PyTorch {torch.__version__} cannot record graphs for images of any size')
+    pytest.importorskip('onnxruntime', reason='the extra mmlocat[deploy] is not installed')
+    config = checkout.folder / 'configs' / 'locatvit-nano_digitscenes.py'
+    init_default_scope('mmpretrain')
+    torch.save(dict(state_dict=MODELS.build(load_config(str(config)).model).state_dict()), checkout.folder / 'mine.pth')
+    for command in COMMANDS['deploy']:
+        checkout.run(command.replace('CONFIG', str(config)).replace('CHECKPOINT', 'mine.pth'))
+        assert checkout.products(command.split()[4])
 
 
 @pytest.mark.soak

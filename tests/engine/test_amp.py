@@ -149,6 +149,7 @@ def train(name, work_dir, data_root, precision, *more, resume=()):
 
 CLASSIFIER = 'locatvit-nano_digitscenes.py'
 SEGMENTOR = 'locatvit-nano_linear_digitscenes.py'
+STEPS = 2815  # 5 epochs of 36,000 images in batches of 64
 
 
 def short(name, steps):
@@ -204,16 +205,18 @@ def test_float16_resumes_exactly(digit_scenes, tmp_path):
 
 @pytest.fixture(scope='module')
 def long_training(tmp_path_factory):
-    """Trains the classifier for 2,000 steps; returns top-1 in percent and the mean of the last 100 losses."""
+    """Trains the classifier as its recipe says; returns top-1 in percent and the mean of the last 100 losses.
+
+    All of it: with a few thousand images learning has just taken off, and where a run ends is chance.
+    """
     from mmlocat.datasets.digit_scenes import DigitScenesSpec, prepare_digit_scenes
     data = prepare_digit_scenes(tmp_path_factory.mktemp('long') / 'data', DigitScenesSpec(
-        classification=(6400, 1000, 16), segmentation=(8, 4, 4)), progress=False)
+        segmentation=(8, 4, 4)), progress=False)
 
     def long_training(precision, seed):
-        runner, losses = train(
-            CLASSIFIER, tmp_path_factory.mktemp(precision), data, precision, 'train_cfg.max_epochs=5',
-            'train_cfg.val_interval=5', 'train_dataloader.batch_size=16', f'randomness.seed={seed}')
-        assert len(losses) == runner.iter == 2000 and all(0 <= loss < 100 for loss in losses)
+        runner, losses = train(CLASSIFIER, tmp_path_factory.mktemp(precision), data, precision,
+                               'train_cfg.val_interval=5', f'randomness.seed={seed}')
+        assert len(losses) == runner.iter == STEPS and all(0 <= loss < 100 for loss in losses)
         return runner.message_hub.get_scalar('val/accuracy/top1').current(), statistics.mean(losses[-100:])
 
     return long_training
@@ -226,12 +229,12 @@ def long_in_float32(long_training):
 
 @pytest.mark.soak
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_two_thousand_steps_end_within_the_noise_of_float32(dtype, long_training, long_in_float32, figure):
-    figure('Precision', '2,000 steps in float32, 3 seeds: top-1 (loss)',
-           ', '.join(f'{top1:.1f} ({loss:.3f})' for top1, loss in long_in_float32))
+def test_thousands_of_steps_end_within_the_noise_of_float32(dtype, long_training, long_in_float32, figure):
+    figure('Precision', f'{STEPS:,} steps in float32, 3 seeds: top-1 (loss)',
+           ', '.join(f'{top1:.2f} ({loss:.3f})' for top1, loss in long_in_float32))
     result = long_training(dtype, 0)
-    figure('Precision', f'2,000 steps in {dtype}, seed 0: top-1 (loss)', f'{result[0]:.1f} ({result[1]:.3f})')
+    figure('Precision', f'{STEPS:,} steps in {dtype}, seed 0: top-1 (loss)', f'{result[0]:.2f} ({result[1]:.3f})')
     for value, known in zip(result, zip(*long_in_float32)):
         # 95% prediction interval of one more run, from three (Student's t of two degrees of freedom: 4.30).
         assert abs(value - statistics.mean(known)) <= 4.3 * statistics.stdev(known) * (1 + 1 / 3)**0.5
-    assert result[0] > 15  # of ten classes: it learnt
+    assert result[0] > 90  # of ten classes: it learnt
