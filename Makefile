@@ -64,7 +64,7 @@ test-openmmlab:
 	MMCV_WITH_OPS=1 $(UPSTREAM) -m pip install --quiet --no-build-isolation mmcv==2.1.0 "opencv-python<4.12" "numpy<2"
 	$(UPSTREAM) -m pip install --quiet "mmengine>=0.10.3" "mmsegmentation>=1.2.2" "mmpretrain>=1.2.0" ftfy regex \
 		"numpy<2" torch==2.1.2
-	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[test]" "numpy<2" torch==2.1.2
+	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[openmmlab,dev]" "numpy<2" torch==2.1.2
 	OMP_NUM_THREADS=1 $(UPSTREAM) $(PYTEST) -m "not soak"
 
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.

@@ -1,7 +1,7 @@
-"""Every command of README, docs and metafiles runs as it stands, in a checkout in miniature (``checkout.py``).
+"""Every command of README, docs and metafiles runs in a checkout in miniature (``checkout.py``).
 
-Words are changed where this machine differs from the reader's: fewer GPUs, shorter measurements. Pages with data or
-pictures of their own have tests of their own: ``test_docs_site.ELSEWHERE`` and the commands of the demo there.
+Words are changed where a test differs from the reader: fewer GPUs, shorter measurements of smaller cases. Pages with
+data or pictures of their own have tests of their own (``test_docs_site.ELSEWHERE``), and so have commands of the demo.
 """
 
 import re
@@ -18,6 +18,7 @@ from mmlocat.engine.config import load_config
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
          *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]
+README, START = (path.read_text(encoding='utf-8') for path in (ROOT / 'README.md', ROOT / 'docs' / 'start.md'))
 OWN_TESTS = ('analysis.md', 'data.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone)\.py ',
@@ -57,11 +58,24 @@ def test_every_kind_has_commands_and_every_command_a_test():
     assert all(COMMANDS.values())
     tests = {name[len('test_'):] for name in globals() if name.startswith('test_')}
     assert {kind.replace(' ', '_') for kind in KINDS} <= tests
+    # What the tests below name one by one.
+    assert len(COMMANDS['launchers']) == 7 and len(COMMANDS['digitscenes']) == 3
+    paper = [line for line in COMMANDS['paper'] if '--dry-run' not in line]
+    assert len(paper) == 3 and sum('leaderboard.py' in line for line in paper) == 1
+    shown = README + START
+    assert all(line in shown for line in COMMANDS['demo'])  # test_docs_site.py runs what start.md shows
+
+
+def test_commands_stand_in_blocks_of_bash():
+    """Of other languages there are those that other tests run or compare; `sh` is the Slurm script of one page."""
+    for page in PAGES:
+        languages = set(re.findall(r'^```(\S+)$', page.read_text(encoding='utf-8'), re.MULTILINE))
+        assert languages <= {'bash', 'python', 'diff', 'text'} | ({'sh'} if page.name == 'reliability.md' else set())
 
 
 @pytest.mark.parametrize('command', COMMANDS['pip'])
 def test_pip(command, checkout):
-    """What is installed fulfils it; the other package family's is run by the make target of that family's tests."""
+    """What is installed fulfils it; `make install` and `make test-openmmlab` install from nothing, a family each."""
     families = {name.split('-')[0] for name in ('onedl-mmcv', 'mmcv') for _ in metadata.distributions(name=name)}
     if not families & set(re.findall(r'\w+', command.replace('openmmlab', 'mmcv'))):
         pytest.skip('the environment is one of the other package family')
@@ -134,7 +148,7 @@ def test_digitscenes(checkout):
     suite, *boards = COMMANDS['digitscenes']
     assert 'All done.' in checkout.run(suite)
     for board in boards:
-        checkout.run(board + (' 0.1' if board.endswith('--speed') else '').replace('--speed ', '--speed 0.1 '))
+        checkout.run(re.sub(r'--speed(?= |$)', '--speed 0.1', board))
     assert checkout.products('docs/leaderboard.png') and checkout.products('work_dirs/digitscenes/leaderboard/*.json')
     table = (checkout.folder / 'README.md').read_text().split('<!-- leaderboard:digitscenes -->')[1]
     assert '| ViT' in table and 'LocAtViT' not in table.split('<!-- /')[0]  # of what the small suite has
@@ -183,5 +197,5 @@ def test_paper_for_real(checkout):
     board, = (line for line in COMMANDS['paper'] if 'leaderboard.py' in line)
     assert 'All done.' in checkout.run(f'{plain} --work-dir work_dirs/plain')
     assert 'All done.' in checkout.run(slurm)
-    checkout.run(board.replace('--speed ', '--speed 0.1 '))
+    checkout.run(re.sub(r'--speed(?= |$)', '--speed 0.1', board))
     assert checkout.products('work_dirs/paper/leaderboard/leaderboard.md')

@@ -1,5 +1,6 @@
 """docs/reliability.md: what tests measured, and nothing else."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -15,6 +16,18 @@ def test_the_page_is_what_the_tests_recorded():
     for entry in figures.read_figures():
         file, name = entry['test'].split('::')
         assert f'def {name}(' in (ROOT / file).read_text(encoding='utf-8'), f'{entry["test"]} is gone'
+
+
+def test_every_test_that_measures_has_a_row():
+    """Whoever adds one records it: ``pytest FILE --record-figures``."""
+    recorded = {entry['test'] for entry in figures.read_figures()}
+    measuring = set()
+    for path in (ROOT / 'tests').rglob('test_*.py'):
+        for node in ast.parse(path.read_text(encoding='utf-8')).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith('test_') and 'figure' in [
+                    argument.arg for argument in node.args.args]:
+                measuring.add(f'{path.relative_to(ROOT).as_posix()}::{node.name}')
+    assert measuring and measuring <= recorded, f'not recorded: {sorted(measuring - recorded)}'
 
 
 def test_a_run_keeps_its_figures_and_those_of_others(tmp_path, monkeypatch):

@@ -118,6 +118,24 @@ def loss_of(model, samples):
     return total.item(), losses, gradients
 
 
+@pytest.mark.soak
+def test_2048_px_in_every_mode():
+    """Training, whole and slide, of one block with patches of 16 px."""
+    size = (2048, 2048)
+    model = build('locatvit-nano_linear', **{
+        'model.backbone.frozen_stages': -1, 'model.backbone.patch_size': 16, 'model.backbone.img_size': 224,
+        'model.backbone.arch.num_layers': 1})
+    total, _, gradients = loss_of(model, [sample(size)])
+    assert total > 0 and gradients['backbone.layers.0.attn.gaug.log_alpha.weight'].abs().max() > 0
+    model.eval()
+    for mode in ('whole', 'slide'):
+        model.test_cfg.update(mode=mode, crop_size=(512, 512), stride=(384, 384))
+        with torch.no_grad():
+            result, = model.test_step(pseudo_collate([sample(size)]))
+        assert result.seg_logits.data.shape == (CLASSES, *size) and result.seg_logits.data.isfinite().all()
+        assert result.seg_logits.data.std() > 0
+
+
 @pytest.fixture(scope='module')
 def linear():
     return build('locatvit-nano_linear', **{'model.backbone.frozen_stages': -1})
