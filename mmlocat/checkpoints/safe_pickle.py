@@ -37,14 +37,20 @@ def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle:
     """
     try:
         with open(path, 'rb') as file:  # not by name: PyTorch reads any '.safetensors' as such
-            if trust_pickle:
-                return torch.load(file, map_location=map_location, weights_only=False)
-            if _EXTENDS_LIST:
-                # Pairs, because NumPy 1 and 2 write different names for one function.
-                pairs = [(value, name) for name, value in plain_types().items()]
-                with torch.serialization.safe_globals(pairs):
-                    return torch.load(file, map_location=map_location, weights_only=True)
-            return torch.load(file, map_location=map_location, pickle_module=_RESTRICTED, weights_only=False)
+            try:
+                if trust_pickle:
+                    return torch.load(file, map_location=map_location, weights_only=False)
+                if _EXTENDS_LIST:
+                    # Pairs, because NumPy 1 and 2 write different names for one function.
+                    pairs = [(value, name) for name, value in plain_types().items()]
+                    with torch.serialization.safe_globals(pairs):
+                        return torch.load(file, map_location=map_location, weights_only=True)
+                return torch.load(file, map_location=map_location, pickle_module=_RESTRICTED, weights_only=False)
+            except pickle.UnpicklingError as error:
+                # No pickle ends with the name of a type: where one does, the rest is missing, of the name perhaps too.
+                if not file.read(1):
+                    raise EOFError(f'it ends after {file.tell()} bytes, in the middle') from error
+                raise
     except pickle.UnpicklingError as error:
         raise _explain(path, str(error)) from error
     except Exception as error:  # the bytes of a broken pickle ask for anything

@@ -129,6 +129,14 @@ def pickled(value, **options):
     return lambda folder: saved(value() if callable(value) else value, folder / 'x.pth', **options)
 
 
+def cut_in_a_name(folder):
+    """What is left of a type's name is the name of none; it means that the rest is missing."""
+    path = saved(WEIGHTS, folder / 'legacy.pth', _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    path.write_bytes(data[:data.index(b'FloatStorage') + 3])
+    return path
+
+
 def cut(name, part):
     def make(folder):
         if name.endswith('safetensors'):
@@ -205,6 +213,7 @@ BROKEN = [
     (other_zip, CheckpointError, 'is a ZIP archive of readme.txt'),
     (torchscript, CheckpointError, 'is a TorchScript program, which runs code'),
     (cut('x.pth', 0.5), CheckpointError, 'is cut off: its table of contents is missing'),
+    (cut_in_a_name, CheckpointError, r'legacy\.pth cannot be unpickled \(EOFError: it ends after \d+ bytes'),
     (cut('legacy.pth', 0.7), CheckpointError, r'legacy\.pth cannot be unpickled'),
     (cut('x.safetensors', 0.9), CheckpointError, r'header says \d+: it is cut off'),
     (cut('x.safetensors', 0.1), CheckpointError, 'its header cannot be read'),
