@@ -199,3 +199,33 @@ def test_paper_for_real(checkout):
     assert 'All done.' in checkout.run(slurm)
     checkout.run(re.sub(r'--speed(?= |$)', '--speed 0.1', board))
     assert checkout.products('work_dirs/paper/leaderboard/leaderboard.md')
+
+
+def inline(begin):
+    """Returns the commands of the running text, between single backticks."""
+    texts = (re.sub(r'^```.*?^```', '', page.read_text(encoding='utf-8'), flags=re.DOTALL | re.MULTILINE)
+             for page in PAGES)
+    return sorted({command for text in texts for command in re.findall(rf'`({begin}[^`]*)`', text)})
+
+
+@pytest.mark.parametrize('command', inline('make '))
+def test_targets_of_the_running_text(command, checkout):
+    """What make would do; `make demo` is done above, `make test` and `make docs` by .ci/run."""
+    assert checkout.run(command.replace('make ', 'make -n ', 1))
+
+
+@pytest.mark.parametrize('command', inline('pip '))
+def test_extras_of_the_running_text(command, checkout):
+    local = command.replace('"mmlocat[', '"./[')
+    assert local != command
+    assert 'mmlocat' in checkout.run(f'python -m {local} --dry-run --no-index --no-build-isolation')
+
+
+def test_tools_of_the_running_text(checkout):
+    """Those with names in capitals are run above or by the pages' own tests; here, that they exist."""
+    for command in inline('python '):
+        script, *arguments = command.split()[1:]
+        assert (ROOT / script).is_file(), command
+        if arguments and not any(argument.isupper() for argument in arguments):
+            assert 'run_suite.py' in script
+            assert 'trainings are left' in checkout.run(f'{command} --dry-run')
