@@ -1,4 +1,4 @@
-"""A checkout in miniature: commands of the docs run in it as they stand, on configs and data of a hand's size."""
+"""A checkout in miniature: the shipped tools, on configs of a nano backbone and data of a few images."""
 
 import os
 import re

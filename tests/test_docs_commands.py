@@ -18,7 +18,7 @@ from mmlocat.engine.config import load_config
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
          *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]
-README, START = (path.read_text(encoding='utf-8') for path in (ROOT / 'README.md', ROOT / 'docs' / 'start.md'))
+START = (ROOT / 'docs' / 'start.md').read_text(encoding='utf-8')
 OWN_TESTS = ('analysis.md', 'data.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone)\.py ',
@@ -62,8 +62,8 @@ def test_every_kind_has_commands_and_every_command_a_test():
     assert len(COMMANDS['launchers']) == 7 and len(COMMANDS['digitscenes']) == 3
     paper = [line for line in COMMANDS['paper'] if '--dry-run' not in line]
     assert len(paper) == 3 and sum('leaderboard.py' in line for line in paper) == 1
-    shown = README + START
-    assert all(line in shown for line in COMMANDS['demo'])  # test_docs_site.py runs what start.md shows
+    # test_docs_site.py runs what start.md shows.
+    assert all(line in START for line in COMMANDS['demo'] if line != 'make demo')
 
 
 def test_commands_stand_in_blocks_of_bash():
@@ -105,7 +105,7 @@ def test_benchmarks(command, checkout):
 
 @pytest.mark.parametrize('command', COMMANDS['data check'])
 def test_data_check(command, checkout):
-    assert '0 errors' in checkout.run(command)
+    assert re.search(r'\b0 errors', checkout.run(command))
 
 
 @pytest.mark.parametrize('command', COMMANDS['recipes'])

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Union
+from typing import Any, BinaryIO, Callable, Dict, Union
 
 import numpy as np
 import torch
@@ -38,14 +38,7 @@ def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle:
     try:
         with open(path, 'rb') as file:  # not by name: PyTorch reads any '.safetensors' as such
             try:
-                if trust_pickle:
-                    return torch.load(file, map_location=map_location, weights_only=False)
-                if _EXTENDS_LIST:
-                    # Pairs, because NumPy 1 and 2 write different names for one function.
-                    pairs = [(value, name) for name, value in plain_types().items()]
-                    with torch.serialization.safe_globals(pairs):
-                        return torch.load(file, map_location=map_location, weights_only=True)
-                return torch.load(file, map_location=map_location, pickle_module=_RESTRICTED, weights_only=False)
+                return _load(file, map_location, trust_pickle)
             except pickle.UnpicklingError as error:
                 # No pickle ends with the name of a type: where one does, the rest is missing, of the name perhaps too.
                 if not file.read(1):
@@ -56,6 +49,17 @@ def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle:
     except Exception as error:  # the bytes of a broken pickle ask for anything
         raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {error}); '
                               'it is damaged or not a checkpoint, so fetch it again') from error
+
+
+def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
+    if trust_pickle:
+        return torch.load(file, map_location=map_location, weights_only=False)
+    if _EXTENDS_LIST:
+        # Pairs, because NumPy 1 and 2 write different names for one function.
+        pairs = [(value, name) for name, value in plain_types().items()]
+        with torch.serialization.safe_globals(pairs):
+            return torch.load(file, map_location=map_location, weights_only=True)
+    return torch.load(file, map_location=map_location, pickle_module=_RESTRICTED, weights_only=False)
 
 
 def plain_types() -> Dict[str, Any]:

@@ -46,4 +46,5 @@ def test_it_is_committed_without_outputs():
     for cell in notebook.cells:
         if cell.cell_type == 'code':
             assert cell.outputs == [] and cell.execution_count is None
-    assert all(name not in NOTEBOOK.read_text() for name in ('/home/', '/tmp/', '/root/', 'C:\\\\'))
+    folders = [f'/{root}/' for root in ('home', 'tmp', 'root')] + ['C:\\\\']
+    assert all(name not in NOTEBOOK.read_text() for name in folders)

@@ -9,7 +9,7 @@ from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.report import milliseconds, print_table
 from mmlocat.engine.cli import prepare_or_exit
 from mmlocat.engine.config import add_config_arguments, load_config
-from mmlocat.utils import stoppable, with_progress
+from mmlocat.utils import stoppable
 
 
 def read_options() -> argparse.Namespace:
@@ -31,8 +31,8 @@ def main() -> int:
     """Measures and prints the table."""
     args = read_options()
     config = prepare_or_exit(lambda: load_config(args.config, args.cfg_options))
-    for _ in with_progress([args.config], lambda name: f'{name}: a step and a record in turns, {args.seconds:g} s'):
-        cost = prepare_or_exit(lambda: measure(config, args.batch, args.device, args.seconds, args.interval))
+    print(f'{args.config}: a step and a record in turns, for {args.seconds:g} s', file=sys.stderr, flush=True)
+    cost = prepare_or_exit(lambda: measure(config, args.batch, args.device, args.seconds, args.interval))
     record = cost.record
     rows = [('training step', '', milliseconds(cost.step.seconds), '', ''),
             ('one record', f'every {cost.interval} steps', milliseconds(record.seconds), f'{record.ratio:.2%}',

@@ -34,6 +34,24 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
                          f'{", ".join(_INTERPOLATE_MODES)}')
 
 
+def one_a_block(layer_cfgs: Union[dict, Sequence[dict]], num_layers: int) -> Sequence[dict]:
+    """Returns the further arguments of every block, one dict each.
+
+    Args:
+        layer_cfgs: One dict for all blocks, or a sequence of them.
+        num_layers: Number of blocks.
+
+    Raises:
+        ValueError: The sequence has another length.
+    """
+    if isinstance(layer_cfgs, dict):
+        return [layer_cfgs] * num_layers
+    if len(layer_cfgs) != num_layers:
+        raise ValueError(f'layer_cfgs has {len(layer_cfgs)} entries for {num_layers} blocks; '
+                         'give one dict for all, or one a block')
+    return layer_cfgs
+
+
 def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) -> List[int]:
     """Returns the blocks that ``out_indices`` asks for, counted from the first.
 

@@ -19,7 +19,7 @@ from mmlocat.attention import GaussianKernel
 from mmlocat.attention.augmentation import independent_random_state
 from mmlocat.attention.kernel import Grid, as_grid
 
-from .arguments import absolute_indices, check_arguments, check_images
+from .arguments import absolute_indices, check_arguments, check_images, one_a_block
 from .layers import LocAtEncoderLayer
 from .loading import fit_checkpoint, log_report, record_ref_grid
 from .padding import pad_to_patches
@@ -140,15 +140,10 @@ class LocAtViT(VisionTransformer):
         self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
         self.kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
 
-        if isinstance(layer_cfgs, dict):
-            layer_cfgs = [layer_cfgs] * self.num_layers
-        if len(layer_cfgs) != self.num_layers:
-            raise ValueError(f'layer_cfgs has {len(layer_cfgs)} entries for {self.num_layers} blocks; '
-                             'give one dict for all, or one a block')
         # Stochastic depth grows linearly with depth.
         drop_path_rates = np.linspace(0, drop_path_rate, self.num_layers)
         self.layers = ModuleList()
-        for rate, layer_cfg in zip(drop_path_rates, layer_cfgs):
+        for rate, layer_cfg in zip(drop_path_rates, one_a_block(layer_cfgs, self.num_layers)):
             arguments = dict(
                 embed_dims=self.embed_dims,
                 num_heads=settings['num_heads'],
