@@ -121,5 +121,6 @@ def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, 
     """
     batch, heads, num_tokens = shape
     first = ('triton', ) if device_type == 'cuda' else ()
-    limit = _SDPA_UP_TO.get(device_type, {}).get(dtype, _SDPA_UP_TO_ELSEWHERE)[needs_grad]
+    limits = _SDPA_UP_TO.get(device_type, {}).get(dtype, _SDPA_UP_TO_ELSEWHERE)
+    limit = limits[1 if needs_grad else 0]  # torch.compile of PyTorch 2.11 takes no bool as an index
     return (*first, *(('sdpa', 'streaming') if batch * heads * num_tokens**2 <= limit else ('streaming', 'sdpa')))

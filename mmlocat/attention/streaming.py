@@ -42,7 +42,7 @@ def can_run(request: Request) -> Optional[str]:
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
            bias: Optional[Tensor] = None) -> Tensor:
-    """Attends tile by tile; see ``gaussian_attention``. A bias was refused before, second derivatives PyTorch refuses."""
+    """Attends tile by tile, differentiable once; see ``gaussian_attention``. A bias was refused before."""
     # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
     # Taken once, for a tile of the backward pass has to be that of the forward pass where there is dropout.

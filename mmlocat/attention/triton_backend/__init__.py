@@ -17,7 +17,9 @@ from ..kernel import GaussianKernel, Grid
 from ..recording import constant_in_graphs
 from ..request import Request
 
-_OLDEST = (3, 2)  # has tl.gather
+# The interpreter of Triton 3.0 and 3.1 reads other memory under numpy 2, silently.
+_OLDEST = (3, 2)
+_NUMPY_FOR_INTERPRETER = (3, 7), (2, 4)  # before this Triton, numpy from this on makes it raise
 _OLDEST_GPU = (8, 0)
 _HEADS = (8, 128)
 # Rows and columns of patches come from a float32 division, exact below.
@@ -54,13 +56,15 @@ def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[
     """
     if device_type not in ('cuda', 'cpu'):
         return f'Triton is for CUDA, not {device_type}'
-    installed = _triton_version()
+    installed = _installed('triton', 'triton-windows', 'pytorch-triton')
     if installed is None:
         return 'Triton is not installed (it comes with the CUDA builds of PyTorch for Linux)'
     if installed < _OLDEST:
         return f'Triton {".".join(map(str, installed))} is too old: 3.2 is needed, which comes with PyTorch 2.6'
     if os.environ.get('TRITON_INTERPRET') == '1':
-        # tl.dot multiplies the raw bits of bfloat16 there (seen in 3.6).
+        if installed < _NUMPY_FOR_INTERPRETER[0] and _installed('numpy') >= _NUMPY_FOR_INTERPRETER[1]:
+            return f'the interpreter of Triton {installed[0]}.{installed[1]} needs numpy below 2.4'
+        # tl.dot multiplies the raw bits of bfloat16 there (3.2 to 3.8).
         return "Triton's interpreter cannot multiply bfloat16" if bfloat16 else None
     if device_type == 'cpu':
         return "Triton is for CUDA (on a CPU its interpreter runs where TRITON_INTERPRET=1 is set, for tests)"
@@ -74,8 +78,9 @@ def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[
 
 
 @lru_cache(maxsize=None)
-def _triton_version() -> Optional[Tuple[int, int]]:
-    for name in ('triton', 'triton-windows', 'pytorch-triton'):
+def _installed(*names: str) -> Optional[Tuple[int, int]]:
+    """Returns major and minor version of the first package that is there."""
+    for name in names:
         try:
             major, minor = version(name).split('.')[:2]
         except PackageNotFoundError:

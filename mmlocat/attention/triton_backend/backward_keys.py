@@ -71,7 +71,6 @@ def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
     v = load_rows(V + b * svb + h * svh, tokens, svn, dims, on, D, BLOCK_D, WIDE)
     dk = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    extra = 0.0
     for start in range(0, N, BLOCK_M):
         m = start + lanes
         # The probabilities of queries beyond the last one are 0 whatever is read in their place.
@@ -93,6 +92,8 @@ def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
             g = tl.exp2(py[:, None] * dy2 + px[:, None] * dx2)
         if HAS_BIAS:
             extra = load_bias(BIAS, read, sbm, tokens, sbn, m < N, on, WIDE) / scale
+        else:
+            extra = 0.0
         s = logits(q, k, ga, g, xf, False, extra, HAS_BIAS, IP)
         do = load_all_rows(DO, read, sen, dims, D, BLOCK_D, WIDE)
         p = tl.exp2(s * c - lse2[:, None])

@@ -93,7 +93,6 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
         sum_x = tl.zeros([BLOCK_M], tl.float32)
         n = tl.arange(0, BLOCK_N)
         grad_bias = DBIAS + bh.to(tl.int64) * N * N + m.to(tl.int64)[:, None] * N
-        extra = 0.0
         if BLOCK_P > 0:
             j = tl.arange(0, BLOCK_P)
             kp = load_rows(K, j, skn, dims, j < P, D, BLOCK_D, WIDE)
@@ -131,6 +130,8 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                         ga = tl.where((y < H)[None, :], ga, float('-inf'))
                     if HAS_BIAS:
                         extra = load_bias(BIAS, m, sbm, tokens, sbn, m < N, valid, WIDE) / scale
+                    else:
+                        extra = 0.0
                     s = logits(q, k, ga, gx, beyond, not EVEN_W, extra, HAS_BIAS, IP)
                     v = load_rows(V, tokens, svn, dims, valid, D, BLOCK_D, WIDE)
                     ds = score_gradients(s, lse2, do, v, delta, c, IP)
@@ -164,6 +165,8 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                 g = tl.exp2(py[:, None] * dy2 + px[:, None] * dx2)
                 if HAS_BIAS:
                     extra = load_bias(BIAS, m, sbm, tokens, sbn, m < N, tokens < N, WIDE) / scale
+                else:
+                    extra = 0.0
                 s = logits(q, k, tl.broadcast_to(a[:, None], (BLOCK_M, BLOCK_N)), g,
                            tl.where(tokens < N, 0.0, float('-inf')), True, extra, HAS_BIAS, IP)
                 v = load_rows(V, tokens, svn, dims, tokens < N, D, BLOCK_D, WIDE)

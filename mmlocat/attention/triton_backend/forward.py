@@ -68,7 +68,6 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
     l_i = tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     n = tl.arange(0, BLOCK_N)
-    extra = 0.0
     if BLOCK_P > 0:
         j = tl.arange(0, BLOCK_P)
         kp = load_rows(K, j, skn, dims, j < P, D, BLOCK_D, WIDE)
@@ -97,6 +96,8 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                     ga = tl.where((y < H)[None, :], ga, float('-inf'))
                 if HAS_BIAS:
                     extra = load_bias(BIAS, m, sbm, tokens, sbn, m < N, valid, WIDE) / scale
+                else:
+                    extra = 0.0
                 s = logits(q, k, ga, gx, beyond, not EVEN_W, extra, HAS_BIAS, IP)
                 v = load_rows(V, tokens, svn, dims, valid, D, BLOCK_D, WIDE)
                 m_i, l_i, acc = softmax_step(s, v, m_i, l_i, acc, c, HAS_BIAS, IP)
@@ -110,6 +111,8 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                         + px[:, None] * squared_distances(qx, x, dmax, CLAMP))
             if HAS_BIAS:
                 extra = load_bias(BIAS, m, sbm, tokens, sbn, m < N, tokens < N, WIDE) / scale
+            else:
+                extra = 0.0
             s = logits(q, k, tl.broadcast_to(a[:, None], (BLOCK_M, BLOCK_N)), g,
                        tl.where(tokens < N, 0.0, float('-inf')), True, extra, HAS_BIAS, IP)
             v = load_rows(V, tokens, svn, dims, tokens < N, D, BLOCK_D, WIDE)

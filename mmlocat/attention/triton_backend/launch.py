@@ -76,9 +76,10 @@ class Plan:
     """The launches of a call for tensors of one shape and layout; see ``plan_of``."""
 
     def __init__(self, constants: Constants, shape: Tuple[int, ...], dtype: torch.dtype, strides: Tuple[tuple, ...],
-                 predicts: bool, has_gate: bool, has_bias: bool, precision: str) -> None:
+                 predicts: bool, has_gate: bool, has_bias: bool, precision: str, hopper: bool) -> None:
         self.shape, self.dtype, self.strides, self.predicts = shape, dtype, strides, predicts
-        self.constants, self.has_gate, self.has_bias, self.precision = constants, has_gate, has_bias, precision
+        self.constants, self.has_gate, self.has_bias = constants, has_gate, has_bias
+        self.precision, self.hopper = precision, hopper
         _, heads, tokens, dims = shape
         (height, width), kernel = constants.grid, GaussianKernel(constants.ref_grid)
         limit = kernel.variance_limit
@@ -90,14 +91,14 @@ class Plan:
         self.tokens_first = (tokens * heads * dims, dims, heads * dims)  # strides of (B, N, h, d)
         self.clamps = (max(height, width) - 1)**2 > kernel.max_squared_distance
         self.batch_heads = shape[0] * heads
-        blocks = [tile_of(name, dtype, dims).block_m for name in ('queries', 'keys')]
+        blocks = [tile_of(name, dtype, dims, hopper).block_m for name in ('queries', 'keys')]
         self.padded = triton.cdiv(tokens, max(blocks)) * max(blocks)
         self._launches: Dict[tuple, Launch] = {}
 
     def options(self, name: str, **more: Any) -> Dict[str, Any]:
         """Returns what a kernel is compiled with; ``more`` are options that only this one has."""
         (_, width), prefix, dims = self.constants.grid, self.constants.num_prefix_tokens, self.shape[3]
-        tile, rows = tile_of(name, self.dtype, dims), walks_rows(width)
+        tile, rows = tile_of(name, self.dtype, dims, self.hopper), walks_rows(width)
         columns = columns_of(name, tile, width) if rows else 16
         options = dict(
             D=dims, BLOCK_D=padded_head(dims), BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, WP=columns, ROWS=rows,
@@ -176,15 +177,20 @@ def _precision(dtype: torch.dtype) -> str:
     return 'tf32' if dtype == torch.float32 and torch.get_float32_matmul_precision() != 'highest' else 'ieee'
 
 
-def plan_of(inputs: Inputs, constants: Constants) -> Plan:
-    """Returns the plan for prepared tensors."""
+@lru_cache(maxsize=None)
+def _is_hopper(device: torch.device) -> bool:
+    return device.type == 'cuda' and torch.cuda.get_device_capability(device) == (9, 0)
+
+
+def plan_of(inputs: Inputs, constants: Constants, hopper: Optional[bool] = None) -> Plan:
+    """Returns the plan for prepared tensors, on their own device unless ``hopper`` says what GPU it is for."""
     query, gate, bias = inputs.query, inputs.gate_query, inputs.bias
     shape = query.shape
     bias_strides = (0, 0, 0, 0) if bias is None else bias.expand(shape[0], shape[1], shape[2], shape[2]).stride()
     strides = (query.stride(), inputs.key.stride(), inputs.value.stride(),
                (0, 0, 0, 1) if gate is None else gate.stride(), bias_strides)
     return _plan(constants, shape, query.dtype, strides, inputs.spot2 is not None, gate is not None, bias is not None,
-                 _precision(query.dtype))
+                 _precision(query.dtype), _is_hopper(query.device) if hopper is None else hopper)
 
 
 def _pointers(inputs: Inputs) -> List[Tensor]:

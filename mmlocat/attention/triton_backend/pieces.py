@@ -9,6 +9,8 @@ multiply-add and one exponential.
 import triton
 import triton.language as tl
 
+_HAS_GATHER = tl.constexpr(hasattr(tl, 'gather'))  # Triton 3.3 has
+
 
 @triton.jit
 def load_rows(base, tokens, stride, dims, valid, D: tl.constexpr, BLOCK_D: tl.constexpr, WIDE: tl.constexpr):
@@ -130,10 +132,12 @@ def predicted_gaussians(gate, dims, VAR_W, VAR_B, ALPHA_W, ALPHA_B, on, limit, s
     py = tl.where(on, precision(limit * tl.sigmoid(zy - shift), eps), 0.0)
     px = tl.where(on, precision(limit * tl.sigmoid(zx - shift), eps), 0.0)
     a = tl.where(on, tl.minimum(softplus(za), 65504.0), 0.0)
-    # Changes nothing but the layout: the compiler carries a gather, unlike a sum, over to that of the products, where
-    # it would otherwise convert inside the loop.
-    same = tl.arange(0, BLOCK_M)
-    return tl.gather(py, same, 0), tl.gather(px, same, 0), tl.gather(a, same, 0)
+    if _HAS_GATHER:
+        # Changes nothing but the layout: the compiler carries a gather, unlike a sum, over to that of the products,
+        # where it would otherwise convert inside the loop.
+        same = tl.arange(0, BLOCK_M)
+        py, px, a = tl.gather(py, same, 0), tl.gather(px, same, 0), tl.gather(a, same, 0)
+    return py, px, a
 
 
 @triton.jit
