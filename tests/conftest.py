@@ -3,13 +3,17 @@
 import json
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-import torch
+# Before PyTorch's first product on a GPU, when it looks for the last time; without it deterministic products are refused.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
-pytest_plugins = ['figures']
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+pytest_plugins = ['figures', 'missing']
 
 # Processes of a test must not fight over cores with the rest of the suite; a worker of pytest-xdist has one to itself.
 os.environ.setdefault('OMP_NUM_THREADS', '1' if 'PYTEST_XDIST_WORKER' in os.environ else '2')
@@ -55,8 +59,26 @@ def runs_here(backend, query):
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _defaults():
+    """Every test begins with one seed, and leaves what a training may have set for its whole process as it is anew."""
     torch.manual_seed(0)
+    yield
+    if torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def hidden_gpus():
+    """Processes that are started in here have no GPU, even where this one has."""
+    before = os.environ.get('CUDA_VISIBLE_DEVICES')
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    try:
+        yield
+    finally:
+        del os.environ['CUDA_VISIBLE_DEVICES']
+        if before is not None:
+            os.environ['CUDA_VISIBLE_DEVICES'] = before
 
 
 @pytest.fixture(scope='session')
@@ -78,3 +100,9 @@ def child_environment():
 @pytest.fixture
 def clean_environment():
     return child_environment()
+
+
+@pytest.fixture
+def cpu_environment():
+    """The same for what a GPU must not touch: several processes, which NCCL refuses on one, or words about CPUs."""
+    return dict(child_environment(), CUDA_VISIBLE_DEVICES='')

@@ -15,6 +15,8 @@ from mmlocat.utils import atomic_write, share_folder
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
+    for name in ('pip', 'setuptools'):
+        pytest.importorskip(name, reason=f'{name}, which builds the wheel, is not installed')
     folder = tmp_path_factory.mktemp('wheel')
     # From a copy, because setuptools leaves its build folder behind.
     unwanted = shutil.ignore_patterns('.*', 'build', 'work_dirs', '*.egg-info', '__pycache__')

@@ -35,14 +35,6 @@ LAST = {PRETRAIN: 'epoch_2.pth', SEGMENT: 'iter_8.pth'}
 IDS = ['mmpretrain', 'mmseg']
 
 
-@pytest.fixture(autouse=True)
-def _as_before():
-    state = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
-    yield
-    torch.use_deterministic_algorithms(state[0])
-    torch.backends.cudnn.deterministic = state[1]
-
-
 _numbers = itertools.count()
 
 
