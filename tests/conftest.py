@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-# Before PyTorch's first product on a GPU, when it looks for the last time; without it deterministic products are refused.
+# PyTorch looks for it once, at the first product on a GPU, and refuses deterministic ones without it.
 os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 import pytest  # noqa: E402

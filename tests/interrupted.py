@@ -1,8 +1,9 @@
 """Trainings in processes of their own, to be killed, stopped and resumed.
 
-They are forked from a server that has imported everything once, so a launch takes a second and not ten. They run on CPUs
-whatever the machine has: mmengine asks for CUDA when it is imported, and a process cannot use it once its parent asked.
-What they show about checkpoints and signals does not depend on the device; on a GPU, few kernels repeat to the last bit.
+They are forked from a server that has imported everything once, so a launch takes a second and not ten. They run on
+CPUs whatever the machine has: mmengine asks for CUDA when it is imported, and a process cannot use what its parent has
+asked for. What they show of checkpoints and signals does not depend on the device; on a GPU few kernels repeat
+themselves to the last bit.
 """
 
 import json

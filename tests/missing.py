@@ -2,7 +2,7 @@
 
 ``make test-cuda`` runs the suite by whatever interpreter a GPU machine has: often PyTorch and pytest, and nothing of
 OpenMMLab. A file that cannot be imported for want of a package listed here is skipped when it is collected, a test that
-finds out later when it runs. A package that is installed and broken stays an error, and so does a name that is not here.
+finds out later when it runs. A package that is installed and broken stays an error, as does a name that is not listed.
 """
 
 import importlib.util
