@@ -58,6 +58,13 @@ def runs_here(backend, query):
     return api._BACKENDS[backend].can_run(query, True) is None
 
 
+def skip_without_deterministic_resizing():
+    """Skips the deterministic training of a segmentor on a GPU where PyTorch is too old for it: 2.1 is, 2.4 is not."""
+    code = torch.nn.functional.interpolate.__code__
+    if torch.cuda.is_available() and 'are_deterministic_algorithms_enabled' not in code.co_names:
+        pytest.skip(f'PyTorch {torch.__version__} has no deterministic gradient of bilinear resizing on CUDA')
+
+
 @pytest.fixture(autouse=True)
 def _defaults():
     """Every test begins with one seed, and leaves what a training may have set for its whole process as it is anew."""

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, skip_without_deterministic_resizing
 
 from mmlocat.engine.cli import test_job as make_test_job
 from mmlocat.engine.cli import training_job
@@ -69,6 +69,7 @@ def test_classifier_metrics_and_predictions(pretrained, digit_scenes, tmp_path):
 
 
 def test_resume_gives_what_an_uninterrupted_run_gives(digit_scenes, tmp_path):
+    skip_without_deterministic_resizing()
     # Without it, kernels of a GPU add in any order.
     exact = ['randomness.deterministic=True'] if torch.cuda.is_available() else []
     options = ['--allow-random-backbone', *tiny(
