@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 # PyTorch looks for it once, at the first product on a GPU, and refuses deterministic ones without it.
 os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+# Convolutions of GPUs take TF32 by default, with three digits; tests compare with what CPUs compute in float32.
+os.environ.setdefault('NVIDIA_TF32_OVERRIDE', '0')
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

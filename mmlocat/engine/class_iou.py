@@ -44,11 +44,11 @@ def _count(values: Tensor, classes: int) -> Tensor:
     return torch.bincount(values, minlength=classes).float().cpu()
 
 
-def count_class_areas(evaluator: Evaluator) -> None:
+def count_class_areas(evaluator: Optional[Evaluator]) -> None:
     """Lets an evaluator's ``IoUMetric`` count by ``class_areas``; one that counts in its own way is left alone.
 
     Args:
-        evaluator: Of a loop that has been built; changed in place.
+        evaluator: Of a loop that has been built, changed in place; None where the loop, of somebody else's, has none.
     """
     for metric in getattr(evaluator, 'metrics', ()):
         if isinstance(metric, IoUMetric) and type(metric).intersect_and_union is IoUMetric.intersect_and_union:

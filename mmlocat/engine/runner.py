@@ -158,14 +158,14 @@ def build_training_data(runner: Runner) -> None:
         runner._val_loop = runner.build_val_loop(runner._val_loop)
         keep_random_state([runner._val_loop.dataloader], runner.seed)
         check_samples(runner, runner._val_loop.dataloader.dataset, 'val')
-        count_class_areas(runner._val_loop.evaluator)
+        count_class_areas(getattr(runner._val_loop, 'evaluator', None))
 
 
 def build_test_data(runner: Runner) -> None:
     """Builds the test loop now, for the same reason."""
     runner._test_loop = runner.build_test_loop(runner._test_loop)
     check_samples(runner, runner._test_loop.dataloader.dataset, 'test')
-    count_class_areas(runner._test_loop.evaluator)
+    count_class_areas(getattr(runner._test_loop, 'evaluator', None))
 
 
 def build_optimizer(runner: Runner) -> None:
