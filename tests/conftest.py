@@ -100,8 +100,9 @@ def digit_scenes(tmp_path_factory):
 
 
 def child_environment():
-    """Returns the environment of a child process: this checkout importable, no launcher's variables."""
-    launchers = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK')
+    """Returns the environment of a child process: this checkout importable, no variables of a launcher or of make."""
+    launchers = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK',
+                 'MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'ARGS')
     environment = {name: value for name, value in os.environ.items() if name not in launchers}
     return dict(environment, PYTHON=sys.executable, PYTHONWARNINGS='ignore', PYTHONPATH=str(ROOT))
 

@@ -6,7 +6,7 @@ import sys
 
 import missing
 import pytest
-from conftest import ROOT
+from conftest import ROOT, child_environment
 
 ATTENTION = {path.name for path in (ROOT / 'tests' / 'attention').glob('test_*.py')}
 EVERYTHING = tuple(module for module in missing._SOURCES if module not in ('safetensors', 'huggingface_hub'))
@@ -66,5 +66,5 @@ def test_an_error_of_another_kind_stays_one():
 
 def test_the_target_installs_nothing():
     said = subprocess.run(['make', '-n', 'test-cuda', 'PYTHON=/somewhere/python', 'ARGS=-x'], cwd=ROOT, text=True,
-                          capture_output=True, check=True).stdout
+                          capture_output=True, check=True, env=child_environment()).stdout
     assert said.split() == ['/somewhere/python', '-m', 'pytest', '-m', '"not', 'soak"', '-x']
