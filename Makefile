@@ -1,5 +1,5 @@
 # make demo | make app | make demo-full | make test | make docs | make lint | make package. Everything happens in .venv,
-# which is made when needed.
+# which is made when needed; `make test-cuda PYTHON=...` alone runs by an interpreter of yours.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
@@ -12,7 +12,7 @@ DEV := $(VENV)/.mmlocat-dev
 PYTEST := -m pytest -n $(WORKERS)
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab test-cuda reliability lint package clean
 
 install: $(READY)
 
@@ -66,6 +66,11 @@ test-openmmlab:
 		"numpy<2" torch==2.1.2
 	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[openmmlab,dev]" "numpy<2" torch==2.1.2
 	OMP_NUM_THREADS=1 $(UPSTREAM) $(PYTEST) -m "not soak"
+
+# The suite on a GPU machine, by an interpreter that is there: PYTHON=/path/to/python. Nothing is installed. What the
+# interpreter lacks is skipped, with the reason; PyTorch and pytest are all it must have. ARGS are pytest's.
+test-cuda:
+	$(PYTHON) -m pytest -m "not soak" $(ARGS)
 
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
 reliability: install-dev

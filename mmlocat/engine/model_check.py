@@ -14,7 +14,7 @@ from mmlocat.attention.choice import unable
 from mmlocat.models import LocAtViT
 from mmlocat.utils import first_line
 
-from .hardware import local_rank
+from .hardware import local_rank, world_size
 
 _SYNC_BN = (nn.SyncBatchNorm, )
 _ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's words
@@ -42,7 +42,9 @@ def check_model(config: Config, training: bool) -> None:
     if not isinstance(backbone, LocAtViT):
         return
     _check_backends(backbone, training)
-    if training and not any(isinstance(module, _SYNC_BN) for module in model.modules()):
+    # Of several processes SyncBN sees the other shares of the batch too; of one it is BatchNorm.
+    alone = world_size(config.get('launcher', 'none')) == 1
+    if training and (alone or not any(isinstance(module, _SYNC_BN) for module in model.modules())):
         model.train()
     loader = config.get('train_dataloader' if training else 'test_dataloader') or {}
     batch = loader.get('batch_size') if training else 1

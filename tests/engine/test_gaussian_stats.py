@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NANO
+from interrupted import context
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
@@ -35,7 +35,7 @@ class Toy(BaseModel):
             torch.nn.init.normal_(module.log_var.weight)
             module.register_forward_hook(
                 lambda module, args, output, number=number: self.passes.setdefault(number, []).append(
-                    [part.detach().clone() for part in module.predict(args[0][:, :, 1:], args[3])]))
+                    [part.detach().cpu().clone() for part in module.predict(args[0][:, :, 1:], args[3])]))
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         features = self.backbone(torch.stack(list(inputs)))[0]
@@ -157,17 +157,13 @@ def _process(rank, store, folder, result):
 
 
 def test_processes_share_one_record(tmp_path):
-    context = multiprocessing.get_context('fork')  # a new interpreter would import for ten seconds
-    result = context.Queue()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    processes = [context.Process(target=_process, args=(rank, tmp_path / 'store', str(tmp_path), result))
+    result = context().Queue()
+    processes = [context().Process(target=_process, args=(rank, tmp_path / 'store', str(tmp_path), result))
                  for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
-    torch.set_num_threads(threads)
     assert [process.exitcode for process in processes] == [0, 0]
     found = [json.loads(line) for path in tmp_path.rglob('scalars.json') for line in path.open()]
     assert len(found) == 1 and found[0].pop('step') == 1
