@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Sequence
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, List, Sequence
 
 from mmlocat.utils import atomic_write
+
+if TYPE_CHECKING:  # imported where it is used: Markdown needs it not, and a GPU machine may not have it
+    from rich.console import Console
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -27,6 +27,7 @@ def markdown_head(columns: Sequence[str], words: int = 2) -> List[str]:
 
 
 def _console() -> Console:
+    from rich.console import Console
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
@@ -36,6 +37,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     if markdown:
         print('\n'.join([f'{title}\n', *markdown_head(columns), *map(markdown_row, rows)]) + '\n')
         return
+    from rich.table import Table
     table = Table(title=title)
     for index, column in enumerate(columns):
         table.add_column(column, justify='left' if index < 2 else 'right', no_wrap=True)
@@ -62,6 +64,7 @@ class RowPrinter:
         self._begun = False
 
     def _print(self, cells: Sequence[str], style: str = '') -> None:
+        from rich.table import Table
         table = Table.grid(padding=(0, 2))
         for index, width in enumerate(self._widths):
             table.add_column(justify='left' if index < 2 else 'right', no_wrap=True, min_width=width)

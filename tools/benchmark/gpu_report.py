@@ -61,8 +61,6 @@ def main() -> int:
     report = run_report(SMALL if args.small else FULL, args.device, args.out, args.seconds, chosen=args.parts)
     failed = {name: entry['reason'] for name, entry in report['parts'].items() if entry['state'] == 'failed'}
     measured = sum('problem' not in row for entry in report['parts'].values() for row in entry['rows'])
-    for name, reason in failed.items():
-        print(f'{name} failed: {reason}', file=sys.stderr)
     if not args.small:
         print('targets: ' + ', '.join(f'{sum(v.verdict == word for v in judge(report))} {word}'
                                       for word in ('pass', 'miss', 'not measured')))

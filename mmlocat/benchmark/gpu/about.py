@@ -45,7 +45,7 @@ def commit() -> str:
 
 
 def about(device: str) -> Dict[str, Any]:
-    """Describes machine and software; starts nothing on a GPU.
+    """Describes machine and software.
 
     Args:
         device: Such as 'cpu' or 'cuda'.

@@ -83,8 +83,8 @@ _NOTES = {
     'compiled-whole': '`torch.compile(model)`, default mode, static shapes.',
 }
 _FIRST = '# Performance on a GPU'
-_ORIGIN = ('Written by `make gpu-report` from one run, never by hand: parity, time and memory beside plain attention and '
-           'plain ViTs, both sides in turns. The JSON beside this page holds the same figures.')
+_ORIGIN = ('Written by `make gpu-report` from one run, never by hand: parity, time and memory beside plain attention '
+           'and plain ViTs, both sides in turns. The JSON beside this page holds the same figures.')
 _SMALL = ('**A small run: it shows that the report works. Its figures say nothing about speed, and no target can be '
           'read from them.**')
 

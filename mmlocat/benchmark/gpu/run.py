@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
-
-from rich.console import Console
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from mmlocat.utils import atomic_write
 
 from .about import about
+from .job import NO_TIME
 from .page import describe, render
 from .plan import PARTS, Part, Plan
-from .worker import Worker
+from .worker import DONE, Worker
 
 Report = Dict[str, Any]
 _FORMAT = 1
@@ -37,6 +37,30 @@ def save(report: Report, page: Path) -> None:
         file.write(render(report))
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def state_of(rows: Sequence[Mapping[str, Any]]) -> Tuple[str, str]:
+    """Returns the state of a part that came to its end, and what is to be said about it.
+
+    It has failed where a case of it has, or where a back-end is not within its tolerance.
+    """
+    failed = sum(str(row.get('problem', '')).startswith('failed') for row in rows)
+    wrong = sum(row.get('ok') is False for row in rows)
+    late = sum(row.get('problem') == NO_TIME for row in rows)
+    said = [f'{number} {text}' for number, text in ((failed, 'cases failed'), (wrong, 'beyond tolerance'),
+                                                    (late, 'cases found no time')) if number]
+    return ('failed' if failed or wrong else 'done'), ', '.join(said)
+
+
+def _reason_to_leave_out(part: Part, chosen: Optional[Sequence[str]]) -> str:
+    if chosen is not None and part.name not in chosen:
+        return 'it was not asked for'
+    missing = missing_module(part)
+    return f'{missing} is not installed' if missing else ''
+
+
 def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Sequence[Part] = PARTS,
                chosen: Optional[Sequence[str]] = None) -> Report:
     """Runs all parts, each in its time; what fails is noted and the next one begins.
@@ -54,13 +78,13 @@ def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Seque
     Returns:
         What the JSON holds.
     """
-    console = Console(stderr=True)
     report: Report = dict(format=_FORMAT, small=plan.small, budget_seconds=seconds, about=about(device), parts={
         part.name: dict(title=part.title, state='not reached', reason='', seconds=0.0, rows=[]) for part in parts})
     begin, whole, used = time.monotonic(), sum(part.share for part in parts), 0.0
+    entry: Dict[str, Any] = {}
 
-    def keep(rows: list, row: Dict[str, Any]) -> None:
-        rows.append(row)
+    def keep(row: Dict[str, Any]) -> None:
+        entry['rows'].append(row)
         print(describe(row), flush=True)
         save(report, page)
 
@@ -69,32 +93,24 @@ def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Seque
             for number, part in enumerate(parts, 1):
                 used += part.share
                 entry = report['parts'][part.name]
-                missing = missing_module(part)
-                if chosen is not None and part.name not in chosen:
-                    entry.update(state='left out', reason='it was not asked for')
-                    continue
-                if missing:
-                    entry.update(state='left out', reason=f'{missing} is not installed')
-                    console.print(f'[{number}/{len(parts)}] {part.title}: left out, {entry["reason"]}', markup=False,
-                                  highlight=False)
-                    continue
-                began = time.monotonic()
+                reason, began = _reason_to_leave_out(part, chosen), time.monotonic()
                 left = begin + seconds * used / whole - began
-                if left <= 0:
+                if reason:
+                    entry.update(state='left out', reason=reason)
+                elif left <= 0:
                     entry.update(state='failed', reason='no time was left for it')
-                    continue
-                console.print(f'[{number}/{len(parts)}] {part.title}: at most {left:.0f} s', markup=False,
-                              highlight=False)
-                entry['state'] = 'running'
-                state, reason = worker.run(part, left, lambda row, rows=entry['rows']: keep(rows, row))
-                entry.update(state=state, reason=reason, seconds=round(time.monotonic() - began, 1))
-                if state == 'failed':
-                    console.print(f'  failed: {reason}', markup=False, highlight=False)
+                else:
+                    _say(f'[{number}/{len(parts)}] {part.title}: at most {left:.0f} s')
+                    entry['state'] = 'running'
+                    state, reason = worker.run(part, left, keep)
+                    entry['state'], entry['reason'] = state_of(entry['rows']) if state == DONE else (state, reason)
+                    entry['seconds'] = round(time.monotonic() - began, 1)
+                if entry['state'] != 'done' or entry['reason']:
+                    _say(f'[{number}/{len(parts)}] {part.title}: {entry["state"]}, {entry["reason"]}')
                 save(report, page)
     finally:
-        for entry in report['parts'].values():
-            if entry['state'] == 'running':
-                entry.update(state='failed', reason='interrupted')
+        if entry.get('state') == 'running':
+            entry.update(state='failed', reason='interrupted')
         report['seconds'] = round(time.monotonic() - begin, 1)
         save(report, page)
     return report

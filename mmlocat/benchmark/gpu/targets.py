@@ -84,8 +84,13 @@ TARGETS = (
 
 
 def _is_of(row: Row, where: Mapping[str, Any]) -> bool:
-    return all(row.get(key) in value if isinstance(value, list) else row.get(key) == value
-               for key, value in where.items())
+    return all(row.get(key) in (value if isinstance(value, list) else [value]) for key, value in where.items())
+
+
+def _failed(row: Row, where: Mapping[str, Any]) -> bool:
+    """Tells whether a row is of a case that failed; of which side it is, it may not say."""
+    said = {key: value for key, value in where.items() if key in row}
+    return str(row.get('problem', '')).startswith('failed') and _is_of(row, said)
 
 
 def _complete(rows: List[Row], where: Mapping[str, Any]) -> bool:
@@ -95,16 +100,20 @@ def _complete(rows: List[Row], where: Mapping[str, Any]) -> bool:
 
 
 def judge(report: Mapping[str, Any]) -> List[Verdict]:
-    """Compares the targets with the rows of a report; a target whose rows failed, or are missing, is not measured.
+    """Compares the targets with the rows of a report.
+
+    A target is not measured where a row of it failed or one that it names is missing. 'Worst case' is the worst of the
+    cases for which there was time.
 
     Args:
         report: As the JSON holds it.
     """
     verdicts = []
     for target in TARGETS:
-        rows = [row for row in report['parts'].get(target.part, {}).get('rows', []) if _is_of(row, target.where)]
+        found = report['parts'].get(target.part, {}).get('rows', [])
+        rows = [row for row in found if _is_of(row, target.where)]
         figures = [row.get(target.value) for row in rows]
-        if not _complete(rows, target.where) or None in figures:
+        if not _complete(rows, target.where) or None in figures or any(_failed(row, target.where) for row in found):
             verdicts.append(Verdict(target, None, UNKNOWN))
             continue
         if target.over:

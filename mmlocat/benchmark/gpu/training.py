@@ -136,6 +136,6 @@ def training(job: Job) -> None:
                         high_ms=max(times), data_ms=statistics.median(line['data_time'] for line in lines) * 1e3,
                         mib=max(line.get('memory', 0) for line in lines) or None,
                         iterations=len(lines) * plan.interval, note=problem or None)
-    if len(steps) == len(plan.configs):
+    if len(steps) == 2:
         ours, twin = plan.configs
         job.row(dict(config=f'{ours} / {twin}'), ratio=steps[ours] / steps[twin])

@@ -23,7 +23,7 @@ _GRACE = 10
 # What is told to stop has so many seconds: a launcher hands the signal on to its processes first.
 _PATIENCE = 10
 _KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
-_DONE, _FAILED, _ROW = 'done', 'failed', 'row'
+DONE, FAILED, _ROW = 'done', 'failed', 'row'
 
 
 def _serve(connection: Connection, plan: Plan, device: str) -> None:
@@ -44,9 +44,9 @@ def _serve(connection: Connection, plan: Plan, device: str) -> None:
                 torch.cuda.set_device(device)
             function(job)
         except Exception as error:  # whatever a part may raise: the report goes on
-            connection.send((_FAILED, f'{type(error).__name__}: {first_line(error)}'))
+            connection.send((FAILED, f'{type(error).__name__}: {first_line(error)}'))
         else:
-            connection.send((_DONE, ''))
+            connection.send((DONE, ''))
 
 
 class Worker:
@@ -76,7 +76,7 @@ class Worker:
         end = time.monotonic() + seconds + _GRACE
         if self._process is None:
             self._start()
-        state, reason = _FAILED, ''
+        state, reason = FAILED, ''
         try:
             self._connection.send((part, seconds))
             while self._connection.poll(max(0.0, end - time.monotonic())):
@@ -90,7 +90,7 @@ class Worker:
         except (EOFError, OSError):
             self._process.join(5)
             reason = f'its process ended with exit code {self._process.exitcode}'
-        if state == _FAILED:
+        if state == FAILED:
             self.stop()  # a GPU that failed once may fail at everything
         return state, reason
 
