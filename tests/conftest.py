@@ -14,6 +14,9 @@ pytest_plugins = ['figures']
 # Processes of a test must not fight over cores with the rest of the suite; a worker of pytest-xdist has one to itself.
 os.environ.setdefault('OMP_NUM_THREADS', '1' if 'PYTEST_XDIST_WORKER' in os.environ else '2')
 torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+# Without a GPU the Triton kernels run in Triton's interpreter, in this process and those that tests start.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / 'tests' / 'data' / 'golden'
@@ -45,13 +48,13 @@ def assert_close(actual, expected, tolerance):
 
 def runs_here(backend, query):
     """Tells whether an attention back-end has gradients; skips the test where it cannot run at all."""
-    from mmlocat.attention import api
+    from mmlocat.attention.choice import unable
     if backend == 'auto':
         return True
-    reason = api._BACKENDS[backend].can_run(query, False)
+    reason = unable(backend, query, False)
     if reason:
         pytest.skip(reason)
-    return api._BACKENDS[backend].can_run(query, True) is None
+    return unable(backend, query, True) is None
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,10 @@ class GaussianKernel:
         if is_exporting():
             variance = variance * (torch.sym_min(*grid) / min(self.ref_grid))  # 1 on the pretraining grid
         elif grid != self.ref_grid:
-            variance = variance * (min(grid) / min(self.ref_grid))
+            # Not min(): PyTorch 2.11 cannot compile its symbolic form. A comparison makes one graph for upright images
+            # and one for others.
+            shorter = grid[0] if grid[0] <= grid[1] else grid[1]
+            variance = variance * (shorter / min(self.ref_grid))
         return variance
 
     def alpha(self, logits: Tensor) -> Tensor:

@@ -10,6 +10,10 @@ _EXPORTING = getattr(torch.compiler, 'is_exporting', None)
 _RECORDING = getattr(torch.compiler, 'is_compiling', None)
 
 
+# Called once while a graph is recorded; what it returns stands in the graph as a constant.
+constant_in_graphs = torch.compiler.assume_constant_result
+
+
 def is_exporting() -> bool:
     """Tells whether torch.export, or the ONNX exporter by it, records a graph for images of any size.
 

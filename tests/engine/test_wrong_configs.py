@@ -89,8 +89,8 @@ OPTIONS = [
     (UPERNET, 'model.auxiliary_head.in_index=4', 'model.auxiliary_head .* does not fit'),
     (UPERNET, 'train_dataloader.batch_size=1', 'BatchNorm in model.decode_head cannot train with .*batch_size=1: .*'
                                                'a batch of 2 or more'),
-    (UPERNET, 'model.backbone.attention_backend=flex', "attention_backend='flex' cannot run here: .*these can: auto, "
-                                                       'dense'),
+    (UPERNET, 'model.backbone.attention_backend=triton model.backbone.layer_cfgs.attn_drop_rate=0.1',
+     r"attention_backend='triton' cannot run here: .* no dropout \(dropout_p=0.1\); these can: auto, dense"),
     (CLASSIFIER, 'model.head.in_channels=32', r'model.head \(in_channels=32\) does not fit .*\(4, 64\)'),
     (CLASSIFIER, 'model.neck.num_heads=3', 'model.neck: num_heads=3 does not divide the 64 channels'),
     (CLASSIFIER, 'model.backbone.out_type=cls_token', "set the backbone's out_type to 'raw' or 'featmap'"),
