@@ -46,7 +46,8 @@ def test_a_back_end_that_errs_is_not_timed(monkeypatch):
         attention.measure(case, 'forward', ['streaming'], 0.01, {}, with_memory=False)
 
 
-def test_contenders_are_those_that_can_take_a_case():
+def test_contenders_are_those_that_can_take_a_case(monkeypatch):
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
     case = attention.Case(grid=40, heads=1)
     able = attention.able(case, 'forward + backward', ['auto', 'dense', 'sdpa', 'triton'], {'dense': 32})
     assert able == ['plain', 'auto', 'sdpa']
