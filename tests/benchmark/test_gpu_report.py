@@ -141,7 +141,8 @@ def test_an_interrupted_run_keeps_its_rows(tmp_path, clean_environment):
     assert process.stdout.readline().startswith('backend auto')
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and said.endswith('The rows until here are in page and JSON.\n')
+    assert process.returncode == 130
+    assert re.search(r'Interrupted: \d+ rows are in .*performance_gpu.md\nStopped by Ctrl-C.\n$', said)
     entry = report_of(tmp_path)['parts']['parity']
     assert entry['rows'] and (entry['state'], entry['reason']) == ('failed', 'interrupted')
     assert '**failed: interrupted**' in (tmp_path / 'performance_gpu.md').read_text()

@@ -70,5 +70,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    with stoppable(lambda: 'The rows until here are in page and JSON.'):
+    with stoppable():
         sys.exit(main())

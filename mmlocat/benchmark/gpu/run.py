@@ -111,6 +111,7 @@ def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Seque
     finally:
         if entry.get('state') == 'running':
             entry.update(state='failed', reason='interrupted')
+            _say(f'Interrupted: {sum(len(each["rows"]) for each in report["parts"].values())} rows are in {page}')
         report['seconds'] = round(time.monotonic() - begin, 1)
         save(report, page)
     return report
