@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from mmlocat.benchmark.clocks import WallClock
+from mmlocat.benchmark.gpu import attention
+from mmlocat.benchmark.gpu.job import Job
 from mmlocat.benchmark.gpu.page import render
-from mmlocat.benchmark.gpu.plan import FULL, PARTS, SMALL, Part
+from mmlocat.benchmark.gpu.plan import FULL, PARTS, SMALL, AttentionCase, Part
 from mmlocat.benchmark.gpu.run import missing_module, run_report, state_of
 from mmlocat.benchmark.gpu.targets import TARGETS, judge
 
@@ -171,6 +174,25 @@ print(*(part.name for part in PARTS if missing_module(part) is None))
     assert all(missing_module(part) is None for part in PARTS)
 
 
+class Gpu(str):
+    """A device whose tensors lie on the CPU and that is asked for graphs, as a GPU is."""
+
+    def startswith(self, prefix, *range_of):
+        return prefix == 'cuda' or super().startswith(prefix, *range_of)
+
+
+def test_a_gpu_is_timed_eagerly_and_under_graphs(monkeypatch):
+    monkeypatch.setattr(attention, 'clock_for', lambda device, graphs=False: WallClock('cpu'))
+    recorded = []
+    monkeypatch.setattr(attention, 'captured', lambda run: recorded.append(run) or run)
+    plan = SMALL._replace(attention=(AttentionCase(4, 1, ('sdpa', 'no such')), ))
+    rows = []
+    attention.speed(Job(plan, Gpu('cpu'), 100, rows.append))
+    assert [(row['launch'], row['backend'], 'ms' in row) for row in rows] == 2 * [
+        (launch, name, name != 'no such') for launch in ('eager', 'CUDA graph') for name in ('no such', 'plain', 'sdpa')]
+    assert len(recorded) == 4 and rows[0]['problem'].startswith('failed: ValueError: unknown attention back-end')
+
+
 def rows_for(target, figure):
     """Returns rows that give a target this figure, and one that is none of its."""
     row = {key: value[0] if isinstance(value, list) else value for key, value in target.where.items()}
@@ -213,14 +235,14 @@ def test_a_target_over_several_cases_takes_the_worst_and_needs_all():
 
 
 def test_every_target_has_a_case_in_the_plan():
-    attention = {(str(case.grid), case.batch) for case in FULL.attention}
+    grids_of_attention = {(str(case.grid), case.batch) for case in FULL.attention}
     backbones = {(case.arch, case.image, case.batch) for case in FULL.backbones}
     for target in TARGETS:
         where = target.where
         assert where['dtype'] == FULL.dtype
         if 'grid' in where:
             grids = where['grid'] if isinstance(where['grid'], list) else [where['grid']]
-            assert {(grid, where['batch']) for grid in grids} <= attention
+            assert {(grid, where['batch']) for grid in grids} <= grids_of_attention
         elif 'arch' in where:
             assert (where['arch'], where['image'], where['batch']) in backbones
 

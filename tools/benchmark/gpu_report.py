@@ -25,7 +25,9 @@ def read_options() -> argparse.Namespace:
         '--out', type=Path, default=share_folder() / 'docs' / PAGE,
         help=f'the page, or a folder for {PAGE} (default: docs/{PAGE})')
     parser.add_argument('--small', action='store_true', help='only show that the report works: seconds, on a CPU too')
-    parser.add_argument('--device', help="'cuda', 'cuda:1', ... (default: cuda, with --small cpu)")
+    parser.add_argument(
+        '--device', choices=('cuda', 'cpu'),
+        help='default: cuda, with --small cpu; of several GPUs the first, which CUDA_VISIBLE_DEVICES chooses')
     parser.add_argument(
         '--seconds', type=float, default=SECONDS, help=f'for all parts together (default: {SECONDS})')
     parser.add_argument('--parts', nargs='+', choices=[part.name for part in PARTS], help='default: all')
@@ -56,8 +58,8 @@ def main() -> int:
     """Measures, and says in the end what failed and which targets were missed; 1 if a part failed."""
     args = read_options()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends what it started, keeps its rows
-    if args.small and args.device == 'cpu':
-        os.environ['TRITON_INTERPRET'] = '1'  # for the processes that measure
+    # For the processes that measure: interpreted kernels on a CPU, never on a GPU.
+    os.environ['TRITON_INTERPRET'] = '1' if args.device == 'cpu' else '0'
     report = run_report(SMALL if args.small else FULL, args.device, args.out, args.seconds, chosen=args.parts)
     failed = {name: entry['reason'] for name, entry in report['parts'].items() if entry['state'] == 'failed'}
     measured = sum('problem' not in row for entry in report['parts'].values() for row in entry['rows'])

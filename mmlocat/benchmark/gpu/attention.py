@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict
 from mmlocat.attention import available_backends
 from mmlocat.utils import first_line
 
-from ..attention import PASSES, PLAIN, TOLERANCE, Case, Inputs, errors, flash_first, reason_against
+from ..attention import PASSES, PLAIN, TOLERANCE, Case, Inputs, errors, flash_first, reason_against, taken_by_auto
 from ..clocks import captured, clock_for
 from ..measure import compare, peak_growth, take_turns
 from .job import Job
@@ -34,6 +34,8 @@ def parity(job: Job) -> None:
                         continue
                     (_, found), = errors(case, [name], BOTH)
                     allowed = TOLERANCE[getattr(torch, dtype)]
+                    if name == 'auto':
+                        shown['takes'] = taken_by_auto(case, BOTH)
                     job.row(shown, output=found[0], gradients=max(found[1:]), output_allowed=allowed[0],
                             gradients_allowed=allowed[1],
                             ok=found[0] <= allowed[0] and max(found[1:]) <= allowed[1])

@@ -84,7 +84,7 @@ def _compiled(job: Job, items: Tuple[BackboneCase, ...], execution: str, make: C
             case, shown = _shown(job, item, mode)
             with job.case({**shown, 'execution': execution}, needs=0 if job.plan.small else needs) as go:
                 if go:
-                    torch._dynamo.reset()  # else what other cases compiled counts against the limit of recompilations
+                    torch.compiler.reset()  # else what other cases compiled counts against the limit of recompilations
                     _race(job, case, {**shown, 'execution': execution}, mode, make)
 
 

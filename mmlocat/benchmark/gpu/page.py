@@ -50,9 +50,10 @@ _SPEED = [Column('ms', 'ms', _milliseconds), *_RATIO]
 _COMPILED = [*_CASE, *_SPEED, Column('eager ratio', 'eager_ratio', _ratio), Column('to own eager', 'to_eager', _ratio),
              Column('compiling, s', 'compile_seconds', _whole)]
 _TABLES: Dict[str, List[Column]] = {
-    'parity': [Column('back-end', 'backend'), Column('dtype', 'dtype'), Column('grid', 'grid'),
-               Column('heads', 'heads'), Column('output', 'output'), Column('allowed', 'output_allowed'),
-               Column('worst gradient', 'gradients'), Column('allowed', 'gradients_allowed'), Column('within', 'ok')],
+    'parity': [Column('back-end', 'backend'), Column('takes', 'takes'), Column('dtype', 'dtype'),
+               Column('grid', 'grid'), Column('heads', 'heads'), Column('output', 'output'),
+               Column('allowed', 'output_allowed'), Column('worst gradient', 'gradients'),
+               Column('allowed', 'gradients_allowed'), Column('within', 'ok')],
     'attention': [*_CALL, Column('launch', 'launch'), *_SPEED],
     'memory': [*_CALL, Column('MiB', 'mib', _mebibytes), Column('ratio', 'ratio', _ratio)],
     'backbones': [*_CASE, *_SPEED, Column('images/s', 'images_per_second', _whole),
@@ -82,6 +83,7 @@ _NOTES = {
                 'the same way; beside it the ratio of both eager, from the same turns.',
     'compiled-whole': '`torch.compile(model)`, default mode, static shapes.',
 }
+_CARDS = ('H100', 'H200')  # GH200 is one too
 _FIRST = '# Performance on a GPU'
 _ORIGIN = ('Written by `make gpu-report` from one run, never by hand: parity, time and memory beside plain attention '
            'and plain ViTs, both sides in turns. The JSON beside this page holds the same figures.')
@@ -127,6 +129,9 @@ def _parts(report: Mapping[str, Any]) -> List[str]:
 
 def _targets(report: Mapping[str, Any]) -> List[str]:
     lines = markdown_head(('target on an H100 or H200, bfloat16', 'verdict', 'limit', 'measured'))
+    card = report['about']['card']
+    if not any(name in card for name in _CARDS):
+        lines = [f'**Not for this card ({card}): the targets are those of an H100 or H200.**', '', *lines]
     for target, measured, verdict in judge(report):
         limit = f'{"< " if target.below else "<= "}{target.limit:.2f}'
         lines.append(markdown_row((target.text, verdict, limit, '' if measured is None else f'{measured:.3f}')))

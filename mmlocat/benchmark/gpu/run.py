@@ -85,6 +85,7 @@ def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Seque
 
     def keep(row: Dict[str, Any]) -> None:
         entry['rows'].append(row)
+        report['seconds'] = round(time.monotonic() - begin, 1)
         print(describe(row), flush=True)
         save(report, page)
 

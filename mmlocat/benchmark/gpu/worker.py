@@ -39,9 +39,6 @@ def _serve(connection: Connection, plan: Plan, device: str) -> None:
         try:
             module, name = part.function.split(':')
             function = getattr(importlib.import_module(module), name)
-            if device.startswith('cuda'):
-                import torch
-                torch.cuda.set_device(device)
             function(job)
         except Exception as error:  # whatever a part may raise: the report goes on
             connection.send((FAILED, f'{type(error).__name__}: {first_line(error)}'))
