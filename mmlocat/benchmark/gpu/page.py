@@ -43,9 +43,10 @@ class Column(NamedTuple):
 
 
 _RATIO = [Column('ratio', 'ratio', _ratio), Column('low', 'low', _ratio), Column('high', 'high', _ratio)]
-_CASE = [Column('size', 'arch'), Column('mode', 'mode'), Column('px', 'image'), Column('batch', 'batch'),
-         Column('model', 'model')]
-_CALL = [Column('pass', 'passes'), Column('back-end', 'backend'), Column('grid', 'grid'), Column('batch', 'batch')]
+_CASE = [Column('size', 'arch'), Column('px', 'image'), Column('batch', 'batch'), Column('dtype', 'dtype'),
+         Column('mode', 'mode'), Column('model', 'model')]
+_CALL = [Column('grid', 'grid'), Column('batch', 'batch'), Column('heads', 'heads'), Column('dtype', 'dtype'),
+         Column('pass', 'passes'), Column('back-end', 'backend')]
 _SPEED = [Column('ms', 'ms', _milliseconds), *_RATIO]
 _COMPILED = [*_CASE, *_SPEED, Column('eager ratio', 'eager_ratio', _ratio), Column('to own eager', 'to_eager', _ratio),
              Column('compiling, s', 'compile_seconds', _whole)]
@@ -69,8 +70,8 @@ _TABLES: Dict[str, List[Column]] = {
 _NOTES = {
     'parity': 'Largest errors against `dense` in float64, as shares of the largest exact entry: of the output, and of '
               'the worst of the gradients of q, k, v and the two layers. Batch 1.',
-    'attention': '`plain` is `scaled_dot_product_attention`, the flash kernel. Our side begins with q, k and v, '
-                 'predicts variance and alpha, and has gradients of its layers. Medians; low and high are the '
+    'attention': '`plain` is `scaled_dot_product_attention`, on a GPU the flash kernel. Our side begins with q, k '
+                 'and v, predicts variance and alpha, and has gradients of its layers. Medians; low and high are the '
                  'quartiles of the ratio, turn by turn. Eager: calls in a row for some 1 ms, after the L2 cache was '
                  'flushed. CUDA graph: replays, the L2 cache flushed before each.',
     'memory': 'By how much allocated memory grows at most during a call, output and gradients included.',
@@ -98,14 +99,14 @@ def describe(row: Row) -> str:
 
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> List[str]:
     shown = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
-    words = sum(isinstance(next((row[c.key] for row in rows if row.get(c.key) is not None), None), str) for c in shown)
+    words = [isinstance(next(row[c.key] for row in rows if row.get(c.key) is not None), str) for c in shown]
     heads, cells = [column.head for column in shown], [
         [column.show(row.get(column.key)) for column in shown] for row in rows]
     if any(row.get('problem') or row.get('note') for row in rows):
-        heads.append('remark')
+        heads, words = [*heads, 'remark'], [*words, True]
         for line, row in zip(cells, rows):
             line.append(_text(row.get('problem') or row.get('note')))
-    return [*markdown_head(heads, words), *map(markdown_row, cells)]
+    return [markdown_row(heads), markdown_row(['---' if word else '---:' for word in words]), *map(markdown_row, cells)]
 
 
 def _about(report: Mapping[str, Any]) -> List[str]:
