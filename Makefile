@@ -1,5 +1,6 @@
 # make demo | make app | make demo-full | make test | make docs | make lint | make package. Everything happens in .venv,
-# which is made when needed; `make test-cuda PYTHON=...` alone runs by an interpreter of yours.
+# which is made when needed; `make test-cuda` and `make gpu-report` alone take the interpreter that PYTHON names, and install
+# nothing.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
@@ -12,7 +13,7 @@ DEV := $(VENV)/.mmlocat-dev
 PYTEST := -m pytest -n $(WORKERS)
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab test-cuda reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab test-cuda gpu-report reliability lint package clean
 
 install: $(READY)
 
@@ -75,6 +76,11 @@ test-cuda:
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
 reliability: install-dev
 	$(TEST) --record-figures --only-figures
+
+# docs/performance_gpu.md and a JSON beside it, in under eight minutes on one GPU. A GPU machine may have no network: it
+# runs in an environment that is there, PYTHON names its interpreter; ARGS="--parts parity" for other options.
+gpu-report:
+	PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) tools/benchmark/gpu_report.py $(ARGS)
 
 lint: install-dev
 	$(BIN)/ruff check .
