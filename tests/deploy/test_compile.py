@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import NANO, ROOT
+from conftest import NANO, ROOT, runs_here
 from random_models import random_model
 from torch.nn.functional import cross_entropy
 
@@ -127,6 +127,7 @@ def train(model, head, compiler, steps=3):
 
 
 def compare_training(attention, compiler, layers, figure):
+    runs_here(attention, torch.empty(1, 1, 1, 16))
     skip_without_compiler(compiler)
     models = [(backbone(layers, attention_backend=attention).train(), torch.nn.Linear(64, 5))]
     models.append(copy.deepcopy(models[0]))
@@ -151,8 +152,33 @@ def compare_training(attention, compiler, layers, figure):
     assert graph_breaks() <= 1 and all('User-inserted' in reason for reason in reasons), reasons
 
 
+# Twenty sizes of images, with padding and without, upright, wide and square.
+TWENTY = [(24, 24), (32, 24), (24, 32), (20, 20), (30, 38), (16, 50), (36, 36), (12, 12), (40, 28), (28, 40), (33, 33),
+          (26, 62), (62, 26), (48, 48), (44, 20), (20, 44), (13, 13), (22, 31), (52, 52), (18, 26)]
+
+
 @needs_operators
-@pytest.mark.parametrize('attention', ['sdpa', 'streaming'])
+@pytest.mark.parametrize(('attention', 'most'), [('triton', 6), pytest.param('sdpa', 8, marks=pytest.mark.soak),
+                                                 pytest.param('streaming', 8, marks=pytest.mark.soak)])
+def test_twenty_sizes_make_few_graphs(attention, most, figure):
+    """Two for sizes as numbers; with symbols one for each way to pad, and for upright and wide ones but with Triton."""
+    runs_here(attention, torch.empty(1, 1, 1, 16))
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(backbone(attention_backend=attention), fullgraph=True, backend=count)
+    with torch.no_grad():
+        for size in TWENTY:
+            assert compiled(torch.randn(1, 3, *size))[0].shape[2:] == tuple(-(-side // 4) for side in size)
+    assert 2 < len(graphs) <= most and graph_breaks() == 0
+    figure(SECTION, f'torch.compile of a backbone: graphs for 20 sizes of images, attention {attention}', len(graphs))
+
+
+@needs_operators
+@pytest.mark.parametrize('attention', ['sdpa', 'streaming', 'triton'])
 def test_a_compiled_training_step_gives_the_same_weights(attention, figure):
     compare_training(attention, 'aot_eager', 1, figure)
 
@@ -165,13 +191,16 @@ def test_a_training_step_compiled_by_inductor(attention, figure):
 
 
 @needs_operators
-def test_mmengines_train_step_compiled(figure):
+@pytest.mark.parametrize('attention', ['auto', 'triton'])
+def test_mmengines_train_step_compiled(attention, figure):
     """What ``compile=dict(backend=...)`` in a config does: mmengine compiles ``train_step``, preprocessing and all."""
     from mmengine.config import Config
     from mmengine.optim import OptimWrapper
     from mmpretrain.structures import DataSample
     config = Config.fromfile(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
     config.model.backbone.arch.num_layers = 1
+    config.model.backbone.attention_backend = attention
+    runs_here(attention, torch.empty(1, 1, 1, 16))
     images = torch.randint(256, (2, 4, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batches = [dict(inputs=list(batch), data_samples=[DataSample().set_gt_label(i) for i in range(4)])
                for batch in images]
@@ -189,7 +218,7 @@ def test_mmengines_train_step_compiled(figure):
     # The label's tensor in the preprocessing, Tensor.backward and PyTorch's optimizer; the model breaks nothing.
     reasons = ' '.join(torch._dynamo.utils.counters['graph_break'])
     assert graph_breaks() <= 4 and 'mmlocat' not in reasons, reasons
-    what = "torch.compile (aot_eager) of mmengine's train_step of a classifier, 2 steps"
+    what = f"torch.compile (aot_eager) of mmengine's train_step of a classifier, 2 steps, attention {attention}"
     figure(SECTION, f'{what}: graph breaks', graph_breaks())
     figure(SECTION, f'{what}: largest difference of weights', largest)
 

@@ -12,7 +12,7 @@ from typing import Dict, NamedTuple, Tuple
 import torch
 
 KERNELS = ('forward', 'queries', 'keys')
-LARGEST_HEAD = 128
+HEADS = (16, 32, 64, 128)  # channels, padded
 
 
 class Tile(NamedTuple):
@@ -26,23 +26,53 @@ class Tile(NamedTuple):
     tile_sums: bool = False  # 'queries', windows: sums of a tile over grid rows only, those over columns after the loop
 
 
-# (kernel, whether in half precision, padded head dimension)
-_TILES: Dict[Tuple[str, bool, int], Tile] = {
-    ('forward', True, 64): Tile(64, 64, 4, 3),
-    ('queries', True, 64): Tile(64, 64, 4, 3, tile_sums=True),
-    ('keys', True, 64): Tile(64, 64, 4, 3),
-    ('forward', False, 64): Tile(64, 32, 8, 2),
-    ('queries', False, 64): Tile(32, 32, 4, 2),
-    ('keys', False, 64): Tile(32, 32, 4, 1),
+Key = Tuple[str, bool, int, bool]  # kernel, whether in half precision, padded head dimension, whether there is a bias
+
+# A bias takes registers for its addresses, and so smaller tiles. Exact products of float32 are made without tensor
+# cores, from operands in registers.
+TILES: Dict[Key, Tile] = {
+    ('forward', True, 16, False): Tile(64, 64, 4, 3),
+    ('forward', True, 32, False): Tile(64, 64, 4, 3),
+    ('forward', True, 64, False): Tile(64, 64, 4, 2),
+    ('forward', True, 128, False): Tile(64, 64, 4, 3),
+    ('queries', True, 16, False): Tile(64, 64, 4, 3, tile_sums=True),
+    ('queries', True, 32, False): Tile(64, 64, 4, 2, tile_sums=True),
+    ('queries', True, 64, False): Tile(32, 32, 4, 2, tile_sums=True),
+    ('queries', True, 128, False): Tile(32, 32, 4, 2, tile_sums=True),
+    ('keys', True, 16, False): Tile(64, 64, 4, 3),
+    ('keys', True, 32, False): Tile(64, 64, 4, 3),
+    ('keys', True, 64, False): Tile(64, 32, 4, 3),
+    ('keys', True, 128, False): Tile(32, 32, 4, 2),
+    ('forward', False, 16, False): Tile(64, 32, 8, 2),
+    ('forward', False, 32, False): Tile(64, 32, 8, 2),
+    ('forward', False, 64, False): Tile(64, 32, 8, 2),
+    ('forward', False, 128, False): Tile(16, 16, 8, 1),
+    ('queries', False, 16, False): Tile(32, 32, 4, 2),
+    ('queries', False, 32, False): Tile(32, 32, 8, 1),
+    ('queries', False, 64, False): Tile(32, 32, 8, 1),
+    ('queries', False, 128, False): Tile(16, 16, 8, 1),
+    ('keys', False, 16, False): Tile(32, 32, 4, 1),
+    ('keys', False, 32, False): Tile(32, 32, 4, 2),
+    ('keys', False, 64, False): Tile(32, 32, 8, 1),
+    ('keys', False, 128, False): Tile(16, 32, 4, 1),
+    **{('forward', True, dims, True): Tile(32, 32, 4, 2) for dims in HEADS},
+    **{('queries', True, dims, True): Tile(32, 16, 4, 2) for dims in HEADS},
+    **{('keys', True, dims, True): Tile(64, 32, 4, 2) for dims in HEADS},
+    ('keys', True, 128, True): Tile(32, 32, 4, 2),
+    **{('forward', False, dims, True): Tile(32, 32, 8, 1) for dims in HEADS},
+    ('forward', False, 128, True): Tile(16, 16, 8, 1),
+    **{('queries', False, dims, True): Tile(16, 16, 8, 1) for dims in HEADS},
+    ('queries', False, 128, True): Tile(16, 16, 8, 2),
+    **{('keys', False, dims, True): Tile(16, 16, 8, 1) for dims in HEADS},
 }
-for _half in (True, False):
-    for _dims in (16, 32, 128):
-        for _kernel in KERNELS:
-            _TILES[_kernel, _half, _dims] = _TILES[_kernel, _half, 64]
-# The same on Hopper (compute capability 9.0) where another was measured to be faster there.
-_ON_HOPPER: Dict[Tuple[str, bool, int], Tile] = {
-    ('forward', True, 64): Tile(64, 64, 4, 3, registers=128),
-    ('queries', True, 64): Tile(64, 64, 4, 3, registers=168, tile_sums=True),
+# Others on Hopper (compute capability 9.0): half precision with 64 channels as measured to be the fastest of four each on
+# an H200; the rest because the one spills there and the other does not.
+ON_HOPPER: Dict[Key, Tile] = {
+    ('forward', True, 64, False): Tile(64, 64, 4, 3, registers=128),
+    ('queries', True, 64, False): Tile(64, 64, 4, 3, registers=168, tile_sums=True),
+    ('keys', True, 64, False): Tile(64, 64, 4, 3),
+    ('keys', True, 128, False): Tile(64, 64, 8, 2),
+    ('keys', False, 64, False): Tile(16, 32, 4, 1),
 }
 
 
@@ -51,17 +81,18 @@ def padded_head(dims: int) -> int:
     return max(16, 1 << (dims - 1).bit_length())
 
 
-def tile_of(kernel: str, dtype: torch.dtype, dims: int, hopper: bool) -> Tile:
+def tile_of(kernel: str, dtype: torch.dtype, dims: int, has_bias: bool, hopper: bool) -> Tile:
     """Returns how a kernel is compiled.
 
     Args:
         kernel: One of ``KERNELS``.
         dtype: Of q, k and v.
         dims: d, channels of a head.
+        has_bias: Whether other terms than the Gaussian are added to the logits.
         hopper: Whether the GPU has compute capability 9.0.
     """
-    key = kernel, dtype != torch.float32, padded_head(dims)
-    return _ON_HOPPER.get(key, _TILES[key]) if hopper else _TILES[key]
+    key = kernel, dtype != torch.float32, padded_head(dims), has_bias
+    return ON_HOPPER.get(key, TILES[key]) if hopper else TILES[key]
 
 
 def window(width: int) -> int:

@@ -91,14 +91,14 @@ class Plan:
         self.tokens_first = (tokens * heads * dims, dims, heads * dims)  # strides of (B, N, h, d)
         self.clamps = (max(height, width) - 1)**2 > kernel.max_squared_distance
         self.batch_heads = shape[0] * heads
-        blocks = [tile_of(name, dtype, dims, hopper).block_m for name in ('queries', 'keys')]
+        blocks = [tile_of(name, dtype, dims, has_bias, hopper).block_m for name in ('queries', 'keys')]
         self.padded = triton.cdiv(tokens, max(blocks)) * max(blocks)
         self._launches: Dict[tuple, Launch] = {}
 
     def options(self, name: str, **more: Any) -> Dict[str, Any]:
         """Returns what a kernel is compiled with; ``more`` are options that only this one has."""
         (_, width), prefix, dims = self.constants.grid, self.constants.num_prefix_tokens, self.shape[3]
-        tile, rows = tile_of(name, self.dtype, dims, self.hopper), walks_rows(width)
+        tile, rows = tile_of(name, self.dtype, dims, self.has_bias, self.hopper), walks_rows(width)
         columns = columns_of(name, tile, width) if rows else 16
         options = dict(
             D=dims, BLOCK_D=padded_head(dims), BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, WP=columns, ROWS=rows,
