@@ -65,8 +65,8 @@ TILES: Dict[Key, Tile] = {
     ('queries', False, 128, True): Tile(16, 16, 8, 2),
     **{('keys', False, dims, True): Tile(16, 16, 8, 1) for dims in HEADS},
 }
-# Others on Hopper (compute capability 9.0): half precision with 64 channels as measured to be the fastest of four each on
-# an H200; the rest because the one spills there and the other does not.
+# Others on Hopper (compute capability 9.0): half precision with 64 channels as measured to be the fastest of four each
+# on an H200; the rest because the one spills there and the other does not.
 ON_HOPPER: Dict[Key, Tile] = {
     ('forward', True, 64, False): Tile(64, 64, 4, 3, registers=128),
     ('queries', True, 64, False): Tile(64, 64, 4, 3, registers=168, tile_sums=True),
