@@ -29,10 +29,15 @@ GOLDEN = ROOT / 'tests' / 'data' / 'golden'
 NANO = dict(embed_dims=64, num_layers=4, num_heads=2, feedforward_channels=256)
 
 
-def load_golden(name):
+def device_of(backend):
+    """Returns where an attention back-end is tested: Triton's on the GPU if there is one, the others on the CPU."""
+    return 'cuda' if backend == 'triton' and torch.cuda.is_available() else 'cpu'
+
+
+def load_golden(name, device='cpu'):
     """Returns the tensors of a golden case and its description."""
     from safetensors import safe_open
-    with safe_open(str(GOLDEN / f'{name}.safetensors'), 'pt') as file:
+    with safe_open(str(GOLDEN / f'{name}.safetensors'), 'pt', device=device) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}
         case = json.loads(file.metadata()['case'])
     return SimpleNamespace(tensors=tensors, **case)

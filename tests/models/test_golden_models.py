@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import assert_close, golden_names, load_golden, runs_here
+from conftest import assert_close, device_of, golden_names, load_golden, runs_here
 
 from mmlocat.attention import available_backends
 from mmlocat.checkpoints import to_mmlocat_names
@@ -21,7 +21,7 @@ def build(case, backend='auto', **options):
         with_pos_embed=not settings.get('no_pos_emb', False), num_registers=settings.get('reg_tokens', 0),
         no_embed_class=settings.get('no_embed_class', False), attention_backend=backend, **options)
     model.load_state_dict(to_mmlocat_names(weights), strict=True)
-    return model.eval(), head
+    return model.eval().to(device_of(backend)), head
 
 
 CASES = golden_names('locatvit')
@@ -35,8 +35,8 @@ def test_all_cases_are_here():
 @pytest.mark.parametrize('name', CASES)
 @torch.no_grad()
 def test_tokens_refined_and_logits(name, backend):
-    case = load_golden(name)
-    runs_here(backend, torch.ones(1))
+    case = load_golden(name, device_of(backend))
+    runs_here(backend, torch.ones(1, device=device_of(backend)))
     model, head = build(case, backend, out_type='raw')
     assert (model.kernel is None) == (case.kwargs.get('gaug', True) is False)
     neck = PatchRefinement(case.kwargs['num_heads'], out_type='raw')
@@ -55,8 +55,8 @@ def test_tokens_refined_and_logits(name, backend):
 @pytest.mark.parametrize('name', CASES)
 @torch.no_grad()
 def test_feature_maps_before_the_final_norm(name, backend):
-    case = load_golden(name)
-    runs_here(backend, torch.ones(1))
+    case = load_golden(name, device_of(backend))
+    runs_here(backend, torch.ones(1, device=device_of(backend)))
     model, _ = build(case, backend, out_type='featmap', out_indices=tuple(case.indices))
     model.final_norm = False
     for i in range(len(case.sizes)):
@@ -67,13 +67,15 @@ def test_feature_maps_before_the_final_norm(name, backend):
             assert feature.is_contiguous()
 
 
-def test_gradients_agree_between_back_ends():
-    case = load_golden('locatvit')
+@pytest.mark.parametrize('backend', ['sdpa', 'triton'])
+def test_gradients_agree_between_back_ends(backend):
+    runs_here(backend, torch.ones(1, device=device_of(backend)))
     gradients = {}
-    for backend in ('dense', 'sdpa'):
+    for backend in ('dense', backend):
+        case = load_golden('locatvit', device_of(backend))
         model, _ = build(case, backend, out_type='raw')
         model(case.tensors['input_1'])[0].square().mean().backward()
-        gradients[backend] = {name: parameter.grad for name, parameter in model.named_parameters()}
+        gradients[backend] = {name: parameter.grad.cpu() for name, parameter in model.named_parameters()}
     for name, expected in gradients['dense'].items():
         assert expected.abs().max() > 0, name
-        assert_close(gradients['sdpa'][name], expected, 1e-5)
+        assert_close(gradients[backend][name], expected, 1e-5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import NANO
+from conftest import NANO, runs_here
 from mmpretrain.models import build_backbone
 from mmpretrain.models.backbones import VisionTransformer
 
@@ -37,6 +37,7 @@ IMAGE = torch.randn(1, 3, 22, 31, generator=torch.Generator().manual_seed(1))  #
 def test_rows_times_values_are_the_output_of_the_models_attention(backend, options):
     # In float64, where nothing but a wrong formula differs; the Triton kernels do not take it.
     dtype, tolerance = (torch.float32, 1e-5) if backend == 'triton' else (torch.float64, 1e-9)
+    runs_here(backend, torch.ones(1, dtype=dtype))
     model, given, attended = locatvit(attention_backend=backend, **options).to(dtype), [], []
     for layer in model.layers:
         layer.attn.qkv.register_forward_hook(lambda module, args, output: given.append(output))
