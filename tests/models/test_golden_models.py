@@ -71,11 +71,11 @@ def test_feature_maps_before_the_final_norm(name, backend):
 def test_gradients_agree_between_back_ends(backend):
     runs_here(backend, torch.ones(1, device=device_of(backend)))
     gradients = {}
-    for backend in ('dense', backend):
-        case = load_golden('locatvit', device_of(backend))
-        model, _ = build(case, backend, out_type='raw')
+    for own in ('dense', backend):
+        case = load_golden('locatvit', device_of(own))
+        model, _ = build(case, own, out_type='raw')
         model(case.tensors['input_1'])[0].square().mean().backward()
-        gradients[backend] = {name: parameter.grad.cpu() for name, parameter in model.named_parameters()}
+        gradients[own] = {name: parameter.grad.cpu() for name, parameter in model.named_parameters()}
     for name, expected in gradients['dense'].items():
         assert expected.abs().max() > 0, name
         assert_close(gradients[backend][name], expected, 1e-5)
