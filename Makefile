@@ -1,5 +1,6 @@
 # make demo | make app | make demo-full | make test | make docs | make lint | make package. Everything happens in .venv,
 # which is made when needed; make test-torch TORCH=2.6.0 tests another PyTorch in an environment of its own.
+# `make test-cuda` and `make gpu-report` alone take the interpreter that PYTHON names, and install nothing.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
@@ -12,7 +13,7 @@ DEV := $(VENV)/.mmlocat-dev
 PYTEST := -m pytest -n $(WORKERS)
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-torch test-openmmlab reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean
 
 install: $(READY)
 
@@ -92,9 +93,19 @@ $(call OTHER_TORCH,2.1.2): setup.py pyproject.toml
 test-openmmlab: $(call OTHER_TORCH,2.1.2)
 	OMP_NUM_THREADS=1 $(<D)/bin/python $(PYTEST) -m "not soak"
 
+# The suite on a GPU machine, by an interpreter that is there: PYTHON=/path/to/python. Nothing is installed. What the
+# interpreter lacks is skipped, with the reason; PyTorch and pytest are all it must have. ARGS are pytest's.
+test-cuda:
+	$(PYTHON) -m pytest -m "not soak" $(ARGS)
+
 # The tests that measure figures, soak or not, and docs/reliability.md from what they found. Hours on two cores.
 reliability: install-dev
 	$(TEST) --record-figures --only-figures
+
+# docs/performance_gpu.md and a JSON beside it, in under eight minutes on one GPU. A GPU machine may have no network: it
+# runs in an environment that is there, PYTHON names its interpreter; ARGS="--parts parity" for other options.
+gpu-report:
+	PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) tools/benchmark/gpu_report.py $(ARGS)
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -96,9 +96,10 @@ class Checkout:
             leaf.write_text(f'{leaf.read_text()}checkpoint = {str(weights)!r}\n'
                             f'model["backbone"]["init_cfg"] = dict(type="Pretrained", checkpoint=checkpoint)\n')
 
-    def run(self, command, timeout=300):
-        """Runs a command line; returns what it said on both streams."""
-        result = subprocess.run(['bash', '-c', command], cwd=self.folder, env=self.environment, text=True,
+    def run(self, command, timeout=300, **variables):
+        """Runs a command line, with further variables in its environment; returns what it said on both streams."""
+        environment = {**self.environment, **variables}
+        result = subprocess.run(['bash', '-c', command], cwd=self.folder, env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
         assert result.returncode == 0, f'{command}\nexit code {result.returncode}\n{result.stdout[-4000:]}'
         return result.stdout

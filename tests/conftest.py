@@ -3,17 +3,26 @@
 import json
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-import torch
+# PyTorch looks for it once, at the first product on a GPU, and refuses deterministic ones without it.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+# Convolutions of GPUs take TF32 by default, with three digits; tests compare with what CPUs compute in float32.
+os.environ.setdefault('NVIDIA_TF32_OVERRIDE', '0')
 
-pytest_plugins = ['figures']
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+pytest_plugins = ['figures', 'missing']
 
 # Processes of a test must not fight over cores with the rest of the suite; a worker of pytest-xdist has one to itself.
 os.environ.setdefault('OMP_NUM_THREADS', '1' if 'PYTEST_XDIST_WORKER' in os.environ else '2')
 torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+# Without a GPU the Triton kernels run in Triton's interpreter, in this process and those that tests start.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / 'tests' / 'data' / 'golden'
@@ -45,18 +54,43 @@ def assert_close(actual, expected, tolerance):
 
 def runs_here(backend, query):
     """Tells whether an attention back-end has gradients; skips the test where it cannot run at all."""
-    from mmlocat.attention import api
+    from mmlocat.attention.choice import unable
     if backend == 'auto':
         return True
-    reason = api._BACKENDS[backend].can_run(query, False)
+    reason = unable(backend, query, False)
     if reason:
         pytest.skip(reason)
-    return api._BACKENDS[backend].can_run(query, True) is None
+    return unable(backend, query, True) is None
+
+
+def skip_without_deterministic_resizing():
+    """Skips the deterministic training of a segmentor on a GPU where PyTorch is too old for it: 2.1 is, 2.4 is not."""
+    code = torch.nn.functional.interpolate.__code__
+    if torch.cuda.is_available() and 'are_deterministic_algorithms_enabled' not in code.co_names:
+        pytest.skip(f'PyTorch {torch.__version__} has no deterministic gradient of bilinear resizing on CUDA')
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _defaults():
+    """Every test begins with one seed, and leaves what a training may have set for its whole process as it is anew."""
     torch.manual_seed(0)
+    yield
+    if torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def hidden_gpus():
+    """Processes that are started in here have no GPU, even where this one has."""
+    before = os.environ.get('CUDA_VISIBLE_DEVICES')
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    try:
+        yield
+    finally:
+        del os.environ['CUDA_VISIBLE_DEVICES']
+        if before is not None:
+            os.environ['CUDA_VISIBLE_DEVICES'] = before
 
 
 @pytest.fixture(scope='session')
@@ -69,8 +103,9 @@ def digit_scenes(tmp_path_factory):
 
 
 def child_environment():
-    """Returns the environment of a child process: this checkout importable, no launcher's variables."""
-    launchers = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK')
+    """Returns the environment of a child process: this checkout importable, no variables of a launcher or of make."""
+    launchers = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK',
+                 'MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'ARGS')
     environment = {name: value for name, value in os.environ.items() if name not in launchers}
     return dict(environment, PYTHON=sys.executable, PYTHONWARNINGS='ignore', PYTHONPATH=str(ROOT))
 
@@ -78,3 +113,9 @@ def child_environment():
 @pytest.fixture
 def clean_environment():
     return child_environment()
+
+
+@pytest.fixture
+def cpu_environment():
+    """The same for what a GPU must not touch: several processes, which NCCL refuses on one, or words about CPUs."""
+    return dict(child_environment(), CUDA_VISIBLE_DEVICES='')

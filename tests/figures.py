@@ -35,12 +35,11 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in others]
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(hookwrapper=True)  # the form that old releases of pytest know too
 def pytest_runtest_makereport(item, call):
-    report = yield
+    report = (yield).get_result()
     if report.when == 'call':
         item.stash[_PASSED] = report.passed
-    return report
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 """Trainings in processes of their own, to be killed, stopped and resumed.
 
-They are forked from a server that has imported everything once, so a launch takes a second and not ten.
+They are forked from a server that has imported everything once, so a launch takes a second and not ten. They run on
+CPUs whatever the machine has: mmengine asks for CUDA when it is imported, and a process cannot use what its parent has
+asked for. What they show of checkpoints and signals does not depend on the device; on a GPU few kernels repeat
+themselves to the last bit.
 """
 
 import json
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -13,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from conftest import ROOT
+from conftest import ROOT, hidden_gpus
 
 # All that can be random: flips and colours of the samples, dropout, drop path, mixup; batch statistics; two workers.
 SEGMENTOR = """
@@ -53,6 +57,8 @@ def context():
     """The server that trainings are forked from."""
     server = multiprocessing.get_context('forkserver')
     server.set_forkserver_preload(['mmlocat.engine.cli', 'mmlocat.models', 'mmlocat.datasets'])
+    with hidden_gpus():
+        multiprocessing.forkserver.ensure_running()
     return server
 
 

@@ -1,4 +1,7 @@
-"""Launches of ``tools/dist_*.sh`` for tests: started, waited for, and ended whatever happens."""
+"""Launches of ``tools/dist_*.sh`` for tests: started, waited for, and ended whatever happens.
+
+They run on CPUs: NCCL refuses several processes on one GPU, and what they show is that the processes compute as one.
+"""
 
 import os
 import socket
@@ -16,6 +19,7 @@ def launched(config, processes, work_dir, more=(), tool='dist_train.sh', checkpo
     """Starts ``dist_train.sh`` or ``dist_test.sh``; whatever still runs at the end is ended."""
     log = work_dir.with_suffix(f'.{variables.get("NODE_RANK", 0)}.log')
     environment = {**child_environment(), **{name: str(value) for name, value in variables.items()}}
+    environment['CUDA_VISIBLE_DEVICES'] = ''
     environment['PYTHONPATH'] = f'{ROOT}{os.pathsep}{ROOT / "tests"}'
     command = [ROOT / 'tools' / tool, config, *([checkpoint] if checkpoint else []), processes, '--work-dir', work_dir,
                *more]

@@ -79,8 +79,21 @@ def test_pip(command, checkout):
     families = {name.split('-')[0] for name in ('onedl-mmcv', 'mmcv') for _ in metadata.distributions(name=name)}
     if not families & set(re.findall(r'\w+', command.replace('openmmlab', 'mmcv'))):
         pytest.skip('the environment is one of the other package family')
-    assert 'Would install mmlocat' in checkout.run(
-        f'python -m {command} --dry-run --no-index --no-build-isolation')
+    assert 'Would install mmlocat' in fulfilled(command, checkout)
+
+
+def fulfilled(command, checkout):
+    """Returns what pip says that it would do, fetching nothing; skips where a requirement is not installed at all."""
+    try:
+        return checkout.run(f'python -m {command} --dry-run --no-index --no-build-isolation')
+    except AssertionError as error:
+        wanted = re.search(r'No matching distribution found for ([\w.-]+)|No module named (pip)', str(error))
+        if wanted is None:
+            raise
+        name = wanted[1] or wanted[2]
+        if next(iter(metadata.distributions(name=name)), None) is not None:  # of a version that does not do
+            raise
+    pytest.skip(f'{name} is not installed')
 
 
 def first_of_each(lines):
@@ -178,7 +191,7 @@ def test_other_launches(checkout):
               if line.startswith('tools/dist_train.sh') and 'locatvit_imagenet' not in line and linear not in line]
     assert len(others) == 3
     for command in others:
-        checkout.run(command)
+        checkout.run(command, CUDA_VISIBLE_DEVICES='')  # two processes, and perhaps one GPU
         if 'vit_imagenet.py' in command:
             checkout.settle('vit_imagenet', 'epoch_300.pth')
     assert checkout.products('work_dirs/locatvit_upernet_ade20k/iter_2.pth')
@@ -195,8 +208,9 @@ def test_paper(checkout):
 def test_paper_for_real(checkout):
     plain, slurm = (few_gpus(line) for line in COMMANDS['paper'] if 'run_suite' in line and '--dry-run' not in line)
     board, = (line for line in COMMANDS['paper'] if 'leaderboard.py' in line)
-    assert 'All done.' in checkout.run(f'{plain} --work-dir work_dirs/plain')
-    assert 'All done.' in checkout.run(slurm)
+    cpus = dict(CUDA_VISIBLE_DEVICES='')  # two processes, and perhaps one GPU
+    assert 'All done.' in checkout.run(f'{plain} --work-dir work_dirs/plain', **cpus)
+    assert 'All done.' in checkout.run(slurm, **cpus)
     checkout.run(re.sub(r'--speed(?= |$)', '--speed 0.1', board))
     assert checkout.products('work_dirs/paper/leaderboard/leaderboard.md')
 
@@ -218,7 +232,7 @@ def test_targets_of_the_running_text(command, checkout):
 def test_extras_of_the_running_text(command, checkout):
     local = command.replace('"mmlocat[', '"./[')
     assert local != command
-    assert 'mmlocat' in checkout.run(f'python -m {local} --dry-run --no-index --no-build-isolation')
+    assert 'mmlocat' in fulfilled(local, checkout)
 
 
 def test_tools_of_the_running_text(checkout):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 
@@ -32,6 +33,7 @@ def test_every_test_that_measures_has_a_row():
 
 def test_a_run_keeps_its_figures_and_those_of_others(tmp_path, monkeypatch):
     """A whole pytest run on a copy: one figure is measured anew, one comes from an earlier run."""
+    pytest.importorskip('filelock', reason='filelock, which the extra "demo" brings, is not installed')
     (tmp_path / 'tests' / 'data').mkdir(parents=True)
     (tmp_path / 'docs').mkdir()
     old = dict(section='A', what='old', measured='1', test='tests/test_b.py::test_b', date='2026-01-01', soak=True)
@@ -44,7 +46,7 @@ def test_a_run_keeps_its_figures_and_those_of_others(tmp_path, monkeypatch):
         'def test_fails(figure):\n    figure("A", "wrong", 1)\n    assert False\n')
     for option in ([], ['--record-figures']):
         command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *option]
-        assert subprocess.run(command, cwd=tmp_path).returncode == 1
+        assert subprocess.run(command, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT))).returncode == 1
         page = (tmp_path / 'docs' / 'reliability.md').read_text()
         assert ('| new | 0.123 |' in page) == bool(option)
     assert '| old | 1 | 2026-01-01 | `tests/test_b.py::test_b` (soak) |' in page and page.endswith('-->\nend\n')

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 from conftest import ROOT
@@ -15,6 +16,9 @@ from mmlocat.utils import atomic_write, share_folder
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
+    for name in ('pip', 'setuptools'):
+        if find_spec(name) is None:  # not imported: setuptools wants to come before distutils
+            pytest.skip(f'{name}, which builds the wheel, is not installed')
     folder = tmp_path_factory.mktemp('wheel')
     # From a copy, because setuptools leaves its build folder behind.
     unwanted = shutil.ignore_patterns('.*', 'build', 'work_dirs', '*.egg-info', '__pycache__')

@@ -22,7 +22,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmlocat.models.backbones.layers import LocAtAttention
+from mmlocat.attention import GaussianAttention
 
 _COUNTING_BACKEND = 'sdpa'
 
@@ -157,14 +157,14 @@ class _Spent:
     def watch(self, name: str, module: nn.Module) -> None:
         """Notes what a module costs, and lets its attention run so that all of it is counted."""
         module.register_forward_pre_hook(lambda *_: self.begun.setdefault(name, []).append(self._total()))
-        if isinstance(module, LocAtAttention) and module.gaug is not None:
-            module.attention_backend = _COUNTING_BACKEND
+        if isinstance(module, GaussianAttention):
+            module.backend = _COUNTING_BACKEND
             module.register_forward_pre_hook(self._add_gaussians)
         module.register_forward_hook(lambda *_: self._end(name))
 
-    def _add_gaussians(self, module: LocAtAttention, arguments: Tuple[Any, ...]) -> None:
-        tokens, (height, width) = arguments
-        queries = len(tokens) * module.num_heads * height * width
+    def _add_gaussians(self, module: GaussianAttention, arguments: Tuple[Any, ...]) -> None:
+        query, _, _, (height, width) = arguments[:4]
+        queries = query.shape[0] * query.shape[1] * height * width
         self.gaussians += 2 * queries * (height + width + height + height * width)
 
     def _end(self, name: str) -> None:

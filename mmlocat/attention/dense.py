@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from .kernel import GaussianKernel, Grid, at_least_float32, without_autocast
+from .request import Request
 from .weights import attention_weights
 
 
-def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
+def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None: it runs everywhere."""
     return None
 
@@ -49,11 +50,14 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
-           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
-    """Computes softmax(q k^T * scale + S) v in float32 or wider, autocast or not; see ``gaussian_attention``."""
+           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
+           bias: Optional[Tensor] = None) -> Tensor:
+    """Computes softmax(q k^T * scale + S + bias) v in float32 or wider, autocast or not; see ``gaussian_attention``."""
     with without_autocast(query):
         query_, key_, value_, variance, alpha = map(at_least_float32, (query, key, value, variance, alpha))
-        bias = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)
-        weights = attention_weights(query_, key_, bias, scale=scale)
+        added = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)
+        if bias is not None:
+            added = added + bias
+        weights = attention_weights(query_, key_, added, scale=scale)
         probabilities = torch.nn.functional.dropout(weights, dropout_p)
         return (probabilities @ value_.to(probabilities.dtype)).to(query.dtype)

@@ -12,7 +12,7 @@ from typing import ContextManager, Tuple, Union
 import torch
 from torch import Tensor
 
-from .recording import is_exporting
+from .recording import is_exporting, is_recording
 
 Grid = Tuple[int, int]
 
@@ -35,8 +35,8 @@ def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
     Raises:
         ValueError: It is not one or two positive whole numbers.
     """
-    if isinstance(grid, tuple) and is_exporting():
-        return grid  # symbols, which no comparison may pin down
+    if isinstance(grid, tuple) and is_recording():
+        return grid  # symbols, which neither a comparison nor index() may pin down
     pair = (grid, grid) if isinstance(grid, Integral) else grid
     try:
         height, width = (side if isinstance(side, torch.SymInt) else index(side) for side in pair)
@@ -115,7 +115,10 @@ class GaussianKernel:
         if is_exporting():
             variance = variance * (torch.sym_min(*grid) / min(self.ref_grid))  # 1 on the pretraining grid
         elif grid != self.ref_grid:
-            variance = variance * (min(grid) / min(self.ref_grid))
+            # Not min(): PyTorch 2.11 cannot compile its symbolic form. A comparison makes one graph for upright images
+            # and one for others.
+            shorter = grid[0] if grid[0] <= grid[1] else grid[1]
+            variance = variance * (shorter / min(self.ref_grid))
         return variance
 
     def alpha(self, logits: Tensor) -> Tensor:

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 # Not in PyTorch 2.1.
-_EXPORTING = getattr(torch.compiler, 'is_exporting', None)
 _RECORDING = getattr(torch.compiler, 'is_compiling', None)
+
+
+# Called once while a graph is recorded; what it returns stands in the graph as a constant.
+constant_in_graphs = torch.compiler.assume_constant_result
 
 
 def is_exporting() -> bool:
@@ -15,7 +18,9 @@ def is_exporting() -> bool:
 
     Sizes are symbols then. What depends on them has to be an operation, for a branch would bind the graph to one size.
     """
-    return _EXPORTING is not None and _EXPORTING()
+    # The flag behind torch.compiler.is_exporting(), which torch.compile of PyTorch 2.11 takes for True; mended by 2.14.
+    # Where PyTorch has neither, it does not record graphs for any size.
+    return getattr(torch.compiler, '_is_exporting_flag', False)
 
 
 def is_recording() -> bool:

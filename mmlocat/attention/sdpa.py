@@ -16,10 +16,12 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .kernel import GaussianKernel, Grid, without_autocast
 from .recording import is_recording
+from .request import Request
 
 
-def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
+def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None."""
+    query = request.query
     if query.dtype == torch.float16 and query.device.type == 'cpu' and not _multiplies_float16_on_cpu():
         return f'PyTorch {torch.__version__} has no float16 matrix product on a CPU'
     return None
@@ -57,8 +59,11 @@ def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: Gaussi
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
-           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
+           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
+           bias: Optional[Tensor] = None) -> Tensor:
     """Runs PyTorch's attention with the Gaussian as its mask; see ``gaussian_attention``."""
     with without_autocast(query):
         mask = gaussian_mask(query, variance, alpha, kernel, grid, num_prefix_tokens)
+        if bias is not None:
+            mask = mask + bias.to(mask.dtype)
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_p, scale=scale)

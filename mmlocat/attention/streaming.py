@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from . import tiles
 from .kernel import GaussianKernel, Grid, at_least_float32
-from .recording import is_exporting
+from .request import Request
 
 _LOG2_E = math.log2(math.e)
 # The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, and no dropout.
@@ -32,14 +32,17 @@ _FUSED = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', 
 _HAS_FUSED = _FUSED is not None and 'attn_mask' in str(_FUSED.default._schema)
 
 
-def can_run(query: Tensor, needs_grad: bool) -> Optional[str]:
+def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None: it runs on every device."""
-    return 'a loop over tiles is no graph for images of any size' if is_exporting() else None
+    if request.has_bias:
+        return "the tiles' hand-written backward has no gradient of a bias"
+    return 'a loop over tiles is no graph for images of any size' if request.is_exporting else None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
-           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
-    """Attends tile by tile; see ``gaussian_attention``. A second derivative is refused by PyTorch's error."""
+           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
+           bias: Optional[Tensor] = None) -> Tensor:
+    """Attends tile by tile, differentiable once; see ``gaussian_attention``. A bias was refused before."""
     # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
     # Taken once, for a tile of the backward pass has to be that of the forward pass where there is dropout.

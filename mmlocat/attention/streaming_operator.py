@@ -6,7 +6,7 @@ memory stays that of tiles. It needs torch.library.custom_op, which PyTorch has 
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ _CALL = 'SymInt[] ref_grid, SymInt[] grid, SymInt num_prefix_tokens, float scale
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
-           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float) -> Tensor:
+           grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
+           bias: Optional[Tensor] = None) -> Tensor:
     """Attends tile by tile; see ``gaussian_attention``."""
     # Drawn only where it is needed, as in ``streaming``: without dropout no random number is used up.
     seed = torch.randint(2**31, (), device='cpu') if dropout_p else torch.zeros((), dtype=torch.int64, device='cpu')

@@ -5,14 +5,16 @@ Our side starts from q, k and v: it predicts variance and alpha, and its gradien
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+import copy
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmlocat.attention import GaussianAugmentation, GaussianKernel, gaussian_attention
-from mmlocat.attention.api import _BACKENDS, automatic_order
+from mmlocat.attention import GaussianAttention, GaussianKernel, available_backends
+from mmlocat.attention.choice import automatic_order, unable
 
 from .measure import Ratio, in_fresh_process, in_turns, peak_growth
 
@@ -21,17 +23,34 @@ PASSES = ('forward', 'forward + backward')
 # The oracle needs grid^4 * 2 entries a head several times over: all heads up to the first, one up to the second.
 _ALL_HEADS, _LARGEST_ORACLE = 32, 64
 # Of the largest entry of the output, and of each gradient.
-_TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (3e-2, 6e-2), torch.float16: (4e-3, 8e-3)}
+TOLERANCE = {torch.float64: (1e-10, 1e-9), torch.float32: (1e-5, 1e-4), torch.bfloat16: (3e-2, 6e-2),
+             torch.float16: (4e-3, 8e-3)}
 
 
 class Case(NamedTuple):
-    """What is measured: one call of attention, batch 1, one prefix token, a pretraining grid of 14 x 14."""
+    """What is measured: one call of attention, one prefix token, a pretraining grid of 14 x 14."""
 
-    grid: int
+    grid: Union[int, Tuple[int, int]]
     heads: int
     head_dims: int = 64
     dtype: str = 'float32'
     device: str = 'cpu'
+    batch: int = 1
+
+    @property
+    def size(self) -> Tuple[int, int]:
+        """Rows and columns of patches."""
+        return (self.grid, self.grid) if isinstance(self.grid, int) else tuple(self.grid)
+
+    @property
+    def tokens(self) -> int:
+        """N, the prefix token included."""
+        return self.size[0] * self.size[1] + 1
+
+    @property
+    def shown_grid(self) -> str:
+        """The grid as tables show it."""
+        return str(self.grid) if isinstance(self.grid, int) else ' x '.join(map(str, self.grid))
 
 
 class Result(NamedTuple):
@@ -44,26 +63,33 @@ class Result(NamedTuple):
     extra: Optional[float]  # MiB beyond inputs, output and the gradients of q, k and v
 
 
-class _Inputs:
-    """q, k and v as a ViT makes them, views of one projection's output, and the two small layers of GAug."""
+class Inputs:
+    """q, k and v as a ViT makes them, views of one projection's output, and GAug with its two small layers."""
 
     def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
-        tokens, dtype = case.grid**2 + 1, getattr(torch, case.dtype)
-        qkv = torch.randn(1, tokens, 3, case.heads, case.head_dims, device=case.device, dtype=dtype)
+        dtype = getattr(torch, case.dtype)
+        shape = (case.batch, case.tokens, 3, case.heads, case.head_dims)
+        qkv = torch.randn(shape, device=case.device, dtype=dtype)
         self.leaves = [tensor.detach().requires_grad_() for tensor in qkv.permute(2, 0, 3, 1, 4).unbind(0)]
-        direction = torch.randn(1, tokens, case.heads, case.head_dims, device=case.device, dtype=dtype)
-        self.direction = direction.transpose(1, 2)
-        self.layers = GaussianAugmentation(case.head_dims, GaussianKernel(14)).to(case.device, dtype)
-        self.grid = (case.grid, case.grid)
+        self.direction = torch.randn(shape[:2] + shape[3:], device=case.device, dtype=dtype).transpose(1, 2)
+        self.gaug = GaussianAttention(case.head_dims, GaussianKernel(14), 1).to(case.device, dtype)
+        self.grid = case.size
+
+    def double(self) -> Inputs:
+        """Returns the same numbers in float64."""
+        other = object.__new__(Inputs)
+        other.leaves = [leaf.detach().double().requires_grad_() for leaf in self.leaves]
+        other.direction, other.grid = self.direction.double(), self.grid
+        other.gaug = copy.deepcopy(self.gaug).double()
+        return other
 
     def attend(self, name: str) -> Tensor:
-        query, key, value = self.leaves
+        """Returns the output of a back-end, or of plain attention."""
         if name == PLAIN:
-            return scaled_dot_product_attention(query, key, value)
-        variance, alpha = self.layers(query[:, :, 1:], self.grid)
-        return gaussian_attention(query, key, value, variance, alpha, kernel=self.layers.kernel, grid=self.grid,
-                                  num_prefix_tokens=1, backend=name)
+            return scaled_dot_product_attention(*self.leaves)
+        self.gaug.backend = name
+        return self.gaug(*self.leaves, self.grid)
 
     def run(self, name: str, passes: str) -> List[Tensor]:
         """Returns the output, and for both passes the gradients of q, k, v and, but for plain attention, the layers."""
@@ -71,57 +97,108 @@ class _Inputs:
             with torch.no_grad():
                 return [self.attend(name)]
         out = self.attend(name)
-        leaves = self.leaves + ([] if name == PLAIN else list(self.layers.parameters()))
+        leaves = self.leaves + ([] if name == PLAIN else list(self.gaug.parameters()))
         return [out.detach(), *torch.autograd.grad(out, leaves, self.direction)]
 
     def runner(self, name: str, passes: str) -> Callable[[], Any]:
+        """Returns ``run`` with these arguments, to be called again and again."""
         return lambda: self.run(name, passes)
 
 
-def check_parity(case: Case, names: Sequence[str], passes: str) -> None:
-    """Compares every contender with the oracle in float64, output and all gradients.
+@contextmanager
+def flash_first() -> Iterator[None]:
+    """Makes plain attention in half precision on a GPU the flash kernel: some releases of PyTorch prefer cuDNN's."""
+    cuda = torch.backends.cuda
+    if not hasattr(cuda, 'enable_cudnn_sdp'):  # PyTorch before 2.4
+        yield
+        return
+    before = cuda.cudnn_sdp_enabled()
+    cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        cuda.enable_cudnn_sdp(before)
 
-    Grids above 32 are checked with one head, above 64 at 64; 'auto' as what it takes for the case itself.
+
+def errors(case: Case, names: Sequence[str], passes: str) -> Iterator[Tuple[str, List[float]]]:
+    """Yields for every back-end how far it is from the oracle in float64, output first, then each gradient.
+
+    Args:
+        case: What to call. Grids above 32 are checked with one head, above 64 at 64; 'auto' as what it takes for the
+            case itself.
+        names: Back-ends.
+        passes: One of ``PASSES``.
+
+    Yields:
+        A name, and its largest errors as shares of the largest exact entry.
+    """
+    side = max(case.size)
+    small = case._replace(grid=case.grid if side <= _LARGEST_ORACLE else _LARGEST_ORACLE, batch=min(case.batch, 2),
+                          heads=case.heads if side <= _ALL_HEADS else 1)
+    inputs = Inputs(small)
+    expected = inputs.double().run('dense', passes)
+    for name in names:
+        got = inputs.run(taken_by_auto(case, passes) if name == 'auto' else name, passes)
+        yield name, [(own.double() - exact).abs().max().item() / exact.abs().max().item()
+                     for own, exact in zip(got, expected)]
+
+
+def taken_by_auto(case: Case, passes: str) -> str:
+    """Returns the back-end that 'auto' takes for a case."""
+    order = automatic_order((case.batch, case.heads, case.tokens), case.device.split(':')[0],
+                            getattr(torch, case.dtype), passes != 'forward')
+    return next(name for name in order if reason_against(case, passes, name) is None)
+
+
+def check_parity(case: Case, names: Sequence[str], passes: str) -> None:
+    """Compares every contender with the oracle, see ``errors``.
 
     Raises:
         RuntimeError: One differs by more than its dtype's tolerance.
     """
-    small = case._replace(grid=min(case.grid, _LARGEST_ORACLE), heads=case.heads if case.grid <= _ALL_HEADS else 1)
-    inputs, oracle = _Inputs(small), _Inputs(small)
-    oracle.leaves = [leaf.detach().double().requires_grad_() for leaf in inputs.leaves]
-    oracle.direction, oracle.layers = inputs.direction.double(), inputs.layers.double()
-    expected = oracle.run('dense', passes)
-    inputs.layers = GaussianAugmentation(case.head_dims, GaussianKernel(14)).to(case.device)
-    inputs.layers.load_state_dict(oracle.layers.state_dict())
-    inputs.layers.to(getattr(torch, case.dtype))
-    taken = automatic_order((1, case.heads, case.grid**2 + 1), case.device.split(':')[0], getattr(torch, case.dtype),
-                            passes != 'forward')[0]
-    for name in names:
-        if name == PLAIN:
-            continue
-        for index, (exact, own) in enumerate(zip(expected, inputs.run(taken if name == 'auto' else name, passes))):
-            error = (own.double() - exact).abs().max().item() / exact.abs().max().item()
-            tolerance = _TOLERANCE[getattr(torch, case.dtype)][index > 0]
+    for name, found in errors(case, [name for name in names if name != PLAIN], passes):
+        for index, error in enumerate(found):
+            tolerance = TOLERANCE[getattr(torch, case.dtype)][index > 0]
             if not error <= tolerance:
-                raise RuntimeError(f'{name} is off by {error:.2g} (allowed {tolerance}) in {small}, {passes}')
+                raise RuntimeError(f'{name} is off by {error:.2g} (allowed {tolerance}) in {case}, {passes}')
+
+
+def reason_against(case: Case, passes: str, name: str) -> Optional[str]:
+    """Returns why a back-end cannot take a case, in one line, or None if it can."""
+    if name in (PLAIN, 'auto'):
+        return None
+    query = torch.empty(1, case.heads, 1, case.head_dims, dtype=getattr(torch, case.dtype), device=case.device)
+    return unable(name, query, passes != 'forward')
 
 
 def able(case: Case, passes: str, names: Sequence[str], largest: Mapping[str, int]) -> List[str]:
     """Returns the contenders that can take a case, none beyond its largest grid; plain attention first."""
-    query = torch.empty(0, dtype=getattr(torch, case.dtype), device=case.device)
-    chosen = [PLAIN]
+    side = max(case.size)
+    return [PLAIN, *(name for name in names
+                     if side <= largest.get(name, side) and reason_against(case, passes, name) is None)]
+
+
+def refusal(case: Case, passes: Sequence[str], names: Sequence[str]) -> Optional[str]:
+    """Returns why a back-end that was asked for can do none of the passes, and what can, in one line; None if all can.
+
+    Args:
+        case: Its device, dtype and head size count.
+        passes: Of ``PASSES``.
+        names: Back-ends.
+    """
     for name in names:
-        if case.grid > largest.get(name, case.grid):
-            continue
-        if name == 'auto' or _BACKENDS[name].can_run(query, passes != 'forward') is None:
-            chosen.append(name)
-    return chosen
+        reasons = [reason_against(case, each, name) for each in passes]
+        if all(reasons):
+            can = [other for other in available_backends()
+                   if not all(reason_against(case, each, other) for each in passes)]
+            return f'back-end {name!r} cannot run here: {reasons[0]}; these can: {", ".join(can)}'
+    return None
 
 
 def extra_memory(case: Case, name: str, passes: str) -> Optional[float]:
     """Measures MiB beyond inputs, output and gradients in this process, after a small warm-up call."""
-    _Inputs(case._replace(grid=4)).run(name, passes)
-    inputs = _Inputs(case)
+    Inputs(case._replace(grid=4)).run(name, passes)
+    inputs = Inputs(case)
     growth, kept = peak_growth(inputs.runner(name, passes), case.device)
     return None if growth is None else (growth - sum(t.numel() * t.element_size() for t in kept[:4])) / 2**20
 
@@ -140,7 +217,7 @@ def measure(case: Case, passes: str, names: Sequence[str], seconds: float, large
     """
     contenders = able(case, passes, names, largest)
     check_parity(case, contenders, passes)
-    inputs = _Inputs(case)
+    inputs = Inputs(case)
     runs: Dict[str, Callable[[], Any]] = {name: inputs.runner(name, passes) for name in contenders}
     times = in_turns(runs, PLAIN, case.device, seconds)
     return [

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+import warnings
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
-from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor, nn
 
-from mmlocat.models import LocAtViT
+from mmlocat.attention import GaussianAttention
+from mmlocat.utils import require_openmmlab
 
 from .measure import Ratio, in_fresh_process, in_turns, peak_growth
 
-BASELINE = 'mmpretrain ViT'
-MODELS = (BASELINE, 'plain', 'LocAtViT')
+BASELINE, OURS = 'mmpretrain ViT', 'LocAtViT'
+MODELS = (BASELINE, 'plain', OURS)
 MODES = ('inference', 'training step')
 _PATCH = 16
+# A size of no other use: what checks a measurement itself is done with it in seconds.
+_NANO = dict(embed_dims=32, num_layers=2, num_heads=1, feedforward_channels=64)
 
 
 class Case(NamedTuple):
@@ -38,17 +42,43 @@ class Result(NamedTuple):
     extra: Optional[float]  # MiB of growth during the call
 
 
+@lru_cache(maxsize=1)
+def classes() -> Tuple[type, type]:
+    """Returns MMPretrain's VisionTransformer and LocAtViT.
+
+    Imported when first asked for: who measures attention needs no OpenMMLab package. mmcv without compiled operators
+    warns at every import that one is missing, which no model here uses; every process of its own would repeat it.
+
+    Raises:
+        ImportError: An OpenMMLab package does not import; the message says how to install it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Fail to import', module='mmcv')
+        require_openmmlab('mmlocat.benchmark.backbone')
+        from mmpretrain.models.backbones import VisionTransformer
+
+        from mmlocat.models import LocAtViT
+    return VisionTransformer, LocAtViT
+
+
+def size_of(arch: str) -> Union[str, dict]:
+    """Returns what LocAtViT takes as ``arch``: a name, or the numbers of the size 'nano'."""
+    return _NANO if arch == 'nano' else arch
+
+
 def build(name: str, case: Case) -> nn.Module:
     """Builds one model for images of this size, in eval mode, without drop path.
 
     No other model is made and freed on the way: a later call would find its memory and seem to need none.
     """
     torch.manual_seed(0)
+    vit, locat_vit = classes()
     options = dict(img_size=case.image, patch_size=_PATCH, out_type='featmap')
+    arch = size_of(case.arch)
     if name != BASELINE:
-        model = LocAtViT(case.arch, gaug=name != 'plain', ref_grid=14, **options)
+        model = locat_vit(arch, gaug=name != 'plain', ref_grid=14, **options)
     else:
-        model = VisionTransformer(LocAtViT.arch_zoo[case.arch], **options)
+        model = vit(locat_vit.arch_zoo[arch] if isinstance(arch, str) else arch, **options)
     model.eval()  # which returns None in MMPretrain
     return model.to(case.device, getattr(torch, case.dtype))
 
@@ -68,8 +98,9 @@ def check_parity(case: Case) -> None:
         outs = {}
         for backend in ('dense', 'auto', 'streaming'):  # larger images take the last
             model = build('LocAtViT', case)
-            for layer in model.layers:
-                layer.attn.attention_backend = backend
+            for module in model.modules():
+                if isinstance(module, GaussianAttention):
+                    module.backend = backend
             outs[backend] = model(images)[-1]
         pairs.update({f'LocAtViT ({name})': (outs[name], outs['dense']) for name in ('auto', 'streaming')})
     for name, (own, expected) in pairs.items():
@@ -88,7 +119,8 @@ def runner(model: nn.Module, images: Tensor, mode: str) -> Callable[[], Any]:
 
         return infer
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    # Fused where there are launches to save, for both sides alike.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=images.is_cuda or None)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -98,23 +130,24 @@ def runner(model: nn.Module, images: Tensor, mode: str) -> Callable[[], Any]:
     return step
 
 
-def _images(case: Case) -> Tensor:
+def random_images(case: Case) -> Tensor:
+    """Returns one batch of noise, (B, 3, H, W)."""
     return torch.randn(case.batch, 3, case.image, case.image, device=case.device).to(getattr(torch, case.dtype))
 
 
 def extra_memory(case: Case, name: str, mode: str) -> Optional[float]:
     """Measures by how many MiB memory grows in this process during one call, gradients and optimizer included."""
     small = case._replace(arch='tiny', image=64)
-    runner(build(name, small), _images(small), mode)()
+    runner(build(name, small), random_images(small), mode)()
     model = build(name, case)
-    growth, _ = peak_growth(runner(model, _images(case), mode), case.device)
+    growth, _ = peak_growth(runner(model, random_images(case), mode), case.device)
     return None if growth is None else growth / 2**20
 
 
 def measure(case: Case, mode: str, names: Sequence[str], seconds: float, with_memory: bool) -> List[Result]:
     """Checks parity, then measures the models of a case in turns, and their memory each in a process of its own."""
     check_parity(case)
-    images = _images(case)
+    images = random_images(case)
     runs: Dict[str, Callable[[], Any]] = {name: runner(build(name, case), images, mode) for name in names}
     times = in_turns(runs, BASELINE, case.device, seconds)
     return [

@@ -14,7 +14,7 @@ from mmengine.visualization import Visualizer
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmlocat.attention import GaussianAugmentation
+from mmlocat.attention import GaussianAttention
 from mmlocat.engine.gaussian_stats import GaussianStatsHook
 
 from .measure import Ratio, in_turns
@@ -74,10 +74,10 @@ def measure(config: Config, batch: int, device: str, seconds: float, interval: i
         ValueError: The config is of no classifier with GAug.
     """
     model, step = _step(config, batch, device)
-    gaug = [module for module in model.modules() if isinstance(module, GaussianAugmentation)]
-    outputs = {}
-    handles = [module.register_forward_hook(lambda module, args, output: outputs.update({module: output}))
-               for module in gaug]
+    gaug = [module for module in model.modules() if isinstance(module, GaussianAttention)]
+    calls = {}
+    handles = [module.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.update({module: (args, kwargs)}), with_kwargs=True) for module in gaug]
     step()
     for handle in handles:
         handle.remove()
@@ -90,8 +90,8 @@ def measure(config: Config, batch: int, device: str, seconds: float, interval: i
         def record() -> None:
             hook.before_train_iter(runner, 0)
             for module in gaug:  # as PyTorch calls them in a step
-                for listener in module._forward_hooks.values():
-                    listener(module, (), outputs[module])
+                for listener in list(module._forward_pre_hooks.values()):
+                    listener(module, *calls[module])
             hook.after_train_iter(runner, 0)
 
         times = in_turns({STEP: step, RECORD: record}, STEP, device, seconds, min_turns=10)

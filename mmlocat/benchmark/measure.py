@@ -10,9 +10,11 @@ import time
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+
+from .clocks import Clock, WallClock
 
 _STATUS = Path('/proc/self/status')
 _CLEAR = Path('/proc/self/clear_refs')
@@ -27,49 +29,59 @@ class Ratio(NamedTuple):
     high: float
 
 
-def synchronize(device: str) -> None:
-    """Waits for what a device was given to do."""
-    if device.startswith('cuda'):
-        torch.cuda.synchronize(device)
-
-
-def in_turns(contenders: Dict[str, Callable[[], Any]], baseline: str, device: str, seconds: float,
-             min_turns: int = 3) -> Dict[str, Ratio]:
+def take_turns(contenders: Mapping[str, Callable[[], Any]], clock: Clock, seconds: float,
+               min_turns: int = 3) -> Dict[str, List[float]]:
     """Runs every contender once a turn, so that what slows the machine down slows all of them.
 
     Each turn has an order of its own, so that none always finds the caches that the same other leaves behind.
 
     Args:
         contenders: What to call, by name.
-        baseline: The name that ratios refer to.
-        device: Waited for before and after each call.
+        clock: Calls one and returns its seconds.
         seconds: Turns go on until so much time has passed.
         min_turns: But there are at least so many, after one that is not counted.
 
     Returns:
-        Medians and ratios by name.
+        The seconds of every turn by name.
     """
     times: Dict[str, List[float]] = {name: [] for name in contenders}
-    begin = None
     order, shuffle = list(contenders.items()), random.Random(0).shuffle
-    while begin is None or len(times[baseline]) < min_turns or time.perf_counter() - begin < seconds:
+    begin, turns = None, 0
+    while begin is None or turns < min_turns or time.perf_counter() - begin < seconds:
         shuffle(order)
         for name, run in order:
-            synchronize(device)
-            start = time.perf_counter()
-            run()
-            synchronize(device)
+            taken = clock(run)
             if begin is not None:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(taken)
+        turns += begin is not None
         begin = begin or time.perf_counter()
-    base = times[baseline]
-    results = {}
-    for name, own in times.items():
-        turns = sorted(mine / other for mine, other in zip(own, base))
-        low, _, high = statistics.quantiles(turns, n=4)
-        median = statistics.median(own)
-        results[name] = Ratio(median, median / statistics.median(base), low, high)
-    return results
+    return times
+
+
+def compare(own: Sequence[float], base: Sequence[float]) -> Ratio:
+    """Returns median and ratio of a contender's turns, against a baseline's of the same turns."""
+    low, _, high = statistics.quantiles([mine / other for mine, other in zip(own, base)], n=4)
+    median = statistics.median(own)
+    return Ratio(median, median / statistics.median(base), low, high)
+
+
+def in_turns(contenders: Mapping[str, Callable[[], Any]], baseline: str, device: str, seconds: float,
+             min_turns: int = 3, clock: Optional[Clock] = None) -> Dict[str, Ratio]:
+    """Runs contenders in turns, see ``take_turns``, and compares each with one of them.
+
+    Args:
+        contenders: What to call, by name.
+        baseline: The name that ratios refer to.
+        device: Waited for before and after each call.
+        seconds: Turns go on until so much time has passed.
+        min_turns: But there are at least so many.
+        clock: Calls one and returns its seconds. Defaults to the computer's clock.
+
+    Returns:
+        Medians and ratios by name.
+    """
+    times = take_turns(contenders, clock or WallClock(device), seconds, min_turns)
+    return {name: compare(own, times[baseline]) for name, own in times.items()}
 
 
 def _resident(field: str) -> int:

@@ -3,30 +3,85 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Sequence
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, List, Sequence
 
 from mmlocat.utils import atomic_write
+
+if TYPE_CHECKING:  # imported where it is used: Markdown needs it not, and a GPU machine may not have it
+    from rich.console import Console
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Returns one line of a Markdown table."""
+    return f'| {" | ".join(cells)} |'
+
+
+def markdown_head(columns: Sequence[str], words: int = 2) -> List[str]:
+    """Returns the two lines that begin a Markdown table.
+
+    Args:
+        columns: Their names.
+        words: So many of the first hold words; figures stand right.
+    """
+    return [markdown_row(columns), markdown_row(['---' if i < words else '---:' for i in range(len(columns))])]
+
+
+def _console() -> Console:
+    from rich.console import Console
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> None:
     """Prints a table, as Markdown if asked for; the first two columns are words, the rest figures."""
     if markdown:
-        lines = [f'{title}\n', '| ' + ' | '.join(columns) + ' |',
-                 '| ' + ' | '.join('---' if i < 2 else '---:' for i in range(len(columns))) + ' |']
-        print('\n'.join(lines + ['| ' + ' | '.join(row) + ' |' for row in rows]) + '\n')
+        print('\n'.join([f'{title}\n', *markdown_head(columns), *map(markdown_row, rows)]) + '\n')
         return
+    from rich.table import Table
     table = Table(title=title)
     for index, column in enumerate(columns):
         table.add_column(column, justify='left' if index < 2 else 'right', no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    console.print(table)
+    _console().print(table)
+
+
+class RowPrinter:
+    """Prints the rows of a table as they come, so that who interrupts a measurement keeps what it has found.
+
+    Title and heads come with the first row.
+
+    Args:
+        title: What stands above.
+        columns: Their names; the first two are words, the rest figures.
+        widths: Characters of each column, at least.
+        markdown: Whether to print Markdown.
+    """
+
+    def __init__(self, title: str, columns: Sequence[str], widths: Sequence[int], markdown: bool) -> None:
+        self._title, self._columns, self._markdown = title, columns, markdown
+        self._widths = [max(len(column), width) for column, width in zip(columns, widths)]
+        self._begun = False
+
+    def _print(self, cells: Sequence[str], style: str = '') -> None:
+        from rich.table import Table
+        table = Table.grid(padding=(0, 2))
+        for index, width in enumerate(self._widths):
+            table.add_column(justify='left' if index < 2 else 'right', no_wrap=True, min_width=width)
+        table.add_row(*cells, style=style)
+        _console().print(table)
+
+    def add(self, row: Sequence[str]) -> None:
+        """Prints one row."""
+        if self._markdown:
+            head = [] if self._begun else [f'{self._title}\n', *markdown_head(self._columns)]
+            print('\n'.join([*head, markdown_row(row)]), flush=True)
+        else:
+            if not self._begun:
+                _console().print(self._title, highlight=False, soft_wrap=True)
+                self._print(self._columns, 'bold')
+            self._print(row)
+        self._begun = True
 
 
 def milliseconds(seconds: float) -> str:
@@ -57,7 +112,7 @@ def draw(path: Path, results: Sequence, heads: int) -> None:
     for column, name_of_pass in enumerate(passes):
         for name in names:
             rows = [r for r in own if r.passes == name_of_pass and r.name == name]
-            tokens = [r.case.grid**2 + 1 for r in rows]
+            tokens = [r.case.tokens for r in rows]
             color, marker = styles[name]
             options = dict(color=color, marker=marker, markersize=5, label=name,
                            linewidth=2.4 if name == 'auto' else 1.2)
@@ -72,7 +127,7 @@ def draw(path: Path, results: Sequence, heads: int) -> None:
     if with_memory:
         panels[1, 0].set_ylabel('MiB beyond inputs, outputs, gradients')
     panels[0, 0].legend(frameon=False, fontsize=8)
-    tokens = sorted({r.case.grid**2 + 1 for r in own})
+    tokens = sorted({r.case.tokens for r in own})
     for panel in panels.flat:
         panel.grid(True, which='major', alpha=0.3)
         # The measured sizes; the powers of ten and what lies between them overlap.

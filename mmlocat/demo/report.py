@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import List, Sequence
 
+import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
@@ -14,7 +15,7 @@ from mmlocat.utils import atomic_write
 
 from . import results
 from .picture import draw_summary
-from .plan import ARMS, DEMO_ARMS, SeedPlan
+from .plan import ARMS, DEMO_ARMS, PROCESSES, SeedPlan
 from .run import StepFailed, StepRunner, is_done
 
 
@@ -35,7 +36,13 @@ def run_demo(plans: List[SeedPlan], work_dir: Path, console: Console) -> int:
         steps = [step for plan in plans for step in plan.steps]
         console.print(f'{sum(map(is_done, steps))} of {len(steps)} steps are done; all goes to {work_dir}')
         work_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(work_dir / '.lock'), timeout=0), StepRunner(plans, console) as runner:
+        variables = {}
+        gpus = torch.cuda.device_count()
+        if 0 < gpus < PROCESSES:  # NCCL takes one process a GPU
+            console.print(f'{gpus} GPU, and heads are trained by {PROCESSES} processes: all runs on CPUs.')
+            variables = dict(CUDA_VISIBLE_DEVICES='')
+        with FileLock(str(work_dir / '.lock'), timeout=0), \
+                StepRunner(plans, console, variables=variables) as runner:
             for plan in plans:
                 runner.run(plan)
                 summary = write_results(work_dir, plans)

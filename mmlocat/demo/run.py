@@ -57,13 +57,15 @@ class StepRunner:
         lanes: Chains side by side; as many as there are cores by default.
         pace: Seconds this machine takes for one of a step's ``seconds``, for the ETA until that shows itself; None
             for no ETA until then.
+        variables: Of the environment of every step, beside those of this process.
     """
 
     def __init__(self, plans: List[SeedPlan], console: Console, lanes: Optional[int] = None,
-                 pace: Optional[float] = 0.6) -> None:
+                 pace: Optional[float] = 0.6, variables: Optional[Dict[str, str]] = None) -> None:
         self.console = console
         self._lanes = lanes or cores()
         self._pace = pace
+        self._variables = variables or {}
         self._steps = [step for plan in plans for step in plan.steps]
         self._total = sum(step.seconds for step in self._steps)
         self._fractions: Dict[int, float] = {id(step): float(is_done(step)) for step in self._steps}
@@ -159,7 +161,8 @@ class StepRunner:
             self._say(f'{step.name}: resuming')
         with atomic_write(pending) as file:
             json.dump({'fingerprint': step.fingerprint}, file)
-        environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHON=sys.executable, PYTHONWARNINGS='ignore')
+        environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHON=sys.executable, PYTHONWARNINGS='ignore',
+                           **self._variables)
         if threads:
             environment['OMP_NUM_THREADS'] = str(threads)
         begin = time.monotonic()

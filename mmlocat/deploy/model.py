@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmlocat.analysis.flops import build_model
+from mmlocat.attention import GaussianAttention
 from mmlocat.checkpoints import CheckpointError, read_checkpoint
 from mmlocat.engine.initial_weights import check_model_weights
 from mmlocat.models import LocAtViT
-from mmlocat.models.backbones.layers import LocAtAttention
 
 from .pooling import make_pooling_exportable
 
@@ -114,8 +114,8 @@ class Exportable(nn.Module):
         self.task = task_of(model)
         self.model = make_pooling_exportable(revert_sync_batchnorm(copy.deepcopy(model)))
         for module in self.model.modules():
-            if isinstance(module, LocAtAttention):
-                module.attention_backend = _ATTENTION_BACKEND
+            if isinstance(module, GaussianAttention):
+                module.backend = _ATTENTION_BACKEND
         backbone = self.backbone
         if backbone.pos_embed is not None and backbone.interpolate_mode not in ('bicubic', 'bilinear'):
             raise ValueError(f'interpolate_mode={backbone.interpolate_mode!r} of the position embedding has no form '

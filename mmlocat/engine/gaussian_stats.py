@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmlocat.attention import GaussianAugmentation
+from mmlocat.attention import GaussianAttention
 
 PREFIX = 'gaug'
 
@@ -55,7 +55,7 @@ class GaussianStatsHook(Hook):
             raise ValueError(f'interval of GaussianStatsHook must be a positive whole number of iterations, '
                              f'got {interval!r}')
         self.interval = interval
-        self._modules: List[GaussianAugmentation] = []
+        self._modules: List[GaussianAttention] = []
         self._handles: List[torch.utils.hooks.RemovableHandle] = []
         self._moments: Dict[int, Tensor] = {}  # by block, (5, h)
 
@@ -63,21 +63,20 @@ class GaussianStatsHook(Hook):
         """Looks for GAug in the model."""
         self._stop()
         model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self._modules = [module for module in model.modules() if isinstance(module, GaussianAugmentation)]
+        self._modules = [module for module in model.modules() if isinstance(module, GaussianAttention)]
         if not self._modules:
             runner.logger.info('GaussianStatsHook: this model has no GAug, so there is nothing to record.')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Begins to listen, in an iteration that is recorded."""
         if self._modules and self.every_n_train_iters(runner, self.interval):
-            self._handles = [module.register_forward_hook(self._listener(index))
-                             for index, module in enumerate(self._modules)]
+            self._handles = [module.listen(self._listener(index)) for index, module in enumerate(self._modules)]
 
     def _listener(self, index: int):
 
-        def listen(module: nn.Module, args: Tuple, output: Tuple[Tensor, Tensor]) -> None:
+        def listen(variance: Tensor, alpha: Tensor) -> None:
             if index not in self._moments:  # a recomputed block comes twice
-                self._moments[index] = _moments(*output)
+                self._moments[index] = _moments(variance, alpha)
 
         return listen
 

@@ -14,7 +14,7 @@ _SYNC_BN = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN')
 
 
 def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
-    """Changes a config in place so that it runs without CUDA; does nothing where CUDA is.
+    """Changes a config in place so that it runs without CUDA; where CUDA is, it stays as it is.
 
     SyncBN raises on a CPU and becomes BN, mixed precision runs on CPU autocast (mmengine's AmpOptimWrapper
     asserts a GPU), several processes talk over gloo.
@@ -28,10 +28,11 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
 
     Raises:
         RuntimeError: ``launcher`` is 'slurm' or 'mpi', which mmengine can only start on GPUs; or mixed precision in
-            float16 is asked for, and this torch has none on CPUs.
+            float16 is asked for, and this torch has none on CPUs; or there are more processes than GPUs.
         ValueError: Mixed precision in another dtype is asked for.
     """
     if torch.cuda.is_available():
+        _check_gpus(config, launcher)
         return []
     changes = []
     if launcher in ('slurm', 'mpi'):
@@ -55,6 +56,16 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
     if not changes:
         return []
     return [f'No CUDA device: {", ".join(changes)}.']
+
+
+def _check_gpus(config: Config, launcher: str) -> None:
+    """Refuses what NCCL would refuse later, in many lines: two processes on one GPU."""
+    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
+    backend = ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('backend', 'nccl')
+    if launcher == 'pytorch' and backend == 'nccl' and processes > max(1, gpus):
+        raise RuntimeError(f'{processes} processes on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}: '
+                           'NCCL takes one a GPU; start fewer, or all of them on CPUs with CUDA_VISIBLE_DEVICES= '
+                           'before the command')
 
 
 def _put_strategy_on_cpu(strategy: Optional[dict], wrapper: dict) -> None:

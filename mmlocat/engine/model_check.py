@@ -9,12 +9,12 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmlocat.analysis.flops import build_model, input_shape
-from mmlocat.attention.api import available_backends, unable
+from mmlocat.attention import GaussianAttention, available_backends
+from mmlocat.attention.choice import unable
 from mmlocat.models import LocAtViT
-from mmlocat.models.backbones.layers import LocAtAttention
 from mmlocat.utils import first_line
 
-from .hardware import local_rank
+from .hardware import local_rank, world_size
 
 _SYNC_BN = (nn.SyncBatchNorm, )
 _ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's words
@@ -42,7 +42,9 @@ def check_model(config: Config, training: bool) -> None:
     if not isinstance(backbone, LocAtViT):
         return
     _check_backends(backbone, training)
-    if training and not any(isinstance(module, _SYNC_BN) for module in model.modules()):
+    # Of several processes SyncBN sees the other shares of the batch too; of one it is BatchNorm.
+    alone = world_size(config.get('launcher', 'none')) == 1
+    if training and (alone or not any(isinstance(module, _SYNC_BN) for module in model.modules())):
         model.train()
     loader = config.get('train_dataloader' if training else 'test_dataloader') or {}
     batch = loader.get('batch_size') if training else 1
@@ -63,17 +65,20 @@ def _check_backends(backbone: LocAtViT, training: bool) -> None:
     """Asks the named back-end whether it can run on the training's device, then lets shapes be known without it."""
     needs_grad = training and any(parameter.requires_grad for parameter in backbone.parameters())
     device = f'cuda:{local_rank() % torch.cuda.device_count()}' if torch.cuda.is_available() else 'cpu'
-    for layer in backbone.layers:
-        attention = layer.attn
-        assert isinstance(attention, LocAtAttention)
-        if attention.gaug is not None and attention.attention_backend != 'auto':
-            query = torch.empty(1, attention.num_heads, 1, attention.head_dims, device=device)
-            reason = unable(attention.attention_backend, query, needs_grad)
+    dropouts = [getattr(module, 'attn_drop', 0.0) for module in backbone.modules()]
+    dropout_p = max(dropouts, default=0.0) if training else 0.0
+    for attention in backbone.modules():
+        if not isinstance(attention, GaussianAttention):
+            continue
+        if attention.backend != 'auto':
+            query = torch.empty(1, 1, 1, attention.log_var.in_features, device=device)
+            reason = unable(attention.backend, query, needs_grad, dropout_p=dropout_p)
             if reason:
-                able = [name for name in available_backends() if name == 'auto' or not unable(name, query, needs_grad)]
-                raise RuntimeError(f'model.backbone.attention_backend={attention.attention_backend!r} cannot run '
+                able = [name for name in available_backends()
+                        if name == 'auto' or not unable(name, query, needs_grad, dropout_p=dropout_p)]
+                raise RuntimeError(f'model.backbone.attention_backend={attention.backend!r} cannot run '
                                    f'here: {reason}; these can: {", ".join(able)}')
-        attention.attention_backend = 'sdpa'
+        attention.backend = 'sdpa'
 
 
 def _image_channels(loader: dict) -> Optional[int]:

@@ -16,6 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .bare_vit import BareViTHook
+from .class_iou import count_class_areas
+from .determinism import check_determinism, prepare_determinism
 from .fsdp import WholeMetadataHook
 from .hardware import adapt_to_hardware, check_sharding, init_cpu_processes, is_main_process
 from .interrupt import EpochLoop, StopHook, WorkerShield
@@ -94,11 +96,13 @@ def build_runner(config: Config, remarks: List[str], training: bool = True) -> R
         The runner; mmengine's Runner has built the model, its FlexibleRunner builds it when training begins.
 
     Raises:
-        RuntimeError: FSDP is asked for, and cannot run here; or another training writes to the work dir.
+        RuntimeError: FSDP is asked for, and cannot run here; or another training writes to the work dir; or the
+            model has no deterministic gradients, which the config wants.
         ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it;
             or the parts of the model do not fit together.
     """
     config.remarks = adapt_to_hardware(config, config.launcher) + remarks
+    prepare_determinism(config)
     check_model(config, training)
     if is_main_process():
         for remark in config.remarks:
@@ -108,6 +112,8 @@ def build_runner(config: Config, remarks: List[str], training: bool = True) -> R
     if training and is_main_process():
         claim_work_dir(config.work_dir)
     runner = _build(config)
+    if training and isinstance(getattr(runner, 'model', None), nn.Module):  # FlexibleRunner builds it later
+        check_determinism(config, runner.model)
     runner.register_hook(BareViTHook(), priority='VERY_HIGH')
     runner.register_hook(NonFiniteHook())
     runner.register_hook(MeanLossHook())
@@ -152,12 +158,14 @@ def build_training_data(runner: Runner) -> None:
         runner._val_loop = runner.build_val_loop(runner._val_loop)
         keep_random_state([runner._val_loop.dataloader], runner.seed)
         check_samples(runner, runner._val_loop.dataloader.dataset, 'val')
+        count_class_areas(getattr(runner._val_loop, 'evaluator', None))
 
 
 def build_test_data(runner: Runner) -> None:
     """Builds the test loop now, for the same reason."""
     runner._test_loop = runner.build_test_loop(runner._test_loop)
     check_samples(runner, runner._test_loop.dataloader.dataset, 'test')
+    count_class_areas(getattr(runner._test_loop, 'evaluator', None))
 
 
 def build_optimizer(runner: Runner) -> None:

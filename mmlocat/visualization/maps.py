@@ -1,7 +1,7 @@
 """Attention and Gaussians of one forward pass: collected from the modules that the model runs.
 
-Nothing is computed a second way: query and key are what ``attn.qkv`` gave, variance and alpha what ``attn.gaug`` gave,
-and weights come from ``gaussian_bias`` and ``attention_weights``, which are the model's dense back-end.
+Nothing is computed a second way: query and key are what ``attn.qkv`` gave, variance and alpha what ``attn.gaug``
+predicts, and weights come from ``gaussian_bias`` and ``attention_weights``, which are the model's dense back-end.
 """
 
 from __future__ import annotations
@@ -65,6 +65,9 @@ def _listening(model: nn.Module, seen: _Seen) -> Iterator[None]:
     def keep(place: Dict[int, object], index: int):
         return lambda module, args, output: place.__setitem__(index, output)
 
+    def keep_gaussians(index: int):
+        return lambda variance, alpha: seen.gaug.__setitem__(index, (variance, alpha))
+
     def keep_grid(module, args, output) -> None:
         seen.grid = tuple(output[1])
 
@@ -77,7 +80,7 @@ def _listening(model: nn.Module, seen: _Seen) -> Iterator[None]:
         handles.append(block.register_forward_hook(keep(seen.tokens, index)))
         handles.append(block.attn.qkv.register_forward_hook(keep(seen.qkv, index)))
         if getattr(block.attn, 'gaug', None) is not None:
-            handles.append(block.attn.gaug.register_forward_hook(keep(seen.gaug, index)))
+            handles.append(block.attn.gaug.listen(keep_gaussians(index)))
     if refinement is not None:
         handles.append(refinement.register_forward_pre_hook(keep_tokens))
     model.eval()  # returns None in MMPretrain's own

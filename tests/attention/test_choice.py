@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from mmlocat.attention import GaussianKernel, api, gaussian_attention
+from mmlocat.attention import GaussianKernel, choice, gaussian_attention
 
 
 def random_case(grid, prefix, batch=2, heads=2, dims=16, dtype=torch.float64):
@@ -21,17 +21,17 @@ def attend(kernel, leaves, grid, prefix, backend):
 
 def test_a_named_back_end_never_falls_back(monkeypatch):
     kernel, leaves = random_case((2, 2), 0)
-    monkeypatch.setattr(api.sdpa, 'can_run', lambda query, needs_grad: 'it is Monday')
+    monkeypatch.setattr(choice.sdpa, 'can_run', lambda request: 'it is Monday')
     with pytest.raises(RuntimeError, match="'sdpa' cannot run here: it is Monday; these can: dense, streaming"):
         attend(kernel, leaves, (2, 2), 0, 'sdpa')
     attend(kernel, leaves, (2, 2), 0, 'auto')  # goes on to the next
-    monkeypatch.setattr(api.streaming, 'can_run', lambda query, needs_grad: 'nor do I')
+    monkeypatch.setattr(choice.streaming, 'can_run', lambda request: 'nor do I')
     with pytest.raises(RuntimeError, match="backend='dense' always runs"):
         attend(kernel, leaves, (2, 2), 0, 'auto')
 
 
 def test_auto_logs_each_choice_once(caplog, monkeypatch):
-    monkeypatch.setattr(api, '_logged', set())
+    monkeypatch.setattr(choice, '_logged', set())
     with caplog.at_level(logging.INFO, 'mmlocat'):
         for grid in ((2, 2), (2, 2), (40, 40), (40, 40), (3, 3)):
             kernel, leaves = random_case(grid, 0, batch=1, heads=1, dims=4, dtype=torch.float32)
@@ -45,4 +45,4 @@ def test_auto_logs_each_choice_once(caplog, monkeypatch):
                           (torch.bfloat16, False, 'streaming'), (torch.float16, True, 'sdpa')])
 def test_auto_goes_by_dtype_and_gradients(dtype, needs_grad, first):
     """12 heads at grid 23, where the four differ."""
-    assert api.automatic_order((1, 12, 530), 'cpu', dtype, needs_grad)[0] == first
+    assert choice.automatic_order((1, 12, 530), 'cpu', dtype, needs_grad)[0] == first

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import runs_here
 
-from mmlocat.attention import GaussianAugmentation, GaussianKernel, gaussian_attention
-from mmlocat.attention.api import available_backends
+from mmlocat.attention import GaussianAttention, GaussianKernel, gaussian_attention
+from mmlocat.attention.choice import available_backends
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # Pre-activations of variance and alpha: in the middle, far out, what float16 and bfloat16 hold at most, and overflowed.
@@ -65,14 +65,14 @@ def test_huge_and_tiny_logits(backend, dtype, size):
 @pytest.mark.parametrize('weight', [1e4, 1., 0., -1., -1e4])
 def test_the_two_layers_at_their_ends(dtype, weight):
     """What GAug predicts stays in range, its gradient finite, for queries as large as they get; overflow included."""
-    layer = GaussianAugmentation(8, GaussianKernel(14)).to(dtype)
+    layer = GaussianAttention(8, GaussianKernel(14)).to(dtype)
     runs_here('sdpa', layer.log_var.weight)  # whether this PyTorch multiplies in this dtype
     for query_size in (1., 1e4, torch.finfo(dtype).max):
         with torch.no_grad():
             layer.log_var.weight.fill_(weight)
             layer.log_alpha.weight.fill_(weight)
         query = torch.full((1, 2, 4, 8), query_size / 2, dtype=dtype, requires_grad=True)
-        variance, alpha = layer(query, (2, 2))
+        variance, alpha = layer.predict(query, (2, 2))
         assert finite([variance, alpha]) and 0 <= variance.min() and variance.max() <= 196
         assert 0 <= alpha.min() and alpha.max() <= 65504
         assert finite(torch.autograd.grad(variance.sum() + alpha.sum(), query)), query_size

@@ -1,6 +1,8 @@
 """The benchmarks: statistics, memory, parity before time, and the scripts as the docs call them."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ import torch
 from conftest import ROOT
 
 from mmlocat.attention import streaming
-from mmlocat.benchmark import attention, backbone
+from mmlocat.benchmark import attention, backbone, clocks
 from mmlocat.benchmark.measure import in_fresh_process, in_turns, peak_growth
 
 
@@ -44,10 +46,64 @@ def test_a_back_end_that_errs_is_not_timed(monkeypatch):
         attention.measure(case, 'forward', ['streaming'], 0.01, {}, with_memory=False)
 
 
-def test_contenders_are_those_that_can_take_a_case():
+def test_contenders_are_those_that_can_take_a_case(monkeypatch):
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
     case = attention.Case(grid=40, heads=1)
-    able = attention.able(case, 'forward + backward', ['auto', 'dense', 'sdpa', 'flex'], {'dense': 32, 'flex': 32})
+    able = attention.able(case, 'forward + backward', ['auto', 'dense', 'sdpa', 'triton'], {'dense': 32})
     assert able == ['plain', 'auto', 'sdpa']
+
+
+def test_a_case_has_a_grid_of_any_shape():
+    case = attention.Case(grid=(3, 5), heads=2, head_dims=16, batch=2)
+    assert (case.size, case.tokens, case.shown_grid) == ((3, 5), 16, '3 x 5')
+    assert [each.shape for each in attention.Inputs(case).leaves] == [(2, 2, 16, 16)] * 3
+    for name, errors in attention.errors(case, ['auto', 'dense', 'sdpa', 'streaming'], 'forward + backward'):
+        assert len(errors) == 8 and max(errors) < 1e-5, name
+
+
+class Event:
+    """Stands for a CUDA event: time is the number of calls until it."""
+
+    calls = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = Event.calls
+
+    def elapsed_time(self, other):
+        return (other.at - self.at) * 0.25  # ms a call
+
+
+@pytest.mark.parametrize(('most', 'in_a_row'), [(20, 4), (3, 3), (1, 1)])
+def test_short_calls_are_timed_several_in_a_row(most, in_a_row, monkeypatch):
+    """With stand-ins for the GPU: a call of 0.25 ms, four of which fill a millisecond."""
+    monkeypatch.setattr(torch.cuda, 'Event', Event)
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda device: None)
+    monkeypatch.setattr(clocks, '_FLUSH', 8)
+
+    def run():
+        Event.calls += 1
+
+    clock = clocks.EventClock('cpu', most)
+    clock(run)
+    before = Event.calls
+    assert clock(run) == pytest.approx(0.25e-3) and Event.calls - before == in_a_row
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
+
+
+@needs_gpu
+def test_a_graph_replays_what_it_recorded():
+    values = torch.ones(4, device='cuda')
+    replay = clocks.captured(lambda: values.add_(1))
+    begun = values[0].item()
+    replay()
+    torch.cuda.synchronize()
+    assert values[0].item() == begun + 1
+    assert clocks.clock_for('cuda', graphs=True)(replay) > 0
 
 
 def test_plain_models_agree_and_a_step_changes_weights():
@@ -70,6 +126,7 @@ def test_scripts_print_a_table(command, tmp_path, clean_environment):
     result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'benchmark' / command[0]), *command[1:]],
                             env=clean_environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
+    assert 'Warning' not in result.stderr
     rows = [line for line in result.stdout.splitlines() if line.startswith('|')]
     assert len(rows) == 2 + (8 if 'attention.py' in command else 6)
     assert picture.exists() == ('attention.py' in command)
@@ -86,3 +143,28 @@ def test_scripts_refuse_bad_input_at_once(command, message, clean_environment):
                             env=clean_environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2
     assert re.search(message, result.stderr)
+
+
+def test_a_back_end_that_cannot_run_is_refused_before_anything_is_measured(clean_environment):
+    if torch.cuda.is_available():
+        pytest.skip('there is a GPU here')
+    environment = {name: value for name, value in clean_environment.items() if name != 'TRITON_INTERPRET'}
+    result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--backend', 'triton'],
+                            env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2 and not result.stdout and result.stderr.count('\n') == 1
+    assert re.match("attention.py: back-end 'triton' cannot run here: .+; these can: auto, dense, sdpa, streaming$",
+                    result.stderr)
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='there is no SIGINT for another process')
+def test_an_interrupted_benchmark_keeps_its_rows(clean_environment, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--grids', '4', '40', '--heads', '1',
+         '--seconds', '0.01', '--no-memory', '--backends', 'sdpa', '--markdown', '--plot', str(tmp_path / 'plot.png'),
+         '--dense-up-to', '4'], env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    while not process.stdout.readline().startswith('| forward | sdpa |'):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130 and (tmp_path / 'plot.png').exists()

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS as PRETRAIN_DATASETS
 from mmseg.registry import DATASETS as SEG_DATASETS
@@ -60,6 +61,16 @@ def test_pixels_do_not_depend_on_workers_or_on_how_many_there_are(digit_scenes, 
         tmp_path / 'short', DigitScenesSpec(classification=(20, 1, 1), segmentation=(9, 1, 1)), progress=False)
     for path in ('classification/train/00019.png', 'segmentation/images/train/00008.png'):
         assert (root / path).read_bytes() == (digit_scenes / path).read_bytes()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_they_are_drawn_after_cuda_was_initialised_too(digit_scenes, tmp_path):
+    """Its processes are forked, and a child can use CUDA no more."""
+    assert torch.ones(2, device='cuda').sum().item() == 2
+    root = prepare_digit_scenes(
+        tmp_path / 'short', DigitScenesSpec(classification=(20, 1, 1), segmentation=(9, 1, 1)), progress=False)
+    path = 'segmentation/images/train/00008.png'
+    assert (root / path).read_bytes() == (digit_scenes / path).read_bytes()
 
 
 def test_labels_cover_the_strokes():

@@ -1,6 +1,8 @@
 """torch.export and torch.compile: the same numbers as without, and how often a graph breaks."""
 
 import copy
+import os
+import shutil
 
 import pytest
 import torch
@@ -29,6 +31,11 @@ def backbone(layers=1, **options):
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.1)
     return model.eval()
+
+
+def skip_without_compiler(backend):
+    if backend == 'inductor' and not any(map(shutil.which, (os.environ.get('CXX', 'c++'), 'g++', 'clang++'))):
+        pytest.skip('inductor compiles for CPUs with a C++ compiler, and there is none')
 
 
 def graph_breaks():
@@ -66,6 +73,7 @@ def test_an_exported_backbone_takes_any_batch_height_and_width(strict, figure, t
 
 def compare_backbones(attention, compiler, layers, sizes, figure):
     """As one graph, where mmcv's FFN allows it: fullgraph=True makes a graph break an error."""
+    skip_without_compiler(compiler)
     model = backbone(layers, attention_backend=attention)
     compiled = torch.compile(model, fullgraph=WHOLE, backend=compiler)
     largest = 0
@@ -122,6 +130,7 @@ def train(model, head, compiler, steps=3):
 
 
 def compare_training(attention, compiler, layers, figure):
+    skip_without_compiler(compiler)
     models = [(backbone(layers, attention_backend=attention).train(), torch.nn.Linear(64, 5))]
     models.append(copy.deepcopy(models[0]))
     before = copy.deepcopy(models[0][0].state_dict())

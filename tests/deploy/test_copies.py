@@ -67,7 +67,7 @@ class Recorder(Hook):
         self.momentum, self.average = momentum, None
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        weights = {name: value.detach().clone() for name, value in runner.model.named_parameters()}
+        weights = {name: value.detach().cpu().clone() for name, value in runner.model.named_parameters()}
         if self.average is None:
             self.average = weights
         for name, value in weights.items():
@@ -86,7 +86,7 @@ def test_ema_hook(digit_scenes, tmp_path, figure):
     recorder = Recorder(0.3)
     runner.register_hook(recorder, priority='HIGH')
     runner.train()
-    saved = torch.load(tmp_path / 'w' / 'epoch_2.pth', weights_only=False)
+    saved = torch.load(tmp_path / 'w' / 'epoch_2.pth', map_location='cpu', weights_only=False)
     raw = {name[len('module.'):]: value for name, value in saved['ema_state_dict'].items() if name != 'steps'}
     largest = max((saved['state_dict'][name] - value).abs().max().item() for name, value in recorder.average.items())
     assert saved['state_dict']._metadata['backbone']['ref_grid'] == (6, 6)

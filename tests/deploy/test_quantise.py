@@ -55,7 +55,8 @@ def test_an_int8_classifier_is_small_and_measured(installed, digit_scenes, tmp_p
     torch32, onnx32, int8 = variants
     assert [variant.name for variant in variants] == ['PyTorch float32', 'ONNX float32', 'ONNX int8']
     assert torch32.metrics['accuracy/top1'] > 15  # of ten classes: it did learn
-    assert onnx32.metrics == torch32.metrics
+    # PyTorch tests on the GPU, if there is one, and rounds otherwise there: one image of 160 may fall to another class.
+    assert onnx32.metrics == (pytest.approx(torch32.metrics, abs=0.7) if torch.cuda.is_available() else torch32.metrics)
     assert abs(int8.metrics['accuracy/top1'] - torch32.metrics['accuracy/top1']) <= 5
     assert int8.size < 0.8 * onnx32.size and int8.size == (tmp_path / 'int8.onnx').stat().st_size
     kinds = [kind for kind, _ in operators(tmp_path / 'int8.onnx')]

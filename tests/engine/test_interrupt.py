@@ -152,14 +152,14 @@ def test_two_processes_stop_at_the_same_iteration(digit_scenes, tmp_path, figure
 
 
 @pytest.mark.soak
-def test_a_signal_to_the_launch_script(digit_scenes, tmp_path, clean_environment, figure):
+def test_a_signal_to_the_launch_script(digit_scenes, tmp_path, cpu_environment, figure):
     """As ``test_two_processes_stop_at_the_same_iteration``, by tools/dist_train.sh."""
     config = write_config(tmp_path, CLASSIFIER, digit_scenes, length=2, save=1, validate=2)
     folder = tmp_path / 'run'
 
     def launch(*arguments):
         return subprocess.Popen([str(ROOT / 'tools' / 'dist_train.sh'), str(config), '2', '--work-dir', *map(
-            str, arguments)], env=clean_environment, stdout=open(f'{folder}.out', 'a'), stderr=subprocess.STDOUT)
+            str, arguments)], env=cpu_environment, stdout=open(f'{folder}.out', 'a'), stderr=subprocess.STDOUT)
 
     assert launch(tmp_path / 'whole').wait(200) == 0
     process = launch(folder)

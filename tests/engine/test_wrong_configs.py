@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 from mmengine.config import Config
 
@@ -89,8 +90,8 @@ OPTIONS = [
     (UPERNET, 'model.auxiliary_head.in_index=4', 'model.auxiliary_head .* does not fit'),
     (UPERNET, 'train_dataloader.batch_size=1', 'BatchNorm in model.decode_head cannot train with .*batch_size=1: .*'
                                                'a batch of 2 or more'),
-    (UPERNET, 'model.backbone.attention_backend=flex', "attention_backend='flex' cannot run here: .*these can: auto, "
-                                                       'dense'),
+    (UPERNET, 'model.backbone.attention_backend=triton model.backbone.layer_cfgs.attn_drop_rate=0.1',
+     r"attention_backend='triton' cannot run here: .* no dropout \(dropout_p=0.1\); these can: auto, dense"),
     (CLASSIFIER, 'model.head.in_channels=32', r'model.head \(in_channels=32\) does not fit .*\(4, 64\)'),
     (CLASSIFIER, 'model.neck.num_heads=3', 'model.neck: num_heads=3 does not divide the 64 channels'),
     (CLASSIFIER, 'model.backbone.out_type=cls_token', "set the backbone's out_type to 'raw' or 'featmap'"),
@@ -149,7 +150,9 @@ def refused(config, options, message, data_root, folder):
 
 
 @pytest.mark.parametrize(('config', 'options', 'message'), OPTIONS, ids=[row[1].split('.')[-1] for row in OPTIONS])
-def test_an_option_that_is_wrong(config, options, message, digit_scenes, tmp_path):
+def test_an_option_that_is_wrong(config, options, message, digit_scenes, tmp_path, monkeypatch):
+    if options.endswith('=flex'):  # GPUs can train with it
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     refused(ROOT / 'configs' / config, options.split(), message, digit_scenes, tmp_path)
 
 

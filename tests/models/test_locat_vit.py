@@ -61,10 +61,10 @@ def test_variance_starts_at_one_and_alpha_at_ln_two():
     model = LocAtViT('tiny')
     model.init_weights()
     gaug = model.layers[0].attn.gaug
-    variance, alpha = gaug(torch.zeros(1, 1, 196, 64), (14, 14))
+    variance, alpha = gaug.predict(torch.zeros(1, 1, 196, 64), (14, 14))
     assert torch.allclose(variance, torch.ones_like(variance))
     assert torch.allclose(alpha, torch.full_like(alpha, math.log(2)))
-    variance, alpha = gaug(torch.randn(1, 3, 196, 64), (14, 14))
+    variance, alpha = gaug.predict(torch.randn(1, 3, 196, 64), (14, 14))
     assert abs(variance.mean() - 1) < 0.1 and abs(alpha.mean() - 0.693) < 0.05
 
 

@@ -35,6 +35,7 @@ def test_every_tool_is_stoppable(tool):
 
 def test_a_tool_stopped_while_it_works(clean_environment):
     """For real: the benchmark, while it measures."""
+    pytest.importorskip('rich', reason='rich, which the extra "demo" brings, is not installed')
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--grids', '8', '--heads', '2',
          '--seconds', '60', '--no-memory'], env=clean_environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,

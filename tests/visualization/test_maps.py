@@ -30,17 +30,18 @@ def locatvit(**options):
 IMAGE = torch.randn(1, 3, 22, 31, generator=torch.Generator().manual_seed(1))  # padded to 6 x 8 patches
 
 
-@pytest.mark.parametrize('backend', ['dense', 'sdpa', 'streaming'])
+@pytest.mark.parametrize('backend', ['dense', 'sdpa', 'streaming', 'triton'])
 @pytest.mark.parametrize('options', [
     dict(), dict(num_registers=2), dict(gaug=False), dict(with_cls_token=False, out_type='featmap')
 ], ids=['class token', 'registers', 'plain', 'no class token'])
 def test_rows_times_values_are_the_output_of_the_models_attention(backend, options):
-    # In float64, where nothing but a wrong formula differs.
-    model, given, attended = locatvit(attention_backend=backend, **options).double(), [], []
+    # In float64, where nothing but a wrong formula differs; the Triton kernels do not take it.
+    dtype, tolerance = (torch.float32, 1e-5) if backend == 'triton' else (torch.float64, 1e-9)
+    model, given, attended = locatvit(attention_backend=backend, **options).to(dtype), [], []
     for layer in model.layers:
         layer.attn.qkv.register_forward_hook(lambda module, args, output: given.append(output))
         layer.attn.proj.register_forward_pre_hook(lambda module, args: attended.append(args[0]))
-    found = collect(model, IMAGE.double())
+    found = collect(model, IMAGE.to(dtype))
     assert found.grid == (6, 8) and found.patch_size == (4, 4) and len(found.blocks) == 4
     assert found.has_gaug == options.get('gaug', True)
     for block, qkv, output in zip(found.blocks, given, attended):
@@ -52,12 +53,12 @@ def test_rows_times_values_are_the_output_of_the_models_attention(backend, optio
             prefix = row.prefix_without_gaug if row.with_gaug is None else row.prefix_with_gaug
             weights = torch.from_numpy(np.concatenate([prefix, row.computed.reshape(2, -1)], axis=1))
             expected = output[:, block.num_prefix_tokens + number]
-            assert torch.allclose((weights[:, None] @ value)[:, 0], expected, rtol=0, atol=1e-9)
+            assert torch.allclose((weights[:, None] @ value)[:, 0], expected, rtol=0, atol=tolerance)
         row = block.class_attention()
         assert (row is None) == (block.num_prefix_tokens == 0)
         if block.num_prefix_tokens == 1:  # the rest of its row is the class token's own
             weights = torch.from_numpy(np.concatenate([1 - row.sum((1, 2))[:, None], row.reshape(2, -1)], axis=1))
-            assert torch.allclose((weights[:, None] @ value)[:, 0], output[:, 0], rtol=0, atol=1e-9)
+            assert torch.allclose((weights[:, None] @ value)[:, 0], output[:, 0], rtol=0, atol=tolerance)
     if found.has_gaug:  # and GAug has something to do with it
         assert np.abs(found.blocks[0].attention((3, 3)).difference).max() > 1e-3
 
@@ -65,7 +66,8 @@ def test_rows_times_values_are_the_output_of_the_models_attention(backend, optio
 def test_gaussians_are_those_that_the_block_predicted():
     model, predicted = locatvit(), []
     for layer in model.layers:
-        layer.attn.gaug.register_forward_hook(lambda module, args, output: predicted.append(output))
+        layer.attn.gaug.register_forward_hook(
+            lambda module, args, output: predicted.append(module.predict(args[0][:, :, 1:], args[3])))
     found = collect(model, IMAGE[0])
     for block, (variance, alpha) in zip(found.blocks, predicted):
         assert np.allclose(block.sigma.reshape(2, -1, 2)**2, variance[0].numpy(), rtol=1e-5)

@@ -6,29 +6,31 @@ import sys
 from pathlib import Path
 
 from mmlocat.attention import available_backends
-from mmlocat.benchmark.attention import PASSES, Case, measure
+from mmlocat.benchmark.attention import PASSES, Case, Result, measure, refusal
 from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.options import add_common_options, parse
-from mmlocat.benchmark.report import draw, milliseconds, print_table
+from mmlocat.benchmark.report import RowPrinter, draw, milliseconds
 from mmlocat.utils import stoppable, with_progress
 
 COLUMNS = ('pass', 'back-end', 'heads', 'grid', 'ms', 'x plain', 'quartiles', 'extra MiB')
+WIDTHS = (18, 9, 5, 4, 6, 7, 13, 9)
 
 
 def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--grids', type=int, nargs='+', default=[14, 24, 32, 48, 64, 128], help='patches per side')
-    parser.add_argument('--heads', type=int, nargs='+', default=[3, 6, 12])
+    parser.add_argument('--grids', type=int, nargs='+', default=[14, 32, 64], help='patches per side')
+    parser.add_argument('--heads', type=int, nargs='+', default=[3])
     parser.add_argument('--head-dims', type=int, default=64)
-    parser.add_argument('--backends', nargs='+', default=list(available_backends()), choices=available_backends())
+    parser.add_argument(
+        '--backends', nargs='+', choices=available_backends(), help='default: all that can run on the device')
     parser.add_argument('--passes', nargs='+', default=list(PASSES), choices=PASSES)
     parser.add_argument(
-        '--dense-up-to', type=int, default=32, help='largest grid of dense, and of flex on a CPU (default: 32)')
+        '--dense-up-to', type=int, default=32, help='largest grid of dense (default: 32)')
     parser.add_argument(
         '--sdpa-up-to', type=int, default=64, help='largest grid of sdpa, which holds N x N masks (default: 64)')
     parser.add_argument('--plot', type=Path, help='draw time and memory against N to this file')
-    add_common_options(parser, seconds=10)
+    add_common_options(parser, seconds=5)
     args = parse(parser)
     for name in ('grids', 'heads', 'head_dims'):
         value = getattr(args, name)
@@ -36,27 +38,39 @@ def read_options() -> argparse.Namespace:
             parser.error(f'--{name.replace("_", "-")} takes positive numbers, got {value}')
     if args.plot and not args.plot.resolve().parent.is_dir():
         parser.error(f'--plot {args.plot}: the folder {args.plot.resolve().parent} does not exist')
+    reason = refusal(Case(1, 1, args.head_dims, args.dtype, args.device), args.passes, args.backends or ())
+    if reason:
+        parser.exit(2, f'{parser.prog}: {reason}\n')
     return args
 
 
+def cells(result: Result) -> tuple:
+    """Returns a row of the table."""
+    time = result.time
+    return (result.passes, result.name, str(result.case.heads), result.case.shown_grid, milliseconds(time.seconds),
+            f'{time.ratio:.2f}', f'{time.low:.2f} - {time.high:.2f}',
+            '' if result.extra is None else f'{result.extra:.1f}')
+
+
 def main() -> int:
-    """Measures case by case and prints the table."""
+    """Measures case by case and prints each case's rows when it is done; an interrupted run keeps them and the plot."""
     args = read_options()
     cases = [Case(grid, heads, args.head_dims, args.dtype, args.device) for heads in args.heads for grid in args.grids]
     largest = {'dense': args.dense_up_to, 'sdpa': args.sdpa_up_to}
-    if not args.device.startswith('cuda'):
-        largest['flex'] = args.dense_up_to  # unfused
-    results = []
+    if args.backends is None and not args.device.startswith('cuda'):
+        largest['triton'] = 7  # its interpreter, where the environment asks for it, takes seconds a call
+    title = f'{args.dtype}, heads of {args.head_dims}, batch 1, one prefix token. {machine(args.device)}'
+    table, results = RowPrinter(title, COLUMNS, WIDTHS, args.markdown), []
     turns = [(passes, case) for passes in args.passes for case in cases]
-    for passes, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].heads} heads, grid {turn[1].grid}'):
-        results += measure(case, passes, args.backends, args.seconds, largest, not args.no_memory)
-    rows = [(r.passes, r.name, str(r.case.heads), str(r.case.grid), milliseconds(r.time.seconds),
-             f'{r.time.ratio:.2f}', f'{r.time.low:.2f} - {r.time.high:.2f}',
-             '' if r.extra is None else f'{r.extra:.1f}') for r in results]
-    print_table(f'{args.dtype}, heads of {args.head_dims}, batch 1, one prefix token. {machine(args.device)}', COLUMNS,
-                rows, args.markdown)
-    if args.plot:
-        draw(args.plot, results, max(args.heads))
+    names = args.backends or available_backends()
+    try:
+        for passes, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].heads} heads, grid {turn[1].grid}'):
+            for result in measure(case, passes, names, args.seconds, largest, not args.no_memory):
+                results.append(result)
+                table.add(cells(result))
+    finally:
+        if args.plot and results:
+            draw(args.plot, results, max(result.case.heads for result in results))
     return 0
 
 

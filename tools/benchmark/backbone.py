@@ -7,21 +7,22 @@ import sys
 from mmlocat.benchmark.backbone import MODELS, MODES, Case, measure
 from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.options import add_common_options, parse
-from mmlocat.benchmark.report import milliseconds, print_table
+from mmlocat.benchmark.report import RowPrinter, milliseconds
 from mmlocat.utils import stoppable, with_progress
 
 COLUMNS = ('mode', 'model', 'size', 'image', 'ms', 'x mmpretrain', 'quartiles', 'growth MiB')
+WIDTHS = (13, 14, 5, 5, 6, 12, 13, 10)
 PATCH = 16
 
 
 def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--archs', nargs='+', default=['tiny', 'small', 'base'], choices=('tiny', 'small', 'base'))
-    parser.add_argument('--images', type=int, nargs='+', default=[224, 512, 1024], help='pixels a side')
+    parser.add_argument('--archs', nargs='+', default=['tiny', 'base'], choices=('tiny', 'small', 'base'))
+    parser.add_argument('--images', type=int, nargs='+', default=[224, 512], help='pixels a side')
     parser.add_argument('--modes', nargs='+', default=list(MODES), choices=MODES)
     parser.add_argument('--batch', type=int, default=1)
-    add_common_options(parser, seconds=20)
+    add_common_options(parser, seconds=5)
     args = parse(parser)
     for image in args.images:
         if image < PATCH or image % PATCH:
@@ -32,16 +33,16 @@ def read_options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measures case by case and prints the table."""
+    """Measures case by case and prints each case's rows when it is done; an interrupted run keeps them."""
     args = read_options()
     cases = [Case(arch, image, args.batch, args.dtype, args.device) for arch in args.archs for image in args.images]
-    results = []
+    table = RowPrinter(f'{args.dtype}, batch {args.batch}. {machine(args.device)}', COLUMNS, WIDTHS, args.markdown)
     turns = [(mode, case) for mode in args.modes for case in cases]
     for mode, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].arch}, {turn[1].image} px'):
-        results += measure(case, mode, MODELS, args.seconds, not args.no_memory)
-    rows = [(r.mode, r.name, r.case.arch, str(r.case.image), milliseconds(r.time.seconds), f'{r.time.ratio:.2f}',
-             f'{r.time.low:.2f} - {r.time.high:.2f}', '' if r.extra is None else f'{r.extra:.0f}') for r in results]
-    print_table(f'{args.dtype}, batch {args.batch}. {machine(args.device)}', COLUMNS, rows, args.markdown)
+        for r in measure(case, mode, MODELS, args.seconds, not args.no_memory):
+            table.add((r.mode, r.name, r.case.arch, str(r.case.image), milliseconds(r.time.seconds),
+                       f'{r.time.ratio:.2f}', f'{r.time.low:.2f} - {r.time.high:.2f}',
+                       '' if r.extra is None else f'{r.extra:.0f}'))
     return 0
 
 

@@ -167,7 +167,8 @@ def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
                 (root / task / folder).mkdir(parents=True)
             jobs += [(root, spec, sources[split], task, split, first, min(first + _CHUNK, count))
                      for first in range(0, count, _CHUNK)]
-    # Forked, as data loader workers are: a spawned one would import the caller's main script again.
+    # Forked, as data loader workers are, and as harmlessly after CUDA has been initialised: they draw with NumPy and
+    # Pillow, and never touch CUDA or PyTorch. A spawned one would import the caller's main script again.
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
     labels: Dict[Tuple[str, str], List[int]] = {}
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context(method)) as pool:

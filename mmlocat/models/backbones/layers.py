@@ -10,8 +10,8 @@ from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmlocat.attention import GaussianAugmentation, GaussianKernel, gaussian_attention
-from mmlocat.attention.api import check_backend
+from mmlocat.attention import GaussianAttention, GaussianKernel
+from mmlocat.attention.choice import check_backend
 from mmlocat.attention.kernel import Grid
 from mmlocat.attention.recording import merge_heads
 
@@ -57,9 +57,10 @@ class LocAtAttention(MultiheadAttention):
             raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         super().__init__(embed_dims, num_heads, **kwargs)
         self.scale = self.head_dims**-0.5 if qk_scale is None else qk_scale
-        self.num_prefix_tokens = num_prefix_tokens
-        self.attention_backend = check_backend(attention_backend)
-        self.gaug = None if kernel is None else GaussianAugmentation(self.head_dims, kernel)
+        check_backend(attention_backend)
+        self.gaug = None
+        if kernel is not None:
+            self.gaug = GaussianAttention(self.head_dims, kernel, num_prefix_tokens, attention_backend)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Attends over tokens.
@@ -77,19 +78,7 @@ class LocAtAttention(MultiheadAttention):
         if self.gaug is None:
             out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p, scale=self.scale)
         else:
-            variance, alpha = self.gaug(query[:, :, self.num_prefix_tokens:], grid)
-            out = gaussian_attention(
-                query,
-                key,
-                value,
-                variance,
-                alpha,
-                kernel=self.gaug.kernel,
-                grid=grid,
-                num_prefix_tokens=self.num_prefix_tokens,
-                scale=self.scale,
-                dropout_p=dropout_p,
-                backend=self.attention_backend)
+            out = self.gaug(query, key, value, grid, scale=self.scale, dropout_p=dropout_p)
         out = self.proj(merge_heads(out))
         out = self.out_drop(self.gamma1(self.proj_drop(out)))
         return value.squeeze(1) + out if self.v_shortcut else out

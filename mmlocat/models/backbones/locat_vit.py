@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
-from mmlocat.attention.augmentation import independent_random_state
 from mmlocat.attention.kernel import Grid, as_grid
+from mmlocat.attention.module import independent_random_state
 
 from .arguments import absolute_indices, check_arguments, check_images, one_a_block
 from .layers import LocAtEncoderLayer

@@ -40,6 +40,8 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
     if tuple(source) == tuple(target):
         return embedding
     prefix, patches = embedding[:, :num_prefix_tokens], embedding[:, num_prefix_tokens:]
+    if antialiased and _needs_deterministic_gradient(embedding):
+        return _resize_by_matrices(embedding, source, target, num_prefix_tokens, mode)
     image = patches.transpose(1, 2).unflatten(-1, tuple(source)).float()  # (1, C, H, W)
     image = interpolate(
         image,
@@ -48,6 +50,14 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
         align_corners=False if antialiased else None,
         antialias=antialiased)
     return torch.cat([prefix, image.flatten(2).transpose(1, 2).to(embedding.dtype)], dim=1)
+
+
+def _needs_deterministic_gradient(embedding: Tensor) -> bool:
+    """Whether ``interpolate`` would raise in the backward pass: antialiased, it has no deterministic one on CUDA.
+
+    PyTorch 2.1 to 2.14. When ``torch.use_deterministic_algorithms`` does not list it any more, this can go.
+    """
+    return embedding.is_cuda and embedding.requires_grad and torch.are_deterministic_algorithms_enabled()
 
 
 def _resize_by_matrices(embedding: Tensor, source: Grid, target: Grid, num_prefix_tokens: int, mode: str) -> Tensor:

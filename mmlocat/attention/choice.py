@@ -1,0 +1,126 @@
+"""Which back-end computes a call: the one that is named, or for 'auto' the first of a short list that can."""
+
+from __future__ import annotations
+
+import logging
+from types import ModuleType
+from typing import Dict, Optional, Sequence, Set, Tuple
+
+import torch
+from torch import Tensor
+
+from . import dense, sdpa, streaming, streaming_operator, triton_backend
+from .recording import is_exporting, is_recording
+from .request import Request
+
+_BACKENDS: Dict[str, ModuleType] = {
+    'dense': dense,
+    'sdpa': sdpa,
+    'streaming': streaming,
+    'triton': triton_backend,
+}
+# 'auto' takes 'sdpa' while its mask has at most so many entries, B * h * N * N, else 'streaming'; whichever of
+# them can run. The crossing points on a CPU are measured, without and with gradients (README.md says how): a small mask
+# is written faster than a call is cut into tiles; with gradients PyTorch takes its quadratic path. float16 is slow in
+# every product on a CPU, less so in one large one. 'dense' is an oracle and never taken.
+_SDPA_UP_TO = {
+    'cpu': {
+        torch.float64: (1 << 22, 1 << 21),
+        torch.float32: (1 << 22, 1 << 21),
+        torch.bfloat16: (1 << 17, 1 << 18),
+        torch.float16: (1 << 24, 1 << 22)
+    }
+}
+# On a GPU 'triton' comes first. Next, 'sdpa' took 7x and 8x plain attention where 'streaming' took 21x and 35x (H200,
+# bfloat16, batch 8, 12 heads, grids 32 and 64), so only memory bounds it: one mask at a time in inference, one a block
+# that is kept for backward in training.
+_SDPA_UP_TO_ELSEWHERE = (1 << 31, 1 << 27)
+_logged: Set[Tuple[str, str, str]] = set()
+_logger = logging.getLogger('mmlocat')
+
+
+def available_backends() -> Tuple[str, ...]:
+    """Returns the names that ``backend=`` takes."""
+    return ('auto', *_BACKENDS)
+
+
+def check_backend(backend: str) -> str:
+    """Returns ``backend`` if it is a known name.
+
+    Raises:
+        ValueError: It is not; the message lists the names that are.
+    """
+    if backend not in available_backends():
+        raise ValueError(
+            f'unknown attention back-end {backend!r}; choose one of {", ".join(available_backends())}')
+    return backend
+
+
+def unable(backend: str, query: Tensor, needs_grad: bool, **more) -> Optional[str]:
+    """Returns why a named back-end cannot take queries like this one, or None if it can.
+
+    Args:
+        backend: One of ``available_backends()`` but 'auto'.
+        query: Shape (B, h, N, d); its device, dtype and shape count.
+        needs_grad: Whether any input needs a gradient.
+        **more: ``dropout_p``, ``has_bias`` and ``scale``, as in ``Request``.
+    """
+    return _BACKENDS[backend].can_run(Request(query, needs_grad, **more))
+
+
+def choose(backend: str, request: Request) -> ModuleType:
+    """Returns the module that computes a call.
+
+    Args:
+        backend: One of ``available_backends()``.
+        request: The call.
+
+    Raises:
+        ValueError: There is no such back-end.
+        RuntimeError: The named back-end cannot take this call; the message says why and what can.
+    """
+    check_backend(backend)
+    if backend != 'auto':
+        reason = _BACKENDS[backend].can_run(request)
+        if reason is not None:
+            raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
+                               f'these can: {", ".join(able(request))}')
+        return _as_recorded(_BACKENDS[backend])
+    if is_exporting():  # without a look at the shape
+        return sdpa
+    query = request.query
+    for name in automatic_order(query.shape[:3], query.device.type, query.dtype, request.needs_grad):
+        if _BACKENDS[name].can_run(request) is None:
+            choice = (name, query.device.type, str(query.dtype).split('.')[-1])
+            if choice not in _logged and not is_recording():
+                _logged.add(choice)
+                _logger.info('attention back-end on %s in %s: %s', *choice[1:], name)
+            return _as_recorded(_BACKENDS[name])
+    raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
+                       "backend='dense' always runs")
+
+
+def able(request: Request) -> Tuple[str, ...]:
+    """Returns the names of the back-ends that can take a call."""
+    return tuple(name for name, module in _BACKENDS.items() if module.can_run(request) is None)
+
+
+def _as_recorded(module: ModuleType) -> ModuleType:
+    """Returns what stands for a back-end in the graph of torch.compile: tiles are one operator to it."""
+    return streaming_operator if module is streaming and is_recording() and streaming_operator.AVAILABLE else module
+
+
+def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, needs_grad: bool) -> Tuple[str, ...]:
+    """Returns the back-ends that ``auto`` tries, in order.
+
+    Args:
+        shape: B, h and N.
+        device_type: As in ``torch.device.type``.
+        dtype: Of q, k and v.
+        needs_grad: Whether any input needs a gradient.
+    """
+    batch, heads, num_tokens = shape
+    first = ('triton', ) if device_type == 'cuda' else ()
+    limits = _SDPA_UP_TO.get(device_type, {}).get(dtype, _SDPA_UP_TO_ELSEWHERE)
+    limit = limits[1 if needs_grad else 0]  # torch.compile of PyTorch 2.11 takes no bool as an index
+    return (*first, *(('sdpa', 'streaming') if batch * heads * num_tokens**2 <= limit else ('streaming', 'sdpa')))

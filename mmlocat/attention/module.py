@@ -1,0 +1,173 @@
+"""GAug as one module: the two small layers with which each query predicts its Gaussian, and the attention under it."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from inspect import signature
+from typing import Callable, Iterator, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.utils.hooks import RemovableHandle
+
+from .api import check_call
+from .choice import check_backend, choose
+from .kernel import GaussianKernel, Grid, as_grid
+from .request import Request
+
+_STD = 0.02
+# softplus(-10) = 4.5e-5 of a logit: outputs stay within 1e-4 of the plain model's, and no gradient vanishes.
+_IDENTITY_BIAS = -10.
+
+
+@contextmanager
+def independent_random_state() -> Iterator[None]:
+    """Gives the block a random state of its own, drawn from PyTorch's, which afterwards is as it was.
+
+    So one seed gives LocAtViT and the plain ViT the same weights wherever both have them, and what is
+    drawn inside shares no number with what is drawn next outside.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the GPUs' generators too.
+        torch.default_generator.manual_seed(int(torch.randint(2**31, (), device='cpu')))
+        yield
+
+
+class _FloatLinear(nn.Linear):
+    """A linear layer that torch.ao.quantization leaves alone, for it replaces those of PyTorch's own class."""
+
+
+class GaussianAttention(nn.Module):
+    """Attention whose logits carry a Gaussian that each query predicts for itself (GAug): 3d + 3 parameters a block.
+
+    Source: *Locality-Attending Vision Transformer* (arXiv 2603.04892), Gaussian-augmented attention. A layer of any
+    vision transformer calls it in the place of ``scaled_dot_product_attention``. The names of its two layers are those
+    of published checkpoints, where it is ``attn.gaug``.
+
+    Args:
+        head_dims: d, channels of one head; all heads share the two layers.
+        kernel: The constants of the pretraining grid.
+        num_prefix_tokens: P, the class and register tokens before the patches. Defaults to 1.
+        backend: 'auto', or one of ``available_backends()``; see ``gaussian_attention``. Defaults to 'auto'.
+
+    Raises:
+        ValueError: The back-end is unknown.
+    """
+
+    def __init__(self, head_dims: int, kernel: GaussianKernel, num_prefix_tokens: int = 1,
+                 backend: str = 'auto') -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.num_prefix_tokens = num_prefix_tokens
+        self.backend = check_backend(backend)
+        with independent_random_state():
+            self.log_var = _FloatLinear(head_dims, 2)
+            self.log_alpha = _FloatLinear(head_dims, 1)
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Starts near variance 1 and alpha ln 2: truncated normal 0.02, bias 0.
+
+        Drawn on the CPU wherever the weights are, because only its random state is set aside.
+        """
+        for layer in (self.log_var, self.log_alpha):
+            # The inverse of the normal distribution function, as MMEngine draws: nn.init differs between versions.
+            drawn = torch.empty(layer.weight.shape, device='cpu').uniform_(-1, 1)
+            drawn.erfinv_().mul_(_STD * math.sqrt(2)).clamp_(-2, 2)
+            with torch.no_grad():
+                layer.weight.copy_(drawn)
+                layer.bias.zero_()
+
+    def start_as_identity(self) -> None:
+        """Makes alpha vanish almost: attention begins as a plain ViT's, and all weights still have gradients."""
+        with torch.no_grad():
+            self.log_alpha.bias.fill_(_IDENTITY_BIAS)
+
+    def predict(self, query: Tensor, grid: Union[int, Grid]) -> Tuple[Tensor, Tensor]:
+        """Predicts the Gaussians of patches.
+
+        Args:
+            query: Queries of the patches alone, shape (B, h, H*W, d).
+            grid: The current patch grid (H, W).
+
+        Returns:
+            Variance (B, h, H*W, 2), in squared patches, rows first, and alpha (B, h, H*W, 1), in units of a logit.
+        """
+        # One product for both layers: on small grids the number of operations counts.
+        weight = torch.cat([self.log_var.weight, self.log_alpha.weight])
+        logits = linear(query, weight, torch.cat([self.log_var.bias, self.log_alpha.bias]))
+        return self.kernel.variance(logits[..., :2], grid), self.kernel.alpha(logits[..., 2:])
+
+    def listen(self, listener: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
+        """Has every later call's Gaussians told to a listener, also where a fused back-end makes no tensors of them.
+
+        They are predicted once more for it, without gradients.
+
+        Args:
+            listener: Gets variance and alpha, as ``predict`` returns them.
+
+        Returns:
+            Its ``remove()`` ends this.
+        """
+
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            call = signature(self.forward).bind(*args, **kwargs).arguments
+            with torch.no_grad():
+                listener(*self._predict_all(call['query'], call['grid'], call.get('gate_query')))
+
+        return self.register_forward_pre_hook(before, with_kwargs=True)
+
+    def _predict_all(self, query: Tensor, grid: Union[int, Grid],
+                     gate_query: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        gate = query if gate_query is None else gate_query
+        return self.predict(gate[:, :, self.num_prefix_tokens:], grid)
+
+    def forward(self,
+                query: Tensor,
+                key: Tensor,
+                value: Tensor,
+                grid: Union[int, Grid],
+                *,
+                gate_query: Optional[Tensor] = None,
+                bias: Optional[Tensor] = None,
+                scale: Optional[float] = None,
+                dropout_p: float = 0.0) -> Tensor:
+        """Attends; see ``gaussian_attention``.
+
+        Args:
+            query: Shape (B, h, N, d) with N = P + H*W; prefix tokens first, then patches row-major.
+            key: Likewise.
+            value: Likewise.
+            grid: The current patch grid (H, W).
+            gate_query: What predicts the Gaussians where that is not ``query``, such as the query before a rotary
+                embedding; shape (B, h, N, d).
+            bias: What else is added to the logits; broadcastable to (B, h, N, N).
+            scale: Factor on q k^T. Defaults to ``d ** -0.5``.
+            dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
+
+        Returns:
+            Shape (B, h, N, d), in the dtype of ``query``.
+
+        Raises:
+            TypeError: Dtypes differ, or are not floating point.
+            ValueError: A shape does not fit the grid, or a number is out of range.
+            RuntimeError: The named back-end cannot take this call; the message says why and what can.
+        """
+        grid = as_grid(grid)
+        check_call(query, key, value, grid, self.num_prefix_tokens, dropout_p, bias)
+        if gate_query is not None and gate_query.shape != query.shape:
+            raise ValueError(f'gate_query must have the shape of query, {tuple(query.shape)}, '
+                             f'got {tuple(gate_query.shape)}')
+        if scale is None:
+            scale = query.shape[-1]**-0.5
+        layers = (self.log_var.weight, self.log_var.bias, self.log_alpha.weight, self.log_alpha.bias)
+        leaves = (query, key, value, gate_query, bias, *layers)
+        needs_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
+        module = choose(self.backend, Request(query, needs_grad, dropout_p, bias is not None, scale))
+        common = dict(kernel=self.kernel, grid=grid, num_prefix_tokens=self.num_prefix_tokens, scale=scale, bias=bias)
+        if hasattr(module, 'attend_and_predict'):
+            return module.attend_and_predict(query, key, value, gate_query, layers, **common)
+        variance, alpha = self._predict_all(query, grid, gate_query)
+        return module.attend(query, key, value, variance, alpha, dropout_p=dropout_p, **common)
