@@ -1,6 +1,6 @@
 # make demo | make app | make demo-full | make test | make docs | make lint | make package. Everything happens in .venv,
-# which is made when needed; `make test-cuda` and `make gpu-report` alone take the interpreter that PYTHON names, and install
-# nothing.
+# which is made when needed; make test-torch TORCH=2.6.0 tests another PyTorch in an environment of its own.
+# `make test-cuda` and `make gpu-report` alone take the interpreter that PYTHON names, and install nothing.
 PYTHON ?= python3
 VENV ?= .venv
 SEEDS ?= 1
@@ -13,7 +13,7 @@ DEV := $(VENV)/.mmlocat-dev
 PYTEST := -m pytest -n $(WORKERS)
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-openmmlab test-cuda gpu-report reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean
 
 install: $(READY)
 
@@ -56,17 +56,42 @@ test: install-dev
 test-soak: install-dev
 	$(TEST) -m soak || [ $$? -eq 5 ]
 
-# The upstream OpenMMLab releases, in an environment of their own. mmcv is built from source (15 minutes): upstream
-# mmseg imports its compiled operators, and refuses mmcv 2.2.
-UPSTREAM := .venv-openmmlab/bin/python
-test-openmmlab:
-	$(PYTHON) -m venv .venv-openmmlab
-	$(UPSTREAM) -m pip install --quiet "setuptools<70" wheel ninja psutil "numpy<2" torch==2.1.2 torchvision==0.16.2
-	MMCV_WITH_OPS=1 $(UPSTREAM) -m pip install --quiet --no-build-isolation mmcv==2.1.0 "opencv-python<4.12" "numpy<2"
-	$(UPSTREAM) -m pip install --quiet "mmengine>=0.10.3" "mmsegmentation>=1.2.2" "mmpretrain>=1.2.0" ftfy regex \
-		"numpy<2" torch==2.1.2
-	$(UPSTREAM) -m pip install --quiet --no-build-isolation -e ".[openmmlab,dev]" "numpy<2" torch==2.1.2
-	OMP_NUM_THREADS=1 $(UPSTREAM) $(PYTEST) -m "not soak"
+# What depends on the version of PyTorch, on another than .venv's: make test-torch TORCH=2.6.0. Each has the torchvision
+# that was built for it, and Triton as it asks for it. 2.1.2 has OpenMMLab's own packages, the others have OneDL's.
+TORCH ?= 2.6.0
+TORCH_AND_VISION := 2.1.2/0.16.2 2.4.1/0.19.1 2.6.0/0.21.0 2.8.0/0.23.0 2.11.0/0.26.0 2.14.1/0.29.1
+TORCH_TESTS := tests/attention tests/models tests/checkpoints tests/engine tests/deploy/test_compile.py
+OTHER_TORCH = .venv-torch-$(1)/.mmlocat-ready
+test-torch: $(call OTHER_TORCH,$(TORCH))
+	OMP_NUM_THREADS=1 $(<D)/bin/python $(PYTEST) -m "not soak" $(TORCH_TESTS)
+
+# The interpreter of Triton 3.6 and older takes arrays of one element for numbers, which numpy 2.4 refuses.
+$(call OTHER_TORCH,%): VISION = $(patsubst $*/%,%,$(filter $*/%,$(TORCH_AND_VISION)))
+$(call OTHER_TORCH,%): NUMPY = $(if $(filter 2.14.%,$*),,"numpy<2.4")
+$(call OTHER_TORCH,%): setup.py pyproject.toml
+	@test -n "$(VISION)" || { echo "No torchvision is known for PyTorch '$*'; TORCH/TORCHVISION are $(TORCH_AND_VISION)." \
+		"Add a pair to TORCH_AND_VISION in the Makefile." >&2; exit 2; }
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	@echo "Installing PyTorch $*, torchvision $(VISION) and the rest (some minutes, several GB) ..."
+	$(@D)/bin/python -m pip install --quiet --progress-bar off -e ".[onedl,test]" torch==$* torchvision==$(VISION) $(NUMPY)
+	touch $@
+
+# mmcv is built from source (10 minutes): upstream mmseg imports its compiled operators, and refuses mmcv 2.2. They are
+# never called here: without optimisation they compile in half the time.
+UPSTREAM := torch==2.1.2 torchvision==0.16.2 "numpy<2"
+$(call OTHER_TORCH,2.1.2): PIP = $(@D)/bin/python -m pip install --quiet --progress-bar off
+$(call OTHER_TORCH,2.1.2): setup.py pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(PIP) "setuptools<70" wheel ninja psutil $(UPSTREAM)
+	CFLAGS="-O0 -g0" MMCV_WITH_OPS=1 $(PIP) --no-build-isolation mmcv==2.1.0 "opencv-python<4.12" $(UPSTREAM)
+	$(PIP) "mmengine>=0.10.3" "mmsegmentation>=1.2.2" "mmpretrain>=1.2.0" ftfy regex $(UPSTREAM)
+	$(PIP) --no-build-isolation -e ".[openmmlab,dev]" $(UPSTREAM)
+	touch $@
+
+# Everything on the upstream OpenMMLab releases.
+test-openmmlab: $(call OTHER_TORCH,2.1.2)
+	OMP_NUM_THREADS=1 $(<D)/bin/python $(PYTEST) -m "not soak"
 
 # The suite on a GPU machine, by an interpreter that is there: PYTHON=/path/to/python. Nothing is installed. What the
 # interpreter lacks is skipped, with the reason; PyTorch and pytest are all it must have. ARGS are pytest's.
@@ -92,4 +117,4 @@ package: install-dev
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) .venv-openmmlab build dist *.egg-info
+	rm -rf $(VENV) .venv-torch-* build dist *.egg-info

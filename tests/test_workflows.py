@@ -25,7 +25,31 @@ def steps(path):
 def test_what_ci_must_run_is_in_a_workflow():
     assert [path.stem for path in WORKFLOWS] == ['lint', 'package', 'tests']
     run = {step['run'] for path in WORKFLOWS for step in steps(path) if 'run' in step}
-    assert {f'make {name}' for name in ('lint', 'test', 'test-soak', 'test-openmmlab', 'package')} <= run
+    assert {f'make {name}' for name in ('lint', 'test', 'test-soak', 'test-torch', 'test-openmmlab', 'package')} <= run
+
+
+def test_every_version_of_pytorch_in_the_makefile_is_tested():
+    """Each named in README.md; the oldest and the newest by jobs of their own, the others by the matrix."""
+    versions = re.search(r'^TORCH_AND_VISION := (.*)$', (ROOT / 'Makefile').read_text(), re.MULTILINE).group(1).split()
+    versions = [pair.split('/')[0] for pair in versions]
+    jobs = yaml.safe_load((ROOT / '.github' / 'workflows' / 'tests.yml').read_text())['jobs']
+    assert jobs['torch']['strategy']['matrix']['torch'] == versions[1:-1]
+    rows = re.findall(r'^\| (\d+\.\d+\.\d+) \|', (ROOT / 'README.md').read_text(encoding='utf-8'), re.MULTILINE)
+    assert rows == versions
+
+
+def test_another_pytorch_gets_what_goes_with_it():
+    def make(version, *options):
+        return subprocess.run(['make', *options, 'test-torch', f'TORCH={version}'], cwd=ROOT, capture_output=True,
+                              text=True)
+
+    steps = {version: make(version, '-n', '-W', 'setup.py').stdout for version in ('2.1.2', '2.6.0', '2.14.1')}
+    assert 'torch==2.6.0 torchvision==0.21.0 "numpy<2.4"' in steps['2.6.0']
+    assert 'torch==2.14.1 torchvision==0.29.1' in steps['2.14.1'] and 'numpy<' not in steps['2.14.1']
+    assert 'mmcv==2.1.0' in steps['2.1.2'] and 'onedl' not in steps['2.1.2']
+    unknown = make('2.5.0')
+    assert unknown.returncode and "No torchvision is known for PyTorch '2.5.0'" in unknown.stderr
+    assert not (ROOT / '.venv-torch-2.5.0').exists()
 
 
 @pytest.mark.parametrize('path', WORKFLOWS, ids=lambda path: path.stem)

@@ -17,6 +17,9 @@ SECTION = 'Exported and compiled'
 needs_export = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
     reason=f'PyTorch {torch.__version__} cannot record graphs for images of any size')
+# Before is_exporting came, the compiler cannot trace inspect.getfullargspec, which mmcv's FFN calls through mmengine's
+# deprecated_api_warning: every block breaks the graph there, and the numbers alone are compared.
+WHOLE = hasattr(torch.compiler, 'is_exporting')
 needs_operators = pytest.mark.skipif(
     not streaming_operator.AVAILABLE,
     reason=f'PyTorch {torch.__version__} has no torch.library.custom_op (2.4 has); graphs break without it')
@@ -69,17 +72,17 @@ def test_an_exported_backbone_takes_any_batch_height_and_width(strict, figure, t
 
 
 def compare_backbones(attention, compiler, layers, sizes, figure):
-    """As one graph: fullgraph=True makes a graph break an error."""
+    """As one graph, where mmcv's FFN allows it: fullgraph=True makes a graph break an error."""
     skip_without_compiler(compiler)
     model = backbone(layers, attention_backend=attention)
-    compiled = torch.compile(model, fullgraph=True, backend=compiler)
+    compiled = torch.compile(model, fullgraph=WHOLE, backend=compiler)
     largest = 0
     for size in sizes:
         images = torch.randn(2, 3, *size)
         with torch.no_grad():
             expected, actual = model(images)[0], compiled(images)[0]
         largest = max(largest, (expected - actual).abs().max().item())
-    assert largest < 1e-5 and expected.abs().max() > 0.1 and graph_breaks() == 0
+    assert largest < 1e-5 and expected.abs().max() > 0.1 and (graph_breaks() == 0 or not WHOLE)
     what = f'torch.compile ({compiler}) of a backbone, {layers} blocks, {len(sizes)} sizes, attention {attention}'
     figure(SECTION, f'{what}: largest difference', largest)
     figure(SECTION, f'{what}: graph breaks', graph_breaks())
@@ -113,7 +116,7 @@ def train(model, head, compiler, steps=3):
 
     update = optimizer.step
     if compiler:
-        loss_of = torch.compile(loss_of, backend=compiler, fullgraph=True)
+        loss_of = torch.compile(loss_of, backend=compiler, fullgraph=WHOLE)
         update = torch.compile(update, backend=compiler)
     losses, gradients = [], {}
     for _ in range(steps):
@@ -149,7 +152,7 @@ def compare_training(attention, compiler, layers, figure):
     figure(SECTION, f'{what}: graph breaks, all in torch.optim', graph_breaks())
     # PyTorch's optimizers break a graph on purpose; fullgraph=True proves that nothing else does.
     reasons = list(torch._dynamo.utils.counters['graph_break'])
-    assert graph_breaks() <= 1 and all('User-inserted' in reason for reason in reasons), reasons
+    assert not WHOLE or graph_breaks() <= 1 and all('User-inserted' in reason for reason in reasons), reasons
 
 
 # Twenty sizes of images, with padding and without, upright, wide and square.
@@ -169,6 +172,8 @@ def test_twenty_sizes_make_few_graphs(attention, most, figure):
         graphs.append(graph)
         return graph
 
+    if not WHOLE:
+        pytest.skip('graphs break in this PyTorch')
     compiled = torch.compile(backbone(attention_backend=attention), fullgraph=True, backend=count)
     with torch.no_grad():
         for size in TWENTY:
@@ -217,7 +222,7 @@ def test_mmengines_train_step_compiled(attention, figure):
     assert largest < 1e-4
     # The label's tensor in the preprocessing, Tensor.backward and PyTorch's optimizer; the model breaks nothing.
     reasons = ' '.join(torch._dynamo.utils.counters['graph_break'])
-    assert graph_breaks() <= 4 and 'mmlocat' not in reasons, reasons
+    assert (graph_breaks() <= 4 or not WHOLE) and 'mmlocat' not in reasons, reasons
     what = f"torch.compile (aot_eager) of mmengine's train_step of a classifier, 2 steps, attention {attention}"
     figure(SECTION, f'{what}: graph breaks', graph_breaks())
     figure(SECTION, f'{what}: largest difference of weights', largest)
