@@ -16,7 +16,7 @@ of a tile is PyTorch's fused attention, in its own precision; all else computes 
 from __future__ import annotations
 
 import math
-from typing import Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from . import tiles
 from .kernel import GaussianKernel, Grid, at_least_float32
 from .request import Request
 
+Where = Tuple[slice, slice]  # batch elements and heads
 _LOG2_E = math.log2(math.e)
 # The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, and no dropout.
 _FUSED = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
@@ -82,7 +83,7 @@ class _Gaussians:
         # Of every patch as query: (H, 1, H) and (W, W) to be broadcast over (H, W, H) and (H, W, W).
         self.distances = down[:, None], across
 
-    def factors(self, where: Tuple[slice, slice], factor: float) -> Tuple[Tensor, Tensor, Tensor]:
+    def factors(self, where: Where, factor: float) -> Tuple[Tensor, Tensor, Tensor]:
         """Returns gy (b, g, N, H), gx (b, g, N, W) and gy * alpha * factor; zeros for prefix tokens as queries."""
         grid, prefix = self.call.grid, self.call.num_prefix_tokens
         precision = self.precision[where].unflatten(2, grid)
@@ -99,6 +100,26 @@ class _Gaussians:
         alpha = self.alpha[where]
         torch.mul(patches[..., :grid[0]], alpha if factor == 1 else alpha * factor, out=scaled[:, :, prefix:])
         return factors[..., :grid[0]], factors[..., grid[0]:], scaled
+
+    def of_groups(self, groups: List[Where], factor: float) -> Iterator[Tuple[Where, Tensor, Tensor, Tensor]]:
+        """Yields every group with its factors, evaluated for several at once while they are few numbers.
+
+        Head by head, the small operations of a grid of 32 take as long as the multiplication that writes the bias.
+        """
+        height, width = self.call.grid
+        a_head = (self.call.num_prefix_tokens + height * width) * (2 * height + width)
+        start = 0
+        while start < len(groups):
+            batches, heads = groups[start]
+            stop = start + 1
+            while stop < len(groups) and groups[stop][0] == batches and (
+                    batches.stop - batches.start) * (groups[stop][1].stop - heads.start) * a_head <= tiles.FACTORS:
+                stop += 1
+            together = self.factors((batches, slice(heads.start, groups[stop - 1][1].stop)), factor)
+            for where in groups[start:stop]:
+                own = slice(where[1].start - heads.start, where[1].stop - heads.start)
+                yield (where, *(tensor[:, own] for tensor in together))
+            start = stop
 
     def moments(self, rows: Tensor, columns: Tensor) -> Tuple[Tensor, Tensor]:
         """Returns [gy, gy Dy, 0] (b, g, N, 3, H) and [gx, gx Dx]^T (b, g, N, W, 2).
@@ -145,9 +166,8 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
         out[:, :, first], log_sum[:, :, first] = _FUSED(query[:, :, first], key, value, scale=call.scale)
         plan.blocks[0] = slice(first.stop, plan.blocks[0].stop)
     number = 0
-    for where in plan.groups:
+    for where, _, columns, rows in gaussians.of_groups(plan.groups, 1):
         queries, keys, values, outs, sums = (tensor[where] for tensor in (query, key, value, out, log_sum))
-        _, columns, rows = gaussians.factors(where, 1)
         for block in plan.blocks:
             shape = (*rows.shape[:2], block.stop - block.start, num_tokens)
             scores = _write_bias(buffer[:math.prod(shape)].view(shape), rows[:, :, block], columns[:, :, block])
@@ -200,11 +220,10 @@ def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, varia
     sums = log_sum.new_empty(*query.shape[:3], 3, 2)  # [gy, gy Dy, 0] dS [gx, gx Dx]^T
     buffers = [log_sum.new_empty(plan.size) for _ in range(2)]
     number = 0
-    for where in plan.groups:
+    for where, rows, columns, scaled in gaussians.of_groups(plan.groups, _LOG2_E):
         queries, grad_outs, outs = (at_least_float32(tensor[where]) for tensor in (query, grad_out, out))
         keys, values = (at_least_float32(tensor[where]).flatten(0, 1).contiguous() for tensor in (key, value))
         grad_query, grad_key, grad_value = (grad[where].flatten(0, 1) for grad in grads)
-        rows, columns, scaled = gaussians.factors(where, _LOG2_E)
         down, across = gaussians.moments(rows, columns)
         for block in plan.blocks:
             own, grad = (tensor[:, :, block].flatten(0, 1).contiguous() for tensor in (queries, grad_outs))

@@ -41,6 +41,7 @@ UNIT = 64  # of queries, times the shares
 # From so many queries a call on, the CPU's fused attention works on slices of 256 instead of 64: a fifth faster, if the
 # slices can be shared out evenly.
 LARGE, SLICE = 768, 256
+FACTORS = 1 << 19  # numbers that the Gaussians' factors of several heads may be, evaluated at once
 MAX_SHARES = 8  # bounds a tile on machines with many cores
 
 
