@@ -38,8 +38,9 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                    seb, seh, sen,
                    heads, N, P, H, W, rw, dmax, scale, limit, shift, eps, padded,
                    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-                   WP: tl.constexpr, BLOCK_P: tl.constexpr, ROWS: tl.constexpr, EVEN_W: tl.constexpr,
-                   IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr, HAS_GATE: tl.constexpr,
+                   WP: tl.constexpr, BLOCK_P: tl.constexpr, MANY_P: tl.constexpr, ROWS: tl.constexpr,
+                   EVEN_W: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr,
+                   HAS_GATE: tl.constexpr,
                    HAS_BIAS: tl.constexpr, WIDE: tl.constexpr, WANT_Q: tl.constexpr, WANT_GAUSSIAN: tl.constexpr,
                    WANT_LAYERS: tl.constexpr, WANT_BIAS: tl.constexpr, TILE_SUMS: tl.constexpr):
     """WANT_GAUSSIAN: sums for variance and alpha; WANT_LAYERS: and for the weights that predict them, in DSPOT0.
@@ -94,18 +95,19 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
         n = tl.arange(0, BLOCK_N)
         grad_bias = DBIAS + bh.to(tl.int64) * N * N + m.to(tl.int64)[:, None] * N
         if BLOCK_P > 0:
-            j = tl.arange(0, BLOCK_P)
-            kp = load_rows(K, j, skn, dims, j < P, D, BLOCK_D, WIDE)
-            vp = load_rows(V, j, svn, dims, j < P, D, BLOCK_D, WIDE)
-            sp = tl.dot(q, tl.trans(kp), input_precision=IP)
-            if HAS_BIAS:
-                sp += load_bias(BIAS, m, sbm, j, sbn, m < N, j < P, WIDE) / scale
-            sp = tl.where((j < P)[None, :], sp, float('-inf'))
-            dsp = score_gradients(sp, lse2, do, vp, delta, c, IP)
-            if WANT_BIAS:
-                tl.store(grad_bias + j[None, :], dsp, mask=(m < N)[:, None] & (j < P)[None, :])
-            if WANT_Q:
-                dq = tl.dot(dsp.to(kp.dtype), kp, acc=dq, input_precision=IP)
+            for p0 in range(0, P if MANY_P else 1, BLOCK_P):
+                j = p0 + tl.arange(0, BLOCK_P)
+                kp = load_rows(K, j, skn, dims, j < P, D, BLOCK_D, WIDE)
+                vp = load_rows(V, j, svn, dims, j < P, D, BLOCK_D, WIDE)
+                sp = tl.dot(q, tl.trans(kp), input_precision=IP)
+                if HAS_BIAS:
+                    sp += load_bias(BIAS, m, sbm, j, sbn, m < N, j < P, WIDE) / scale
+                sp = tl.where((j < P)[None, :], sp, float('-inf'))
+                dsp = score_gradients(sp, lse2, do, vp, delta, c, IP)
+                if WANT_BIAS:
+                    tl.store(grad_bias + j[None, :], dsp, mask=(m < N)[:, None] & (j < P)[None, :])
+                if WANT_Q:
+                    dq = tl.dot(dsp.to(kp.dtype), kp, acc=dq, input_precision=IP)
         if ROWS:
             R: tl.constexpr = BLOCK_N // WP
             column = n % WP

@@ -12,6 +12,7 @@ from typing import Dict, NamedTuple, Tuple
 import torch
 
 KERNELS = ('forward', 'queries', 'keys')
+PREFIX_BLOCK = 16  # prefix tokens a tile of them holds, the fewest that a matrix product takes
 HEADS = (16, 32, 64, 128)  # channels, padded
 
 

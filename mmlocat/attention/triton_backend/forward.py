@@ -7,7 +7,7 @@ Two ways to walk over the keys:
   row: one multiply-add a logit.
 - else: BLOCK_N contiguous tokens and one exponential more a logit, for narrow grids, which windows would pad too much.
 
-Prefix tokens as keys come first, in a tile of their own (BLOCK_P), for their bias is 0.
+Prefix tokens as keys come first, in tiles of their own (BLOCK_P; MANY_P: several), for their bias is 0.
 """
 
 import triton
@@ -35,8 +35,9 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                    sqb, sqh, sqn, skb, skh, skn, svb, svh, svn, sgb, sgh, sgn, sbb, sbh, sbm, sbn, sob, soh, son,
                    heads, N, P, H, W, rw, dmax, scale, limit, shift, eps,
                    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-                   WP: tl.constexpr, BLOCK_P: tl.constexpr, ROWS: tl.constexpr, EVEN_W: tl.constexpr,
-                   IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr, HAS_GATE: tl.constexpr,
+                   WP: tl.constexpr, BLOCK_P: tl.constexpr, MANY_P: tl.constexpr, ROWS: tl.constexpr,
+                   EVEN_W: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr,
+                   HAS_GATE: tl.constexpr,
                    HAS_BIAS: tl.constexpr, WIDE: tl.constexpr):
     """SPOT: weights and biases of the two layers (PREDICT), else variance and alpha. GATE: what they read, if not Q."""
     blocks = (N + BLOCK_M - 1) // BLOCK_M
@@ -69,14 +70,15 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     n = tl.arange(0, BLOCK_N)
     if BLOCK_P > 0:
-        j = tl.arange(0, BLOCK_P)
-        kp = load_rows(K, j, skn, dims, j < P, D, BLOCK_D, WIDE)
-        vp = load_rows(V, j, svn, dims, j < P, D, BLOCK_D, WIDE)
-        sp = tl.dot(q, tl.trans(kp), input_precision=IP)
-        if HAS_BIAS:
-            sp += load_bias(BIAS, m, sbm, j, sbn, m < N, j < P, WIDE) / scale
-        sp = tl.where((j < P)[None, :], sp, float('-inf'))
-        m_i, l_i, acc = softmax_step(sp, vp, m_i, l_i, acc, c, HAS_BIAS, IP)
+        for p0 in range(0, P if MANY_P else 1, BLOCK_P):
+            j = p0 + tl.arange(0, BLOCK_P)
+            kp = load_rows(K, j, skn, dims, j < P, D, BLOCK_D, WIDE)
+            vp = load_rows(V, j, svn, dims, j < P, D, BLOCK_D, WIDE)
+            sp = tl.dot(q, tl.trans(kp), input_precision=IP)
+            if HAS_BIAS:
+                sp += load_bias(BIAS, m, sbm, j, sbn, m < N, j < P, WIDE) / scale
+            sp = tl.where((j < P)[None, :], sp, float('-inf'))
+            m_i, l_i, acc = softmax_step(sp, vp, m_i, l_i, acc, c, HAS_BIAS, IP)
     if ROWS:
         R: tl.constexpr = BLOCK_N // WP
         column = n % WP

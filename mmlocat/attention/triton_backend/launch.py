@@ -18,7 +18,7 @@ from torch import Tensor
 from ..kernel import GaussianKernel, Grid
 from .backward_keys import keys_kernel
 from .backward_queries import queries_kernel
-from .configurations import columns_of, padded_head, tile_of, walks_rows
+from .configurations import PREFIX_BLOCK, columns_of, padded_head, tile_of, walks_rows
 from .forward import forward_kernel
 
 INTERPRETED = not isinstance(forward_kernel, triton.JITFunction)  # TRITON_INTERPRET=1 when this was imported
@@ -108,7 +108,7 @@ class Plan:
             options['maxnreg'] = tile.registers
         if name != 'keys':
             options.update(
-                BLOCK_P=max(16, triton.next_power_of_2(prefix)) if prefix else 0,
+                BLOCK_P=PREFIX_BLOCK if prefix else 0, MANY_P=prefix > PREFIX_BLOCK,
                 EVEN_W=not rows or width % columns == 0, PREDICT=self.predicts, HAS_GATE=self.has_gate)
         if name == 'queries':
             options.update(TILE_SUMS=tile.tile_sums and rows)
