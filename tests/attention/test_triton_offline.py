@@ -25,7 +25,7 @@ SHARED = {80: 99 << 10, 90: 227 << 10}
 # blocks share an SM, and for 'queries' 168, which lets three.
 MEASURED = {('forward', 90, 64): 64, ('queries', 90, 64): 640}
 GENERIC, NARROW, MIDDLE, WIDE, SMALL = (40, 5), (20, 7), (20, 14), (20, 32), (9, 14)
-VARIANTS = [dict(), dict(gate=True), dict(given=True), dict(bias=True), dict(bias=True, gate=True)]
+VARIANTS = [dict(), dict(gate=True), dict(given=True), dict(bias=True, gate=True)]
 
 
 def case(dtype, dims, grid, prefix=1, **more):

@@ -37,8 +37,7 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
                    WP: tl.constexpr, BLOCK_P: tl.constexpr, MANY_P: tl.constexpr, ROWS: tl.constexpr,
                    EVEN_W: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr,
-                   HAS_GATE: tl.constexpr,
-                   HAS_BIAS: tl.constexpr, WIDE: tl.constexpr):
+                   HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr):
     """SPOT: weights and biases of the two layers (PREDICT), else variance and alpha. GATE: what they read, if not Q."""
     blocks = (N + BLOCK_M - 1) // BLOCK_M
     bh = tl.program_id(0) // blocks
