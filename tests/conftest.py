@@ -98,6 +98,15 @@ def hidden_gpus():
             os.environ['CUDA_VISIBLE_DEVICES'] = before
 
 
+@pytest.fixture
+def fresh_graphs():
+    """Has torch.compile forget what it compiled, before and after a test."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
 @pytest.fixture(scope='session')
 def digit_scenes(tmp_path_factory):
     """A DigitScenes of 160 / 32 / 32 images and 32 / 8 / 9 scenes."""

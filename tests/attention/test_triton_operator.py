@@ -8,18 +8,10 @@ from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.choice import unable
 
 REASON = unable('triton', torch.empty(1, 1, 1, 16, device=DEVICE), True)
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+pytestmark = [pytest.mark.skipif(REASON is not None, reason=str(REASON)), pytest.mark.usefixtures('fresh_graphs')]
 # Twenty sizes of images: small and large, upright, wide and square, those of pretraining.
 GRIDS = [(14, 14), (15, 15), (16, 16), (32, 32), (33, 45), (37, 50), (64, 64), (128, 128), (29, 29), (36, 43), (43, 36),
          (1, 64), (64, 1), (7, 9), (24, 24), (24, 32), (48, 48), (20, 13), (31, 17), (96, 64)]
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 class Counted:

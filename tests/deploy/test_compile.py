@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from mmlocat.attention import streaming_operator
 from mmlocat.models import LocAtViT
 
+pytestmark = pytest.mark.usefixtures('fresh_graphs')
 SECTION = 'Exported and compiled'
 needs_export = pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
@@ -40,14 +41,6 @@ def skip_without_compiler(backend):
 
 def graph_breaks():
     return sum(torch._dynamo.utils.counters['graph_break'].values())
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 @needs_export

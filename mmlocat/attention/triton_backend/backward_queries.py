@@ -41,7 +41,8 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                    WP: tl.constexpr, BLOCK_P: tl.constexpr, MANY_P: tl.constexpr, ROWS: tl.constexpr,
                    EVEN_W: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr,
                    HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr, WANT_Q: tl.constexpr,
-                   WANT_GAUSSIAN: tl.constexpr, WANT_LAYERS: tl.constexpr, WANT_BIAS: tl.constexpr, TILE_SUMS: tl.constexpr):
+                   WANT_GAUSSIAN: tl.constexpr, WANT_LAYERS: tl.constexpr, WANT_BIAS: tl.constexpr,
+                   TILE_SUMS: tl.constexpr):
     """WANT_GAUSSIAN: sums for variance and alpha; WANT_LAYERS: and for the weights that predict them, in DSPOT0.
 
     OUT, DQ and DGATE have the layout (B, N, h, d); DO has the strides ``se*``.
