@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .recording import is_exporting, is_recording
-
 
 class Request(NamedTuple):
     """One call of attention, as far as a back-end may refuse it."""
@@ -17,13 +15,3 @@ class Request(NamedTuple):
     dropout_p: float = 0.0
     has_bias: bool = False  # whether other terms than the Gaussian are added to the logits
     scale: float = 1.0  # on q k^T
-
-    @property
-    def is_exporting(self) -> bool:
-        """Whether a graph for images of any size is being recorded."""
-        return is_exporting()
-
-    @property
-    def is_recording(self) -> bool:
-        """Whether any graph is."""
-        return is_recording()

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from . import tiles
 from .kernel import GaussianKernel, Grid, at_least_float32
+from .recording import is_exporting
 from .request import Request
 
 Where = Tuple[slice, slice]  # batch elements and heads
@@ -37,7 +38,7 @@ def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None: it runs on every device."""
     if request.has_bias:
         return "the tiles' hand-written backward has no gradient of a bias"
-    return 'a loop over tiles is no graph for images of any size' if request.is_exporting else None
+    return 'a loop over tiles is no graph for images of any size' if is_exporting() else None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..kernel import GaussianKernel, Grid
-from ..recording import constant_in_graphs
+from ..recording import constant_in_graphs, is_exporting, is_recording
 from ..request import Request
 
 # The interpreter of Triton 3.0 and 3.1 reads other memory under numpy 2, silently.
@@ -30,7 +30,7 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None."""
     query = request.query
-    if request.is_exporting:
+    if is_exporting():
         return 'Triton kernels are compiled for a device, not exported'
     if query.dtype not in _DTYPES:
         return f'the Triton kernels take float32, float16 and bfloat16, not {str(query.dtype)[6:]}'
@@ -40,7 +40,7 @@ def can_run(request: Request) -> Optional[str]:
         return f'the Triton kernels take a positive scale, not {request.scale}'
     if query.dim() == 4 and not _HEADS[0] <= query.shape[-1] <= _HEADS[1]:
         return f'the Triton kernels take heads of {_HEADS[0]} to {_HEADS[1]} channels, not {query.shape[-1]}'
-    if query.dim() == 4 and not request.is_recording and query.shape[2] >= _LARGEST_TOKENS:
+    if query.dim() == 4 and not is_recording() and query.shape[2] >= _LARGEST_TOKENS:
         return f'the Triton kernels take less than {_LARGEST_TOKENS} tokens, not {query.shape[2]}'
     return missing(query.device.type, query.device.index, query.dtype == torch.bfloat16)
 
