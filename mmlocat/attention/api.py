@@ -45,7 +45,9 @@ def gaussian_attention(query: Tensor,
         scale: Factor on q k^T. Defaults to ``d ** -0.5``.
         dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
         bias: What else is added to the logits, such as a table of relative positions or a mask: broadcastable to
-            (B, h, N, N), floating point. Not every back-end takes one; those that do have its gradient.
+            (B, h, N, N), floating point. Not every back-end takes one; those that do have its gradient, for which
+            'triton' needs one number a logit. A query whose keys are all masked (-inf) gives 0 in 'triton' and 'sdpa',
+            NaN in 'dense', as softmax does.
         backend: 'auto', or one of ``available_backends()``; a named one never falls back to another.
 
     Returns:
@@ -59,7 +61,7 @@ def gaussian_attention(query: Tensor,
     grid = as_grid(grid)
     if scale is None:
         scale = query.shape[-1]**-0.5
-    check_call(query, key, value, grid, num_prefix_tokens, dropout_p, bias)
+    check_call(query, key, value, grid, num_prefix_tokens, scale, dropout_p, bias)
     if not is_exporting():  # sizes are symbols then
         _check_gaussians(query, variance, alpha, grid)
     leaves = (query, key, value, variance, alpha, bias)
@@ -79,8 +81,8 @@ def gaussian_attention(query: Tensor,
         bias=bias)
 
 
-def check_call(query: Tensor, key: Tensor, value: Tensor, grid: Grid, num_prefix_tokens: int, dropout_p: float,
-               bias: Optional[Tensor]) -> None:
+def check_call(query: Tensor, key: Tensor, value: Tensor, grid: Grid, num_prefix_tokens: int, scale: Optional[float],
+               dropout_p: float, bias: Optional[Tensor]) -> None:
     """Checks what ``gaussian_attention`` and ``GaussianAttention`` are both given.
 
     Args:
@@ -89,13 +91,16 @@ def check_call(query: Tensor, key: Tensor, value: Tensor, grid: Grid, num_prefix
         value: Likewise.
         grid: The current patch grid (H, W).
         num_prefix_tokens: P.
+        scale: A number, or None.
         dropout_p: In [0, 1).
         bias: Broadcastable to (B, h, N, N), or None.
 
     Raises:
-        TypeError: q, k and v differ in dtype, or they or the bias are not floating point.
-        ValueError: A shape does not fit the grid, or a number is out of range.
+        TypeError: q, k and v differ in dtype, or they or the bias are not floating point; or the scale is a tensor.
+        ValueError: A shape does not fit the grid, or a number is out of range; tensors lie on several devices.
     """
+    if isinstance(scale, Tensor):
+        raise TypeError('scale must be a number; where it is learned, multiply the query by it')
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f'dropout_p must lie in [0, 1), got {dropout_p}')
     if is_exporting():  # sizes are symbols then
@@ -113,6 +118,9 @@ def check_call(query: Tensor, key: Tensor, value: Tensor, grid: Grid, num_prefix
     if num_prefix_tokens < 0 or num_prefix_tokens + patches != num_tokens:
         raise ValueError(f'a grid of {grid} and {num_prefix_tokens} prefix tokens make '
                          f'{num_prefix_tokens + patches} tokens, but query has N = {num_tokens}')
+    devices = {tensor.device for tensor in (query, key, value, bias) if tensor is not None}
+    if len(devices) > 1:
+        raise ValueError(f'query, key, value and bias must lie on one device, not on {", ".join(map(str, devices))}')
     if bias is None:
         return
     if not bias.is_floating_point():

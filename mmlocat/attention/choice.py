@@ -89,15 +89,26 @@ def choose(backend: str, request: Request) -> ModuleType:
     if is_exporting():  # without a look at the shape
         return sdpa
     query = request.query
+    name = _automatic(request)
+    if name is None:
+        raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
+                           "backend='dense' always runs")
+    choice = (name, query.device.type, str(query.dtype).split('.')[-1])
+    if choice not in _logged and not is_recording():
+        _logged.add(choice)
+        _logger.info('attention back-end on %s in %s: %s', *choice[1:], name)
+    return _as_recorded(_BACKENDS[name])
+
+
+def _automatic(request: Request) -> Optional[str]:
+    query = request.query
+    # Before the sizes are looked at, which would bind a graph that is being recorded to some of them.
+    if query.device.type == 'cuda' and triton_backend.can_run(request) is None:
+        return 'triton'
     for name in automatic_order(query.shape[:3], query.device.type, query.dtype, request.needs_grad):
         if _BACKENDS[name].can_run(request) is None:
-            choice = (name, query.device.type, str(query.dtype).split('.')[-1])
-            if choice not in _logged and not is_recording():
-                _logged.add(choice)
-                _logger.info('attention back-end on %s in %s: %s', *choice[1:], name)
-            return _as_recorded(_BACKENDS[name])
-    raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
-                       "backend='dense' always runs")
+            return name
+    return None
 
 
 def able(request: Request) -> Tuple[str, ...]:

@@ -156,7 +156,7 @@ class GaussianAttention(nn.Module):
             RuntimeError: The named back-end cannot take this call; the message says why and what can.
         """
         grid = as_grid(grid)
-        check_call(query, key, value, grid, self.num_prefix_tokens, dropout_p, bias)
+        check_call(query, key, value, grid, self.num_prefix_tokens, scale, dropout_p, bias)
         if gate_query is not None and gate_query.shape != query.shape:
             raise ValueError(f'gate_query must have the shape of query, {tuple(query.shape)}, '
                              f'got {tuple(gate_query.shape)}')

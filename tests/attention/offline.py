@@ -36,7 +36,7 @@ def launches(case, arch):
     plan = plan_of(Inputs(query, key, value, gate, bias, *spots), Constants((14, 14), (height, width), prefix, 0.125),
                    hopper=arch == 90)
     grad = plan.empty(query).stride()[:3]
-    wants = case.get('wants', [True, True, not case.get('given'), bool(case.get('bias'))])
+    wants = case.get('wants', [True, True, not case.get('given'), bool(case.get('gate')), bool(case.get('bias'))])
     by_name = {'forward': plan.launch('forward'), 'queries': plan.launch('queries', grad, tuple(wants)),
                'keys': plan.launch('keys', grad, tuple(case.get('keys', [True, True])))}
     return {name: launch for name, launch in by_name.items() if name in case.get('kernels', by_name)}

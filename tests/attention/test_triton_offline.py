@@ -90,7 +90,7 @@ def test_every_configuration(dtype, tf32, arch):
 
 @pytest.mark.soak
 @pytest.mark.parametrize('arch', [80, 90])
-@pytest.mark.parametrize('wants', [[True, True, False, False], [False, True, True, False], [False] * 4])
+@pytest.mark.parametrize('wants', [[True, True, False, False, False], [False, True, True, False, False], [False] * 5])
 def test_every_want(wants, arch):
     check(arch, [case('bfloat16', 64, grid, wants=wants, keys=keys)
                  for grid, keys in itertools.product((GENERIC, MIDDLE), ([True, False], [False, True]))])

@@ -107,11 +107,11 @@ def test_twenty_sizes_compile_few_kernels():
             rows = qkv.permute(2, 0, 3, 1, 4).unbind(0)
             plan = plan_of(Inputs(*rows, None, None, *layers), Constants((14, 14), (height, width), 1, 0.125))
             grad = plan.empty(rows[0]).stride()[:3]
-            for name, wants in (('forward', ()), ('queries', (True, True, True, False)), ('keys', (True, True))):
+            for name, wants in (('forward', ()), ('queries', (True, True, True, False, False)), ('keys', (True, True))):
                 launch = plan.launch(name, grad if wants else (), wants)
                 sizes = launch.numbers.index(12, len(launch.numbers) - 13)  # heads and after: not specialised on
                 kinds[name].add((*launch.options.items(), *((number == 1, number % 16 == 0, number < 2**31)
                                                             for number in launch.numbers[:sizes])))
-    # Windows of 8, 16 or 32 columns or none, whether they divide the width, whether distances are clamped.
+    # Windows of 8, 16 or, forward, 32 columns or none, whether they divide the width, whether distances are clamped.
     assert 4 <= len(kinds['forward']) <= 10 and len(kinds['queries']) <= 10 and len(kinds['keys']) <= 8, {
         name: len(found) for name, found in kinds.items()}

@@ -64,8 +64,22 @@ def test_gpus(capability, hip, reason, monkeypatch, there):
     monkeypatch.delenv('TRITON_INTERPRET')
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda index: capability)
     monkeypatch.setattr(torch.version, 'hip', hip)
+    monkeypatch.setattr(triton_backend, '_has_compiler', lambda: True)
     found = triton_backend.missing('cuda', 0, True)
     assert found is None if reason is None else reason in found
+
+
+def test_no_c_compiler(monkeypatch, there):
+    monkeypatch.delenv('TRITON_INTERPRET')
+    monkeypatch.setattr(torch.version, 'hip', None)
+    monkeypatch.setattr(triton_backend, '_has_compiler', lambda: False)
+    assert 'finds no C compiler: install gcc' in triton_backend.missing('cuda', 0, False)
+
+
+def test_a_learned_scale_is_refused(there):
+    rows = [torch.randn(1, 2, 10, 16) for _ in range(3)]
+    with pytest.raises(TypeError, match='scale must be a number; where it is learned, multiply the query by it'):
+        GaussianAttention(16, GaussianKernel(3))(*rows, (3, 3), scale=torch.ones(()))
 
 
 def test_a_refusal_names_what_can(there):

@@ -6,6 +6,7 @@ What computes is imported at the first call only, for Triton is there on some ma
 from __future__ import annotations
 
 import os
+import shutil
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Optional, Tuple
@@ -16,14 +17,13 @@ from torch import Tensor
 from ..kernel import GaussianKernel, Grid
 from ..recording import constant_in_graphs, is_exporting, is_recording
 from ..request import Request
+from .configurations import LARGEST_TOKENS
 
 # The interpreter of Triton 3.0 and 3.1 reads other memory under numpy 2, silently.
 _OLDEST = (3, 2)
 _NUMPY_FOR_INTERPRETER = (3, 7), (2, 4)  # before this Triton, numpy from this on makes it raise
 _OLDEST_GPU = (8, 0)
 _HEADS = (8, 128)
-# Rows and columns of patches come from a float32 division, exact below.
-_LARGEST_TOKENS = 1 << 20
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -40,8 +40,8 @@ def can_run(request: Request) -> Optional[str]:
         return f'the Triton kernels take a positive scale, not {request.scale}'
     if query.dim() == 4 and not _HEADS[0] <= query.shape[-1] <= _HEADS[1]:
         return f'the Triton kernels take heads of {_HEADS[0]} to {_HEADS[1]} channels, not {query.shape[-1]}'
-    if query.dim() == 4 and not is_recording() and query.shape[2] >= _LARGEST_TOKENS:
-        return f'the Triton kernels take less than {_LARGEST_TOKENS} tokens, not {query.shape[2]}'
+    if query.dim() == 4 and not is_recording() and query.shape[2] >= LARGEST_TOKENS:
+        return f'the Triton kernels take less than {LARGEST_TOKENS} tokens, not {query.shape[2]}'
     return missing(query.device.type, query.device.index, query.dtype == torch.bfloat16)
 
 
@@ -56,6 +56,8 @@ def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[
     """
     if device_type not in ('cuda', 'cpu'):
         return f'Triton is for CUDA, not {device_type}'
+    if torch.version.hip:
+        return 'the Triton kernels were compiled for NVIDIA GPUs only, not for ROCm'
     installed = _installed('triton', 'triton-windows', 'pytorch-triton')
     if installed is None:
         return 'Triton is not installed (it comes with the CUDA builds of PyTorch for Linux)'
@@ -68,13 +70,18 @@ def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[
         return "Triton's interpreter cannot multiply bfloat16" if bfloat16 else None
     if device_type == 'cpu':
         return "Triton is for CUDA (on a CPU its interpreter runs where TRITON_INTERPRET=1 is set, for tests)"
-    if torch.version.hip:
-        return 'the Triton kernels were compiled for NVIDIA GPUs only, not for ROCm'
+    if not _has_compiler():
+        return 'Triton compiles its launcher and finds no C compiler: install gcc, or name one in the variable CC'
     capability = torch.cuda.get_device_capability(index)
     if capability < _OLDEST_GPU:
         return (f'this GPU has compute capability {capability[0]}.{capability[1]}; the Triton kernels need 8.0 '
                 '(A100, RTX 30 and later)')
     return None
+
+
+@lru_cache(maxsize=None)
+def _has_compiler() -> bool:
+    return bool(os.environ.get('CC') or shutil.which('clang') or shutil.which('gcc'))
 
 
 @lru_cache(maxsize=None)

@@ -14,6 +14,7 @@ import triton.language as tl
 
 from .forward import SIZES
 from .pieces import (
+    LARGEST_ALPHA,
     given_gaussians,
     key_positions,
     load_bias,
@@ -41,8 +42,8 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                    WP: tl.constexpr, BLOCK_P: tl.constexpr, MANY_P: tl.constexpr, ROWS: tl.constexpr,
                    EVEN_W: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr,
                    HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr, WANT_Q: tl.constexpr,
-                   WANT_GAUSSIAN: tl.constexpr, WANT_LAYERS: tl.constexpr, WANT_BIAS: tl.constexpr,
-                   TILE_SUMS: tl.constexpr):
+                   WANT_GAUSSIAN: tl.constexpr, WANT_LAYERS: tl.constexpr, WANT_GATE: tl.constexpr,
+                   WANT_BIAS: tl.constexpr, TILE_SUMS: tl.constexpr):
     """WANT_GAUSSIAN: sums for variance and alpha; WANT_LAYERS: and for the weights that predict them, in DSPOT0.
 
     OUT, DQ and DGATE have the layout (B, N, h, d); DO has the strides ``se*``.
@@ -197,11 +198,11 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                 gy = tl.where(patches, sum_y * _prediction_slope(zy, limit, shift, eps), 0.0)
                 gx = tl.where(patches, sum_x * _prediction_slope(zx, limit, shift, eps), 0.0)
                 slope = tl.where(za > 20.0, 1.0, tl.sigmoid(za))
-                ga = tl.where(patches & (softplus(za) <= 65504.0), sum_a * slope, 0.0)
+                ga = tl.where(patches & (softplus(za) <= LARGEST_ALPHA), sum_a * slope, 0.0)
                 grad_gate = gy[:, None] * wy[None, :] + gx[:, None] * wx[None, :] + ga[:, None] * wa[None, :]
-                if HAS_GATE:
+                if WANT_GATE:
                     store_rows(DGATE + b * sob + h * soh, m, son, dims, m < N, grad_gate, D, BLOCK_D, WIDE)
-                else:
+                elif not HAS_GATE:
                     dq += grad_gate
                 if WANT_LAYERS:
                     row = DSPOT0 + (bh.to(tl.int64) * blocks + block) * (3 * D + 3)

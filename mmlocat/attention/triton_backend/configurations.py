@@ -12,6 +12,7 @@ from typing import Dict, NamedTuple, Tuple
 import torch
 
 KERNELS = ('forward', 'queries', 'keys')
+LARGEST_TOKENS = 1 << 20  # rows and columns of patches come from a float32 division, exact below
 PREFIX_BLOCK = 16  # prefix tokens a tile of them holds, the fewest that a matrix product takes
 HEADS = (16, 32, 64, 128)  # channels, padded
 
@@ -37,7 +38,7 @@ TILES: Dict[Key, Tile] = {
     ('forward', True, 64, False): Tile(64, 64, 4, 2),
     ('forward', True, 128, False): Tile(64, 64, 4, 3),
     ('queries', True, 16, False): Tile(64, 64, 4, 3, tile_sums=True),
-    ('queries', True, 32, False): Tile(64, 64, 4, 2, tile_sums=True),
+    ('queries', True, 32, False): Tile(64, 32, 4, 3, tile_sums=True),
     ('queries', True, 64, False): Tile(32, 32, 4, 2, tile_sums=True),
     ('queries', True, 128, False): Tile(32, 32, 4, 2, tile_sums=True),
     ('keys', True, 16, False): Tile(64, 64, 4, 3),
@@ -45,7 +46,7 @@ TILES: Dict[Key, Tile] = {
     ('keys', True, 64, False): Tile(64, 32, 4, 3),
     ('keys', True, 128, False): Tile(32, 32, 4, 2),
     ('forward', False, 16, False): Tile(64, 32, 8, 2),
-    ('forward', False, 32, False): Tile(64, 32, 8, 2),
+    ('forward', False, 32, False): Tile(32, 32, 8, 1),
     ('forward', False, 64, False): Tile(64, 32, 8, 2),
     ('forward', False, 128, False): Tile(16, 16, 8, 1),
     ('queries', False, 16, False): Tile(32, 32, 4, 2),
@@ -53,11 +54,11 @@ TILES: Dict[Key, Tile] = {
     ('queries', False, 64, False): Tile(32, 32, 8, 1),
     ('queries', False, 128, False): Tile(16, 16, 8, 1),
     ('keys', False, 16, False): Tile(32, 32, 4, 1),
-    ('keys', False, 32, False): Tile(32, 32, 4, 2),
+    ('keys', False, 32, False): Tile(32, 32, 8, 1),
     ('keys', False, 64, False): Tile(32, 32, 8, 1),
     ('keys', False, 128, False): Tile(16, 32, 4, 1),
     **{('forward', True, dims, True): Tile(32, 32, 4, 2) for dims in HEADS},
-    **{('queries', True, dims, True): Tile(32, 16, 4, 2) for dims in HEADS},
+    **{('queries', True, dims, True): Tile(32, 16, 8, 1) for dims in HEADS},
     **{('keys', True, dims, True): Tile(64, 32, 4, 2) for dims in HEADS},
     ('keys', True, 128, True): Tile(32, 32, 4, 2),
     **{('forward', False, dims, True): Tile(32, 32, 8, 1) for dims in HEADS},
@@ -98,7 +99,7 @@ def tile_of(kernel: str, dtype: torch.dtype, dims: int, has_bias: bool, hopper: 
 
 def window(width: int) -> int:
     """Returns WP: the columns of a window such that windows cover a grid row with the least padding."""
-    return min((16, 32, 8), key=lambda columns: math.ceil(width / columns) * columns * (1.05 if columns == 8 else 1))
+    return min((16, 8), key=lambda columns: math.ceil(width / columns) * columns * (1.05 if columns == 8 else 1))
 
 
 def walks_rows(width: int) -> bool:

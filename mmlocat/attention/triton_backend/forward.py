@@ -5,7 +5,7 @@ Two ways to walk over the keys:
 - ROWS: a tile is a window of R rows and WP columns of the grid; windows go down the grid, then to the next columns. The
   Gaussian separates, so its factor along x is a constant of the inner loop and that along y one number a query and grid
   row: one multiply-add a logit.
-- else: BLOCK_N contiguous tokens and one exponential more a logit, for narrow grids, which windows would pad too much.
+- else: BLOCK_N contiguous tokens and one exponential more a logit, for widths that windows would pad too much.
 
 Prefix tokens as keys come first, in tiles of their own (BLOCK_P; MANY_P: several), for their bias is 0.
 """
@@ -26,7 +26,7 @@ from .pieces import (
     store_rows,
 )
 
-# An image of another size compiles nothing.
+# Sizes of images are not specialised on.
 SIZES = ['heads', 'N', 'P', 'H', 'W', 'rw', 'dmax', 'scale', 'limit', 'shift', 'eps']
 
 
@@ -118,6 +118,11 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                        tl.where(tokens < N, 0.0, float('-inf')), True, extra, HAS_BIAS, IP)
             v = load_rows(V, tokens, svn, dims, tokens < N, D, BLOCK_D, WIDE)
             m_i, l_i, acc = softmax_step(s, v, m_i, l_i, acc, c, HAS_BIAS, IP)
-    store_rows(OUT, m, son, dims, m < N, acc / l_i[:, None], D, BLOCK_D, WIDE)
     lse = (m_i * c + tl.log2(l_i)) * 0.6931471805599453
+    if HAS_BIAS:  # a row whose keys are all masked is 0 and has no gradient: its lse could not tell them apart
+        masked = m_i * c < -1e5
+        acc = tl.where(masked[:, None], 0.0, acc)
+        l_i = tl.where(masked, 1.0, l_i)
+        lse = tl.where(masked, float('inf'), lse)
+    store_rows(OUT, m, son, dims, m < N, acc / l_i[:, None], D, BLOCK_D, WIDE)
     tl.store(LSE + bh.to(tl.int64) * N + m, lse, mask=m < N)

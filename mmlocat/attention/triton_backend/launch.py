@@ -18,11 +18,12 @@ from torch import Tensor
 from ..kernel import GaussianKernel, Grid
 from .backward_keys import keys_kernel
 from .backward_queries import queries_kernel
-from .configurations import PREFIX_BLOCK, columns_of, padded_head, tile_of, walks_rows
+from .configurations import LARGEST_TOKENS, PREFIX_BLOCK, columns_of, padded_head, tile_of, walks_rows
 from .forward import forward_kernel
 
 INTERPRETED = not isinstance(forward_kernel, triton.JITFunction)  # TRITON_INTERPRET=1 when this was imported
 _LARGEST_INT32 = 2**31 - 1
+QUERY_WANTS = ('WANT_Q', 'WANT_GAUSSIAN', 'WANT_LAYERS', 'WANT_GATE', 'WANT_BIAS')
 # The order of what may need a gradient, here and in the operator.
 LEAVES = ('query', 'key', 'value', 'gate_query', 'bias', 'spot0', 'spot1', 'spot2', 'spot3')
 
@@ -81,6 +82,9 @@ class Plan:
         self.constants, self.has_gate, self.has_bias = constants, has_gate, has_bias
         self.precision, self.hopper = precision, hopper
         _, heads, tokens, dims = shape
+        if tokens >= LARGEST_TOKENS:  # a compiled call was not asked
+            raise RuntimeError(f'the Triton kernels take less than {LARGEST_TOKENS} tokens, not {tokens}; '
+                               "backend='streaming' takes more")
         (height, width), kernel = constants.grid, GaussianKernel(constants.ref_grid)
         limit = kernel.variance_limit
         factor = 1.0 if constants.grid == kernel.ref_grid else min(constants.grid) / min(kernel.ref_grid)
@@ -95,14 +99,14 @@ class Plan:
         self.padded = triton.cdiv(tokens, max(blocks)) * max(blocks)
         self._launches: Dict[tuple, Launch] = {}
 
-    def options(self, name: str, **more: Any) -> Dict[str, Any]:
+    def options(self, name: str, grad_strides: Tuple[int, ...] = (), **more: Any) -> Dict[str, Any]:
         """Returns what a kernel is compiled with; ``more`` are options that only this one has."""
         (_, width), prefix, dims = self.constants.grid, self.constants.num_prefix_tokens, self.shape[3]
         tile, rows = tile_of(name, self.dtype, dims, self.has_bias, self.hopper), walks_rows(width)
         columns = columns_of(name, tile, width) if rows else 16
         options = dict(
             D=dims, BLOCK_D=padded_head(dims), BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, WP=columns, ROWS=rows,
-            IP=self.precision, CLAMP=self.clamps, HAS_BIAS=self.has_bias, WIDE=self.is_wide,
+            IP=self.precision, CLAMP=self.clamps, HAS_BIAS=self.has_bias, WIDE=self.is_wide(grad_strides),
             num_warps=tile.num_warps, num_stages=tile.num_stages, **more)
         if tile.registers:
             options['maxnreg'] = tile.registers
@@ -114,11 +118,10 @@ class Plan:
             options.update(TILE_SUMS=tile.tile_sums and rows)
         return options
 
-    @property
-    def is_wide(self) -> bool:
+    def is_wide(self, grad_strides: Tuple[int, ...] = ()) -> bool:
         """Whether a token's offset within one head passes 2^31 elements."""
         *rows, bias = self.strides
-        steps = [stride[2] for stride in (*rows, self.tokens_first)]
+        steps = [*(stride[2] for stride in (*rows, self.tokens_first)), *grad_strides[2:]]
         return max(*steps, bias[2] + bias[3]) * self.shape[2] > _LARGEST_INT32
 
     def launch(self, name: str, grad_strides: Tuple[int, ...] = (), wants: Tuple[bool, ...] = ()) -> Launch:
@@ -141,12 +144,12 @@ class Plan:
         return Launch(forward_kernel, programs, (*self._all_strides(), *self.tokens_first, *self.sizes), options)
 
     def _queries(self, grad_strides: Tuple[int, ...], wants: Tuple[bool, ...]) -> Launch:
-        options = self.options('queries', **dict(zip(('WANT_Q', 'WANT_GAUSSIAN', 'WANT_LAYERS', 'WANT_BIAS'), wants)))
+        options = self.options('queries', grad_strides, **dict(zip(QUERY_WANTS, wants)))
         numbers = (*self._all_strides(), *self.tokens_first, *grad_strides, *self.sizes, self.padded)
         return Launch(queries_kernel, self.padded // options['BLOCK_M'] * self.batch_heads, numbers, options)
 
     def _keys(self, grad_strides: Tuple[int, ...], wants: Tuple[bool, ...]) -> Launch:
-        options = self.options('keys', WANT_K=wants[0], WANT_V=wants[1], WAIT=not INTERPRETED)
+        options = self.options('keys', grad_strides, WANT_K=wants[0], WANT_V=wants[1], WAIT=not INTERPRETED)
         (height, width), prefix, block = self.constants.grid, self.constants.num_prefix_tokens, options['BLOCK_N']
         if options['ROWS']:
             blocks = triton.cdiv(height, block // options['WP']) * triton.cdiv(width, options['WP'])
@@ -174,7 +177,14 @@ def _plan(*key: Any) -> Plan:
 
 def _precision(dtype: torch.dtype) -> str:
     """Returns how products of float32 are made: exactly, unless PyTorch's own switch allows TF32."""
-    return 'tf32' if dtype == torch.float32 and torch.get_float32_matmul_precision() != 'highest' else 'ieee'
+    return 'tf32' if dtype == torch.float32 and _allows_tf32() else 'ieee'
+
+
+def _allows_tf32() -> bool:
+    try:  # since PyTorch 2.9; where it was set, the older switch raises when it is read
+        return torch.backends.cuda.matmul.fp32_precision == 'tf32'
+    except AttributeError:
+        return torch.get_float32_matmul_precision() != 'highest'
 
 
 @lru_cache(maxsize=None)
@@ -243,19 +253,18 @@ def run_backward(grad_out: Tensor, inputs: Inputs, out: Tensor, log_sum: Tensor,
     want_gaussian = any(wants[5:]) or want['gate_query'] or (want['query'] and plan.predicts and not plan.has_gate)
     grads = dict.fromkeys(LEAVES)
     grads['query'] = plan.empty(inputs.query) if want['query'] else None
-    gate = plan.empty(inputs.gate_query) if plan.has_gate and want_gaussian else None
-    grads['gate_query'] = gate if want['gate_query'] else None
+    grads['gate_query'] = plan.empty(inputs.gate_query) if want['gate_query'] else None
     batch, heads, tokens, dims = plan.shape
     scores = log_sum.new_empty((batch, heads, tokens, tokens)) if want['bias'] else None
     record = log_sum.new_empty((plan.batch_heads, 3, plan.padded, 2))
-    kinds = (want['query'], want_gaussian, want_layers, want['bias'])
-    launch = plan.launch('queries', grad_out.stride()[:3], kinds)
+    launch = plan.launch('queries', grad_out.stride()[:3],
+                         (want['query'], want_gaussian, want_layers, want['gate_query'], want['bias']))
     sums, alphas = log_sum, log_sum  # stand in
     if want_layers:
         sums = log_sum.new_empty((launch.programs, 3 * dims + 3))
     elif want_gaussian and not plan.predicts:
         sums, alphas = torch.empty_like(inputs.spot0), torch.empty_like(inputs.spot1)
-    written = (log_sum if t is None else t for t in (grads['query'], gate))
+    written = (log_sum if t is None else t for t in (grads['query'], grads['gate_query']))
     launch.run([*_pointers(inputs), out, log_sum, grad_out, record, *written, sums, alphas,
                 log_sum if scores is None else scores])
     if want['bias']:

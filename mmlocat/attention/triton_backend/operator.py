@@ -50,7 +50,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad_out):
         *inputs, out, log_sum = ctx.saved_tensors
         wants = ctx.needs_input_grad[:_COUNT]
-        if torch.is_grad_enabled():  # create_graph=True: the operator refuses once somebody differentiates again
+        # With create_graph=True the operator refuses once somebody differentiates again. Compiled autograd records it.
+        if torch.is_grad_enabled() or is_recording():
             return (*_backward_of_operator(grad_out, inputs, out, log_sum, wants, ctx.constants), None)
         return (*run_backward(grad_out, Inputs(*inputs), out, log_sum, ctx.constants, wants), None)
 
@@ -86,8 +87,9 @@ def _backward(grad_out: Tensor, *arguments) -> List[Tensor]:
     inputs, (out, log_sum, wants), constants = (arguments[:_COUNT], arguments[_COUNT:_COUNT + 3],
                                                 arguments[_COUNT + 3:])
     grads = run_backward(grad_out, Inputs(*inputs), out, log_sum, _constants(*constants), wants)
-    # An operator's results share no memory.
-    return [grad.clone() if index > 4 else grad for index, grad in enumerate(grads) if grad is not None]
+    # An operator's results share no memory, and the gradients of the layers are parts of one row.
+    shared = inputs[-1] is not None
+    return [grad.clone() if shared and index > 4 else grad for index, grad in enumerate(grads) if grad is not None]
 
 
 def _backward_shapes(grad_out: Tensor, *arguments) -> List[Tensor]:

@@ -9,6 +9,9 @@ multiply-add and one exponential.
 import triton
 import triton.language as tl
 
+from ..kernel import _LARGEST_ALPHA
+
+LARGEST_ALPHA = tl.constexpr(_LARGEST_ALPHA)
 _HAS_GATHER = tl.constexpr(hasattr(tl, 'gather'))  # Triton 3.3 has
 
 
@@ -131,7 +134,7 @@ def predicted_gaussians(gate, dims, VAR_W, VAR_B, ALPHA_W, ALPHA_B, on, limit, s
     zy, zx, za = preactivations(gate.to(tl.float32), wy, wx, wa, VAR_B, ALPHA_B)
     py = tl.where(on, precision(limit * tl.sigmoid(zy - shift), eps), 0.0)
     px = tl.where(on, precision(limit * tl.sigmoid(zx - shift), eps), 0.0)
-    a = tl.where(on, tl.minimum(softplus(za), 65504.0), 0.0)
+    a = tl.where(on, tl.minimum(softplus(za), LARGEST_ALPHA), 0.0)
     if _HAS_GATHER:
         # Changes nothing but the layout: the compiler carries a gather, unlike a sum, over to that of the products,
         # where it would otherwise convert inside the loop.
