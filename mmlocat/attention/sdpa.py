@@ -7,13 +7,13 @@ small grids.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Optional
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from .half_precision import attends_in_float16_on_cpu
 from .kernel import GaussianKernel, Grid, without_autocast
 from .recording import is_recording
 from .request import Request
@@ -22,19 +22,9 @@ from .request import Request
 def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None."""
     query = request.query
-    if query.dtype == torch.float16 and query.device.type == 'cpu' and not _multiplies_float16_on_cpu():
-        return f'PyTorch {torch.__version__} has no float16 matrix product on a CPU'
+    if query.dtype == torch.float16 and query.device.type == 'cpu' and not attends_in_float16_on_cpu():
+        return f'PyTorch {torch.__version__} has no attention in float16 on a CPU that does not overflow'
     return None
-
-
-@lru_cache(maxsize=None)
-def _multiplies_float16_on_cpu() -> bool:
-    one = torch.ones(1, 1, 1, dtype=torch.float16, device='cpu')
-    try:
-        torch.baddbmm(one, one, one)
-    except RuntimeError:
-        return False
-    return True
 
 
 def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid,

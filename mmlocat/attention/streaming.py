@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import tiles
+from .half_precision import attends_in_float16_on_cpu
 from .kernel import GaussianKernel, Grid, at_least_float32
 from .recording import is_exporting
 from .request import Request
@@ -156,7 +157,9 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
     out = query.new_empty(batch, num_tokens, heads, dims).transpose(1, 2)
     log_sum = gaussians.alpha.new_empty(query.shape[:3])
     buffer = gaussians.alpha.new_empty(plan.size)
-    attend_tile = _fused_tile if _HAS_FUSED and query.device.type == 'cpu' and not call.dropout_p else _tile
+    fused = _HAS_FUSED and query.device.type == 'cpu' and not call.dropout_p
+    # That of PyTorch 2.4 holds q k^T in float16, and overflows.
+    attend_tile = _fused_tile if fused and (query.dtype != torch.float16 or attends_in_float16_on_cpu()) else _tile
     if attend_tile is _fused_tile:
         # It reads channels as neighbours in memory, and is called past the check of that.
         query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))

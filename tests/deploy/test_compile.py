@@ -154,7 +154,7 @@ TWENTY = [(24, 24), (32, 24), (24, 32), (20, 20), (30, 38), (16, 50), (36, 36), 
 
 
 @needs_operators
-@pytest.mark.parametrize(('attention', 'most'), [('triton', 6), pytest.param('sdpa', 8, marks=pytest.mark.soak),
+@pytest.mark.parametrize(('attention', 'most'), [('triton', 8), pytest.param('sdpa', 8, marks=pytest.mark.soak),
                                                  pytest.param('streaming', 8, marks=pytest.mark.soak)])
 def test_twenty_sizes_make_few_graphs(attention, most, figure):
     """Two for sizes as numbers; with symbols one for each way to pad, and for upright and wide ones but with Triton."""
