@@ -23,8 +23,8 @@ SHARED = {80: 99 << 10, 90: 227 << 10}
 # Bytes of registers a thread may spill, where a measurement showed it faster so: on an H200 (bfloat16, 12 heads of 64,
 # batch 8, grids 32 and 64) the best of four candidates each was, for 'forward', at most 128 registers, which lets four
 # blocks share an SM, and for 'queries' 168, which lets three.
-# Compilers before 3.8, with which the tiles were chosen, spill elsewhere too, most of it in exact float32 with a bias and
-# 128 channels; there, all else is checked.
+# Compilers before 3.8, with which the tiles were chosen, spill elsewhere too, most of it in exact float32 with a bias
+# and 128 channels; there, all else is checked.
 CHECKS_SPILLS = TRITON is not None and TRITON >= (3, 8)
 MEASURED = {('forward', 90, 64): 64, ('queries', 90, 64): 640}
 GENERIC, NARROW, MIDDLE, WIDE, SMALL = (40, 5), (20, 7), (20, 14), (20, 32), (9, 14)
