@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
-from triton_cases import DEVICE, REF, Call, assert_equals_the_oracle, errors
+from triton_cases import DEVICE, Call, assert_equals_the_oracle, errors
 
-from mmlocat.attention import GaussianAttention, GaussianKernel, gaussian_attention
+from mmlocat.attention import GaussianKernel, gaussian_attention
 from mmlocat.attention.choice import unable
 from mmlocat.attention.triton_backend.configurations import walks_rows
 
@@ -45,15 +45,6 @@ def test_gate_and_bias(grid, options):
     shapes = {'whole': (2, 2, tokens, tokens), 'heads': (2, tokens, tokens), 'keys': (2, 1, 1, tokens)}
     batch = 2 if 'bias' in options else 1
     assert_equals_the_oracle(Call(grid, batch=batch, **{**options, 'bias': shapes.get(options.get('bias'))}))
-
-
-def test_a_bias_may_exclude_keys():
-    """-inf for every key of a tile but the last, as masks of windows have it."""
-    call = Call((5, 30), batch=1, heads=1)
-    bias = torch.zeros(1, 1, call.tokens, call.tokens, device=DEVICE)
-    bias[..., :140] = float('-inf')
-    call.leaves['bias'] = bias
-    assert_equals_the_oracle(call)
 
 
 @pytest.mark.parametrize(('prefix', 'grid'), [(1, (6, 7)), (3, (4, 5))])
@@ -160,40 +151,6 @@ def test_the_same_bits_in_every_run_on_a_gpu(dtype):
         assert all(torch.equal(first[name], value) for name, value in call.results().items())
 
 
-@pytest.mark.parametrize('shape', [(0, 2), (2, 0)])
-def test_empty_batches_and_no_heads(shape):
-    call = Call((3, 4), batch=shape[0], heads=shape[1])
-    found = call.results()
-    assert found['out'].shape == (*shape, 13, 16)
-    assert all(not tensor.any() for tensor in found.values())
-
-
-def test_tokens_more_than_2_to_the_31_elements_apart():
-    """Storage is reserved and never touched but for the tokens' own channels."""
-    grid, step = (3, 4), 2**28 + 16
-    storage = torch.empty(12 * step + 64, dtype=torch.float16, device=DEVICE)
-    rows = [torch.randn(1, 1, 13, 16, device=DEVICE).half() for _ in range(3)]
-    wide = [storage[16 * i:].as_strided((1, 1, 13, 16), (16, 16, step, 1)) for i in range(3)]
-    for strided, row in zip(wide, rows):
-        strided.copy_(row)
-    assert wide[0][0, 0, -1].storage_offset() > 2**31
-    module = GaussianAttention(16, GaussianKernel(REF), 1, 'triton').to(DEVICE)
-    results = []
-    for leaves in (wide, rows):
-        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-        out = module(*leaves, grid)
-        results.append([out, *torch.autograd.grad(out.float().square().sum(), leaves)])
-    assert all(torch.equal(own, expected) for own, expected in zip(*results)) and results[0][0].abs().max() > 0.1
-
-
-def test_a_second_derivative_is_one_clear_line():
-    call = Call((3, 4), batch=1, heads=1)
-    query = call.leaves['query']
-    gradient, = torch.autograd.grad(call.attend().sum(), query, create_graph=True)
-    with pytest.raises(RuntimeError, match="back-end 'triton' has no second derivative; 'dense' and 'sdpa' have"):
-        gradient.square().sum().backward()
-
-
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('grid', [(8, 8), pytest.param((24, 20), marks=large)])
 def test_half_precision_errs_at_most_twice_as_much_as_plain_attention(grid, dtype):
@@ -245,31 +202,6 @@ def test_what_half_precision_loses_under_a_large_alpha_is_the_rounding_of_the_ou
     assert off[0] < 1e-4 and 1e-2 < off[1] < 0.2, off
 
 
-def test_tf32_only_where_pytorch_allows_it(monkeypatch):
-    from mmlocat.attention.triton_backend import launch
-    precisions, run = [], launch.Launch.run
-    monkeypatch.setattr(launch.Launch, 'run',
-                        lambda self, tensors: precisions.append(self.options['IP']) or run(self, tensors))
-    before = torch.get_float32_matmul_precision()
-    try:
-        for allowed in ('highest', 'high'):
-            torch.set_float32_matmul_precision(allowed)
-            with torch.no_grad():
-                Call((2, 2), batch=1, heads=1).attend()
-                Call((2, 2), batch=1, heads=1, dtype=torch.float16).attend()
-    finally:
-        torch.set_float32_matmul_precision(before)
-    assert precisions == ['ieee', 'ieee', 'tf32', 'ieee']
-
-
-def test_stays_in_its_dtype_under_autocast():
-    call = Call((3, 4))
-    expected = call.results()
-    with torch.autocast(DEVICE, torch.bfloat16):
-        out = call.attend()
-    assert out.dtype == torch.float32 and torch.equal(out, expected['out'])
-
-
 @large
 @pytest.mark.parametrize('grid', [(36, 43), (1, 200), (33, 31)])
 def test_larger_grids(grid):
@@ -284,7 +216,3 @@ def test_largest_grids(grid):
 
 def test_both_ways_over_the_keys_are_tested():
     assert {walks_rows(width) for _, width in GRIDS} == {True, False}
-
-
-def test_more_prefix_tokens_than_a_tile_holds():
-    assert_equals_the_oracle(Call((2, 3), prefix=70, bias=(76, 76), gate=True))
