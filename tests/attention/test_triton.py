@@ -5,7 +5,7 @@ On a CPU in Triton's interpreter, which takes milliseconds for a tile: large cas
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from triton_cases import DEVICE, Call, assert_equals_the_oracle, errors
@@ -21,7 +21,7 @@ large = pytest.mark.soak if DEVICE == 'cpu' else lambda test: test
 GRIDS = [(1, 9), (9, 1), (5, 5), (6, 7), (3, 16), (4, 20), (2, 33), (7, 3), (1, 1)]
 
 
-@settings(max_examples=15 if DEVICE == 'cpu' else 200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15 if DEVICE == 'cpu' else 200, deadline=None)
 @given(data=st.data())
 def test_any_shape_prefix_head_and_layout(data):
     height, width = data.draw(st.sampled_from(GRIDS))
