@@ -60,7 +60,7 @@ test-soak: install-dev
 # that was built for it, and Triton as it asks for it. 2.1.2 has OpenMMLab's own packages, the others have OneDL's.
 TORCH ?= 2.6.0
 TORCH_AND_VISION := 2.1.2/0.16.2 2.4.1/0.19.1 2.6.0/0.21.0 2.8.0/0.23.0 2.11.0/0.26.0 2.14.1/0.29.1
-TORCH_TESTS := tests/attention tests/models tests/checkpoints tests/engine tests/deploy/test_compile.py
+TORCH_TESTS := tests/attention tests/models tests/checkpoints tests/engine tests/training tests/deploy/test_compile.py
 OTHER_TORCH = .venv-torch-$(1)/.mmlocat-ready
 test-torch: $(call OTHER_TORCH,$(TORCH))
 	OMP_NUM_THREADS=1 $(<D)/bin/python $(PYTEST) -m "not soak" $(TORCH_TESTS)

@@ -67,7 +67,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=('mmlocat', 'mmlocat.*')),
-    package_data={'': ['README.md'], 'mmlocat.leaderboard': ['paper_results.csv']},
+    package_data={'': ['README.md'], 'mmlocat.experiments.leaderboard': ['paper_results.csv']},
     cmdclass={'build_py': BuildWithShared},
     python_requires='>=3.8',
     install_requires=['torch>=2.1', 'numpy>=1.22', 'safetensors>=0.4', 'huggingface_hub>=0.26'],

@@ -7,8 +7,8 @@ Drop a picture, click a patch: its Gaussians, its attention with and without the
 import argparse
 import sys
 
-from mmlocat.demo.options import add_model_options, parse
-from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.training.cli import prepare_or_exit
+from mmlocat.visualization.options import add_model_options, parse
 
 
 def read_options() -> argparse.Namespace:
@@ -28,7 +28,7 @@ def main() -> None:
     args = read_options()
 
     def prepare():
-        from mmlocat.app.serve import app_job  # where gradio is missing, a line says so
+        from mmlocat.visualization.web.serve import app_job  # where gradio is missing, a line says so
         return app_job(args)
 
     prepare_or_exit(prepare)()

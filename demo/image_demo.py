@@ -9,9 +9,9 @@ import sys
 
 from rich.console import Console
 
-from mmlocat.demo.options import add_model_options, parse
-from mmlocat.demo.segment import image_demo_job
-from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.training.cli import prepare_or_exit
+from mmlocat.visualization.options import add_model_options, parse
+from mmlocat.visualization.segment import image_demo_job
 
 
 def read_options() -> argparse.Namespace:

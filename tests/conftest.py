@@ -15,7 +15,7 @@ os.environ.setdefault('NVIDIA_TF32_OVERRIDE', '0')
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-pytest_plugins = ['figures', 'missing']
+pytest_plugins = ['tests.helpers.figures', 'tests.helpers.missing']
 
 # Processes of a test must not fight over cores with the rest of the suite; a worker of pytest-xdist has one to itself.
 os.environ.setdefault('OMP_NUM_THREADS', '1' if 'PYTEST_XDIST_WORKER' in os.environ else '2')

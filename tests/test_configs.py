@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.registry import MODELS, init_default_scope
 
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 ARCHS = [f'{kind}{size}' for kind in ('vit', 'locatvit') for size in ('', '-tiny', '-small')]

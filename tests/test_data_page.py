@@ -5,13 +5,13 @@ import shutil
 import subprocess
 
 import pytest
-from archives import workplace
-from conftest import ROOT
-from layouts import LEAVES, ROOTS, errors_of, leaf, make
 
 from mmlocat.datasets.check import check_data
 from mmlocat.datasets.check.sources import SOURCES, advise
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
+from tests.helpers.archives import workplace
+from tests.helpers.layouts import LEAVES, ROOTS, errors_of, leaf, make
 
 PAGE = (ROOT / 'docs' / 'data.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)

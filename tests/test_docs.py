@@ -7,10 +7,11 @@ from pathlib import Path
 import mmseg
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+
+from tests.conftest import ROOT
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 # These have tests of their own.

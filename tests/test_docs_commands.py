@@ -10,11 +10,11 @@ from importlib import metadata
 
 import pytest
 import torch
-from checkout import Checkout
-from conftest import ROOT
 from mmengine.registry import MODELS, init_default_scope
 
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
+from tests.helpers.checkout import Checkout
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
          *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]

@@ -13,13 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
-from demo_layout import write_demo_models
 from mmengine.config import Config
 from PIL import Image
 
-from mmlocat.demo.models import demo_model
-from mmlocat.demo.sources import write_video
+from mmlocat.visualization.demo_models import demo_model
+from mmlocat.visualization.sources import write_video
+from tests.conftest import ROOT
+from tests.helpers.demo_layout import write_demo_models
 
 DOCS = ROOT / 'docs'
 # Where the blocks of a page are run: here, or in a test of its own.
@@ -79,7 +79,7 @@ def test_commands_of_the_demo_run(command, desk, digit_scenes, monkeypatch, caps
     script, *arguments = shlex.split(command)[1:]
     if script == 'demo/app.py':
         pytest.importorskip('gradio', reason='gradio, which the extra "app" brings, is not installed')
-        from mmlocat.app import serve
+        from mmlocat.visualization.web import serve
         monkeypatch.setattr(serve, 'DigitScenesSegmentation',
                             partial(serve.DigitScenesSegmentation, data_root=str(digit_scenes)))
         arguments = [re.sub(r'^\d\d+$', '2', argument) for argument in arguments]

@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-import figures
 import pytest
-from conftest import ROOT
+
+from tests.conftest import ROOT
+from tests.helpers import figures
 
 
 def test_the_page_is_what_the_tests_recorded():
@@ -39,14 +41,17 @@ def test_a_run_keeps_its_figures_and_those_of_others(tmp_path, monkeypatch):
     old = dict(section='A', what='old', measured='1', test='tests/test_b.py::test_b', date='2026-01-01', soak=True)
     (tmp_path / 'tests' / 'data' / 'figures.json').write_text(json.dumps([old]))
     (tmp_path / 'docs' / 'reliability.md').write_text('# P\n<!-- figures: A -->\n<!-- /figures: A -->\nend\n')
-    (tmp_path / 'tests' / 'figures.py').write_text((ROOT / 'tests' / 'figures.py').read_text())
-    (tmp_path / 'tests' / 'conftest.py').write_text("pytest_plugins = ['figures']\n")
+    (tmp_path / 'tests' / 'helpers').mkdir()
+    (tmp_path / 'tests' / '__init__.py').touch()
+    helper = Path('tests', 'helpers', 'figures.py')
+    (tmp_path / helper).write_text((ROOT / helper).read_text())
+    (tmp_path / 'tests' / 'conftest.py').write_text("pytest_plugins = ['tests.helpers.figures']\n")
     (tmp_path / 'tests' / 'test_a.py').write_text(
         'def test_a(figure):\n    figure("A", "new", 0.12345)\n'
         'def test_fails(figure):\n    figure("A", "wrong", 1)\n    assert False\n')
     for option in ([], ['--record-figures']):
         command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *option]
-        assert subprocess.run(command, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT))).returncode == 1
+        assert subprocess.run(command, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(tmp_path))).returncode == 1
         page = (tmp_path / 'docs' / 'reliability.md').read_text()
         assert ('| new | 0.123 |' in page) == bool(option)
     assert '| old | 1 | 2026-01-01 | `tests/test_b.py::test_b` (soak) |' in page and page.endswith('-->\nend\n')

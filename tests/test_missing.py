@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 
-import missing
 import pytest
-from conftest import ROOT, child_environment
+
+from tests.conftest import ROOT, child_environment
+from tests.helpers import missing
 
 ATTENTION = {path.name for path in (ROOT / 'tests' / 'attention').glob('test_*.py')}
 EVERYTHING = tuple(module for module in missing._SOURCES if module not in ('safetensors', 'huggingface_hub'))

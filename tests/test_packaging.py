@@ -9,9 +9,9 @@ import zipfile
 from importlib.util import find_spec
 
 import pytest
-from conftest import ROOT
 
 from mmlocat.utils import atomic_write, share_folder
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +40,7 @@ def test_wheel_holds_configs_tools_and_index(wheel):
             if file.is_file() and '__pycache__' not in file.parts:
                 assert f'mmlocat/.mim/{file.relative_to(ROOT)}' in names
     assert 'mmlocat/.mim/model-index.yml' in names and 'mmlocat/attention/README.md' in names
-    assert 'mmlocat/leaderboard/paper_results.csv' in names
+    assert 'mmlocat/experiments/leaderboard/paper_results.csv' in names
     assert not any(name.startswith('tests/') for name in names)
 
 

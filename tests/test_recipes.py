@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from mmlocat.analysis.groups import build_model, parameter_groups
 from mmlocat.analysis.schedule import learning_rates
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
 
 
 def load(name):

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / '.github' / 'workflows').glob('*.yml'))
 SETUP = {'actions/checkout', 'actions/setup-python', 'actions/cache', 'actions/upload-artifact'}

@@ -6,13 +6,13 @@ import sys
 import mmpretrain
 import pytest
 import yaml
-from conftest import ROOT
 
 import mmlocat
 import mmlocat.models
 from mmlocat import zoo
-from mmlocat.leaderboard.metafiles import count_costs, family, leaves, metafiles
-from mmlocat.leaderboard.names import parse, published_for
+from mmlocat.experiments.leaderboard.metafiles import count_costs, family, leaves, metafiles
+from mmlocat.experiments.leaderboard.names import parse, published_for
+from tests.conftest import ROOT
 
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
 FILES = {name: yaml.safe_load((ROOT / name).read_text()) for name in INDEX}

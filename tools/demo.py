@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmlocat.demo.plan import ARMS, DEMO_ARMS, Budget, plan_seed
-from mmlocat.demo.report import run_demo
+from mmlocat.experiments.demo.plan import ARMS, DEMO_ARMS, Budget, plan_seed
+from mmlocat.experiments.demo.report import run_demo
 from mmlocat.utils import stoppable
 
 

@@ -5,5 +5,5 @@ from mmlocat.utils import stoppable
 
 if __name__ == '__main__':
     with stoppable():  # the imports alone take seconds
-        from mmlocat.engine.cli import run_job, training_job
+        from mmlocat.training.cli import run_job, training_job
     run_job(training_job)

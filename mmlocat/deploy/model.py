@@ -14,8 +14,8 @@ from torch.nn.functional import interpolate
 from mmlocat.analysis.flops import build_model
 from mmlocat.attention import GaussianAttention
 from mmlocat.checkpoints import CheckpointError, read_checkpoint
-from mmlocat.engine.initial_weights import check_model_weights
 from mmlocat.models import LocAtViT
+from mmlocat.training.initial_weights import check_model_weights
 
 from .pooling import make_pooling_exportable
 

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmlocat.checkpoints.schemes import install_reader
-from mmlocat.engine.initial_weights import check_model_weights
-from mmlocat.engine.runner import build_runner, build_test_data
+from mmlocat.training.initial_weights import check_model_weights
+from mmlocat.training.runner import build_runner, build_test_data
 from mmlocat.utils import require_modules, staged
 
 from .export import OPSET, check_target, export_onnx

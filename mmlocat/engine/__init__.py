@@ -1,20 +1,13 @@
-"""What stands between a config and mmengine's Runner: checks, CPU launches, one command line, layer-wise decay.
+"""What a config may name in any Runner: the hooks and the optimizer constructor of the plugin.
 
-Importing it registers what a config may name, the names below.
+Importing it registers the names below; it needs nothing of the trainer.
 """
 
 from mmlocat.utils import require_openmmlab
 
 require_openmmlab('mmlocat.engine')
 
-from .amp import CPUAmpOptimWrapper  # noqa: E402
-from .fsdp import ResumableFSDPStrategy, wrap_transformer_blocks  # noqa: E402
 from .gaussian_stats import GaussianStatsHook  # noqa: E402
 from .layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
-from .nonfinite import NonFiniteHook  # noqa: E402
-from .seeding import SeededDataset, SeededSampler  # noqa: E402
 
-__all__ = [
-    'CPUAmpOptimWrapper', 'GaussianStatsHook', 'LayerDecayOptimWrapperConstructor', 'NonFiniteHook',
-    'ResumableFSDPStrategy', 'SeededDataset', 'SeededSampler', 'wrap_transformer_blocks'
-]
+__all__ = ['GaussianStatsHook', 'LayerDecayOptimWrapperConstructor']

@@ -11,8 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from mmlocat.demo.models import demo_model
 from mmlocat.utils import atomic_write
+from mmlocat.visualization.demo_models import demo_model
 
 from .loading import largest_side, load_model, read_image
 from .maps import Maps, Patch, collect, prepare_image

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmlocat.demo.sources import IMAGES
+from mmlocat.visualization.sources import IMAGES
 
 from .loading import largest_side, read_image, read_labels
 from .maps import Maps, collect_batch, prepare_image

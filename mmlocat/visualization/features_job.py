@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmlocat.datasets.digit_scenes import DigitScenesSegmentation
-from mmlocat.demo.models import demo_model
+from mmlocat.visualization.demo_models import demo_model
 
 from .features import IGNORED, Pair, find_pairs, measure_features
 from .features_output import Results, draw, print_results, write_csv

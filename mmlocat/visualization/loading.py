@@ -12,9 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import nn
 
 from mmlocat.checkpoints.schemes import install_reader
-from mmlocat.demo import sources
-from mmlocat.engine.config import load_config
-from mmlocat.engine.initial_weights import check_model_weights
+from mmlocat.training.config import load_config
+from mmlocat.training.initial_weights import check_model_weights
+from mmlocat.visualization import sources
 
 from .maps import backbone_of
 

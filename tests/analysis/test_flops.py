@@ -5,11 +5,11 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 
 from mmlocat.analysis.flops import count, input_shape
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
 
 
 def classifier(size, locat):

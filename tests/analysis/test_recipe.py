@@ -8,13 +8,13 @@ from pathlib import Path
 
 import mmseg
 import pytest
-from conftest import ROOT
 from mmengine.config import Config
 from rich.console import Console
 
 from mmlocat.analysis.recipe import describe, recipe_job, show
 from mmlocat.analysis.schedule import learning_rates
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from conftest import assert_close, runs_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlocat.attention import GaussianKernel, available_backends, gaussian_attention, streaming
 from mmlocat.attention.half_precision import attends_in_float16_on_cpu
+from tests.conftest import assert_close, runs_here
 
 # In Triton's interpreter a tile takes milliseconds.
 INTERPRETED = not torch.cuda.is_available()

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from conftest import assert_close, device_of, golden_names, load_golden, runs_here
 from torch.nn.functional import linear
 
 from mmlocat.attention import GaussianKernel, available_backends, gaussian_attention, refine_patches
 from mmlocat.attention.dense import gaussian_bias
 from mmlocat.attention.sdpa import gaussian_mask
+from tests.conftest import assert_close, device_of, golden_names, load_golden, runs_here
 
 
 def predict(kernel, query, weights, grid):

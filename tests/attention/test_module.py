@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import assert_close
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from mmlocat.attention import GaussianAttention, GaussianKernel, gaussian_attention
 from mmlocat.attention.dense import gaussian_bias
+from tests.conftest import assert_close
 
 GRID, PREFIX = (4, 5), 2
 BIASES = {'none': None, 'whole': (2, 3, 22, 22), 'of heads': (3, 22, 22), 'of keys': (2, 1, 1, 22)}

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import runs_here
 
 from mmlocat.attention import GaussianAttention, GaussianKernel, gaussian_attention
 from mmlocat.attention.choice import available_backends
+from tests.conftest import runs_here
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # Pre-activations of variance and alpha: in the middle, far out, what float16 and bfloat16 hold at most, and overflowed.

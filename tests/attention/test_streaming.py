@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from mmlocat.attention import GaussianKernel, gaussian_attention, streaming, tiles
+from tests.conftest import assert_close
 
 
 class LargestTensor(TorchDispatchMode):

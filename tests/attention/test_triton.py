@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
-from triton_cases import DEVICE, Call, assert_equals_the_oracle, errors
 
 from mmlocat.attention import GaussianKernel, gaussian_attention
 from mmlocat.attention.choice import unable
 from mmlocat.attention.triton_backend.configurations import walks_rows
+from tests.helpers.triton_cases import DEVICE, Call, assert_equals_the_oracle, errors
 
 pytestmark = pytest.mark.skipif(
     unable('triton', torch.empty(1, 1, 1, 16, device=DEVICE), True) is not None,

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, child_environment
-from triton_cases import DEVICE, REF, Call, assert_equals_the_oracle
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.choice import unable
+from tests.conftest import ROOT, child_environment
+from tests.helpers.triton_cases import DEVICE, REF, Call, assert_equals_the_oracle
 
 REASON = unable('triton', torch.empty(1, 1, 1, 16, device=DEVICE), True)
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))

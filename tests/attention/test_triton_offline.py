@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from mmlocat.attention.triton_backend import _installed
 from mmlocat.attention.triton_backend.configurations import ON_HOPPER, TILES, padded_head
+from tests.conftest import ROOT
 
 TRITON = _installed('triton')
 pytestmark = [
@@ -38,7 +38,7 @@ def case(dtype, dims, grid, prefix=1, **more):
 def compiled(arch, cases):
     """Yields what the compiler says of every kernel of every case."""
     environment = {name: value for name, value in os.environ.items() if name != 'TRITON_INTERPRET'}
-    result = subprocess.run([sys.executable, str(Path(__file__).with_name('offline.py')), str(arch)],
+    result = subprocess.run([sys.executable, str(ROOT / 'tests' / 'helpers' / 'offline.py'), str(arch)],
                             input=json.dumps(cases), capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith('{')]

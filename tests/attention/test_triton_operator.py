@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from triton_cases import DEVICE, Call
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.choice import unable
+from tests.helpers.triton_cases import DEVICE, Call
 
 REASON = unable('triton', torch.empty(1, 1, 1, 16, device=DEVICE), True)
 pytestmark = [pytest.mark.skipif(REASON is not None, reason=str(REASON)), pytest.mark.usefixtures('fresh_graphs')]

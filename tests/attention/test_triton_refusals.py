@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, child_environment
 
 from mmlocat.attention import GaussianAttention, GaussianKernel, choice, triton_backend
 from mmlocat.attention.choice import automatic_order, unable
+from tests.conftest import ROOT, child_environment
 
 QUERY = torch.empty(1, 1, 1, 16)
 

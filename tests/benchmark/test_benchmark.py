@@ -9,11 +9,11 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT
 
 from mmlocat.attention import streaming
 from mmlocat.benchmark import attention, backbone, clocks
 from mmlocat.benchmark.measure import in_fresh_process, in_turns, peak_growth
+from tests.conftest import ROOT
 
 
 def test_turns_give_ratios_to_the_baseline():

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from mmlocat.benchmark.clocks import WallClock
 from mmlocat.benchmark.gpu import attention
@@ -19,6 +18,7 @@ from mmlocat.benchmark.gpu.page import render
 from mmlocat.benchmark.gpu.plan import FULL, PARTS, SMALL, AttentionCase, Part
 from mmlocat.benchmark.gpu.run import missing_module, run_report, state_of
 from mmlocat.benchmark.gpu.targets import TARGETS, judge
+from tests.conftest import ROOT
 
 TOOL = str(ROOT / 'tools' / 'benchmark' / 'gpu_report.py')
 COMMITTED = ROOT / 'docs' / 'performance_gpu.md'
@@ -62,7 +62,8 @@ def test_a_small_run_has_all_parts(tmp_path, clean_environment):
 ])
 def test_the_committed_page_is_not_for_this_machine(arguments, message, capsys):
     import torch
-    from tool_runner import run_tool
+
+    from tests.helpers.tool_runner import run_tool
     if torch.cuda.is_available():
         pytest.skip('there is a GPU here')
     before = COMMITTED.read_bytes()

@@ -4,10 +4,10 @@ import re
 import subprocess
 
 import torch
-from conftest import ROOT, load_golden
 from safetensors.torch import save_file
 
 from mmlocat.checkpoints import read_checkpoint
+from tests.conftest import ROOT, load_golden
 
 PAGE = (ROOT / 'docs' / 'weights.md').read_text(encoding='utf-8')
 
@@ -50,6 +50,6 @@ def test_every_option_and_file_it_names_exists():
         assert (ROOT / name).is_file(), name
     source = (ROOT / 'tools' / 'weights' / 'convert.py').read_text()
     for layout in re.findall(r'^\| `(\w+)` \|', PAGE.split('| `--to`')[1], re.MULTILINE):
-        from mmlocat.checkpoints.convert import LAYOUTS
+        from mmlocat.deploy.convert import LAYOUTS
         assert layout in LAYOUTS
     assert "'--verify'" in source and 'add_trust_option(parser)' in source

@@ -6,11 +6,11 @@ import runpy
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
-from layouts import LEAVES, MAKERS, ROOTS, errors_of, leaf, place, quarters, write_image, write_label
 from PIL import Image
 
 from mmlocat.datasets.check import check_data
+from tests.conftest import ROOT
+from tests.helpers.layouts import LEAVES, MAKERS, ROOTS, errors_of, leaf, place, quarters, write_image, write_label
 
 OFFICIAL = {'ade20k': (20210, 2000), 'pascal_context59': (4998, 5105), 'coco_stuff164k': (118287, 5000),
             'imagenet': (1281167, 50000), 'mini-imagenet': (None, None)}

@@ -3,13 +3,22 @@
 import runpy
 
 import pytest
-from conftest import ROOT
-from layouts import RAW_VALUES, ROOTS, errors_of, leaf, make_class_folders, place, write_image, write_label
 from mmengine.config import Config
 
 from mmlocat.datasets.check import check_data, render
-from mmlocat.engine import cli
-from mmlocat.engine.config import load_config
+from mmlocat.training import cli
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
+from tests.helpers.layouts import (
+    RAW_VALUES,
+    ROOTS,
+    errors_of,
+    leaf,
+    make_class_folders,
+    place,
+    write_image,
+    write_label,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from layouts import errors_of, nano_config, place
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -12,8 +10,10 @@ from PIL import Image, ImageOps
 
 from mmlocat.datasets.check import check_data
 from mmlocat.datasets.guard import SampleGuard, guard_samples
-from mmlocat.engine.cli import training_job
-from mmlocat.engine.config import load_config
+from mmlocat.training.cli import training_job
+from mmlocat.training.config import load_config
+from tests.conftest import ROOT
+from tests.helpers.layouts import errors_of, nano_config, place
 
 HEIGHT, WIDTH = 36, 24
 QUARTERS = np.array([[(200, 100, 50), (10, 220, 30)], [(30, 60, 240), (128, 128, 128)]], np.uint8)

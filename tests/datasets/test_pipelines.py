@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from layouts import COLOUR, LEARNED_VALUES, SIZE, leaf, place, quarters, write_image, write_label
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
+from tests.helpers.layouts import COLOUR, LEARNED_VALUES, SIZE, leaf, place, quarters, write_image, write_label
 
 SEGMENTATION = ('ade20k', 'pascal_context59', 'coco_stuff164k')
 CROP = {'ade20k': 512, 'pascal_context59': 480, 'coco_stuff164k': 512}

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 import torch
-from conftest import NANO, ROOT, runs_here
-from random_models import random_model
 from torch.nn.functional import cross_entropy
 
 from mmlocat.attention import streaming_operator
 from mmlocat.models import LocAtViT
+from tests.conftest import NANO, ROOT, runs_here
+from tests.helpers.random_models import random_model
 
 pytestmark = pytest.mark.usefixtures('fresh_graphs')
 SECTION = 'Exported and compiled'

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import NANO, ROOT
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from random_models import random_model
 
-from mmlocat.engine.cli import training_job
 from mmlocat.models import LocAtViT
+from mmlocat.training.cli import training_job
+from tests.conftest import NANO, ROOT
+from tests.helpers.random_models import random_model
 
 SECTION = 'Exported and compiled'
 NAMES = ['locatvit-nano_digitscenes', 'locatvit-nano_linear_digitscenes', 'locatvit-nano_upernet_digitscenes']

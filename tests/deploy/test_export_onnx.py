@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NANO, ROOT
-from random_models import RandomCheckpoints
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -21,6 +19,8 @@ from mmlocat.deploy.pooling import PoolingByMatrices, make_pooling_exportable
 from mmlocat.deploy.runtime import OnnxModel, compare, unseen_shapes
 from mmlocat.models.backbones.padding import PatchPadding
 from mmlocat.models.backbones.position import resize_matrix
+from tests.conftest import NANO, ROOT
+from tests.helpers.random_models import RandomCheckpoints
 
 SECTION = 'Exported and compiled'
 TOOL = ROOT / 'tools' / 'deploy' / 'export_onnx.py'

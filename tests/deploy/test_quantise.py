@@ -5,12 +5,12 @@ import warnings
 
 import pytest
 import torch
-from conftest import NANO, ROOT
 
 from mmlocat.deploy.quantise import quantise
-from mmlocat.engine.cli import training_job
-from mmlocat.engine.config import load_config
 from mmlocat.models import LocAtViT
+from mmlocat.training.cli import training_job
+from mmlocat.training.config import load_config
+from tests.conftest import NANO, ROOT
 
 SECTION = 'Exported and compiled'
 CONFIG = ROOT / 'configs' / 'locatvit-nano_digitscenes.py'
@@ -69,7 +69,7 @@ def test_an_int8_classifier_is_small_and_measured(installed, digit_scenes, tmp_p
 @pytest.mark.soak
 def test_a_segmentor_is_tested_through_its_own_pipeline(installed, digit_scenes, tmp_path):
     """Random weights: what counts is that the graph's logits take the way of the model's."""
-    from random_models import RandomCheckpoints
+    from tests.helpers.random_models import RandomCheckpoints
     config, checkpoint = RandomCheckpoints(tmp_path)('locatvit-nano_linear_digitscenes')
     config.merge_from_dict(options(digit_scenes))
     torch32, onnx32, _ = quantise(config, checkpoint, tmp_path / 'int8.onnx')

@@ -10,8 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import NANO
-from interrupted import context
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
@@ -21,6 +19,8 @@ from mmengine.visualization import Visualizer
 from mmlocat.attention import GaussianAttention
 from mmlocat.engine import GaussianStatsHook
 from mmlocat.models import LocAtViT
+from tests.conftest import NANO
+from tests.helpers.interrupted import context
 
 
 class Toy(BaseModel):
@@ -206,9 +206,8 @@ def test_the_imports_of_the_readme_register_it(clean_environment):
 
 
 def test_the_benchmark_measures_a_record_against_a_step():
-    from conftest import ROOT
-
     from mmlocat.benchmark.gaussian_stats import measure
+    from tests.conftest import ROOT
     config = Config.fromfile(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
     cost = measure(config, batch=2, device='cpu', seconds=0.1, interval=10)
     assert cost.record.seconds > 0 and cost.share == pytest.approx(cost.record.ratio / 10)

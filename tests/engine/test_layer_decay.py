@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import NANO
 from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
@@ -10,6 +9,7 @@ from torch import nn
 
 import mmlocat.engine  # noqa: F401
 import mmlocat.models  # noqa: F401
+from tests.conftest import NANO
 
 RATE, LR, DECAY = 0.5, 1e-2, 0.1
 

@@ -6,7 +6,6 @@ import mmseg
 import numpy as np
 import pytest
 import torch
-from conftest import NANO, ROOT
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import METRICS, MODELS, init_default_scope
 from mmengine.structures import PixelData
@@ -14,8 +13,9 @@ from mmengine.utils import digit_version
 from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate, pad
 
-from mmlocat.engine.config import load_config
 from mmlocat.models import LocAtViT
+from mmlocat.training.config import load_config
+from tests.conftest import NANO, ROOT
 
 PATCH = 4
 # Height, width: less than a patch, one patch, beside whole patches, strips of 1:20 both ways, larger.

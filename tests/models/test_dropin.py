@@ -14,12 +14,12 @@ import mmseg
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmlocat.models import LocAtViT
+from tests.conftest import ROOT
 
 MMSEG = Path(mmseg.__file__).parent / '.mim' / 'configs'
 MMPRETRAIN = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
@@ -129,7 +129,7 @@ def test_stock_deit_config(digit_scenes, tmp_path):
 @pytest.fixture(scope='module')
 def trained(digit_scenes, tmp_path_factory):
     """Checkpoints of a classifier and a segmentor, as Runner writes them."""
-    from mmlocat.engine.cli import training_job
+    from mmlocat.training.cli import training_job
     root = tmp_path_factory.mktemp('trained')
     options = ['--cfg-options', *(f'{split}_dataloader.dataset.data_root={digit_scenes}' for split in
                                   ('train', 'val', 'test'))]
@@ -166,7 +166,7 @@ def test_a_published_segmentor_predicts_the_same_elsewhere(trained, tmp_path, cl
     """Trained, saved, published, and read by MMSegInferencer in a new process in another directory."""
     from mmseg.apis import MMSegInferencer
 
-    from mmlocat.checkpoints.publish import publish
+    from mmlocat.deploy.publish import publish
     _, (segmentor, weights), model = trained
     path, left_out = publish(str(weights), tmp_path / 'segmentor.pth')
     assert 'optimizer' in left_out and path.stat().st_size < weights.stat().st_size

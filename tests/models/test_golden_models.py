@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import assert_close, device_of, golden_names, load_golden, runs_here
 
 from mmlocat.attention import available_backends
 from mmlocat.checkpoints import to_mmlocat_names
 from mmlocat.models import LocAtViT, PatchRefinement
+from tests.conftest import assert_close, device_of, golden_names, load_golden, runs_here
 
 
 def build(case, backend='auto', **options):

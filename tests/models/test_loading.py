@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import NANO, load_golden
 from mmpretrain.models.backbones import VisionTransformer
 
 from mmlocat.models import LocAtViT
 from mmlocat.models.backbones.position import resize_position_embedding
+from tests.conftest import NANO, load_golden
 
 
 def test_resize_has_pils_antialiasing():

@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
-from conftest import NANO, assert_close
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.registry import MODELS as PRETRAIN_MODELS
 from mmseg.registry import MODELS as SEG_MODELS
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.models import LocAtViT
+from tests.conftest import NANO, assert_close
 
 IMAGE = torch.randn(2, 3, 24, 24)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NANO, ROOT
 from mmengine.registry import MODELS, init_default_scope
 
-from mmlocat.engine.config import load_config
 from mmlocat.models import LocAtViT
+from mmlocat.training.config import load_config
+from tests.conftest import NANO, ROOT
 
 LARGEST = 112
 STATM = Path('/proc/self/statm')

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import NANO
 
 from mmlocat.attention import GaussianKernel, gaussian_attention, refine_patches
 from mmlocat.models import LocAtViT
 from mmlocat.models.necks import PatchRefinement
+from tests.conftest import NANO
 
 KERNEL = GaussianKernel(6)
 

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-from conftest import ROOT
-from distributed_cases import FROZEN, case_name, plain, write_config
-from launching import finish, free_port, launched, wait_for
 from mmengine.config import Config
 from mmengine.utils import digit_version
+
+from tests.conftest import ROOT
+from tests.helpers.distributed_cases import FROZEN, case_name, plain, write_config
+from tests.helpers.launching import finish, free_port, launched, wait_for
 
 SECTION = 'Distributed'
 TOTAL, ITERATIONS = 6, 3

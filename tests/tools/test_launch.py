@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 import torch
-from conftest import ROOT
-from missing import need_openmmlab
+
+from tests.conftest import ROOT
+from tests.helpers.missing import need_openmmlab
 
 TOOLS = ROOT / 'tools'
 CONFIG = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'

@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
 
 from mmlocat.utils import stoppable, with_progress
+from tests.conftest import ROOT
 
 TOOLS = sorted(path for path in (ROOT / 'tools').rglob('*.py'))
 

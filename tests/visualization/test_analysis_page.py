@@ -5,12 +5,12 @@ import shlex
 from itertools import islice
 
 import pytest
-from conftest import ROOT
-from demo_layout import write_demo_models
 from PIL import Image
-from tool_runner import run_tool
 
 from mmlocat.visualization import pages
+from tests.conftest import ROOT
+from tests.helpers.demo_layout import write_demo_models
+from tests.helpers.tool_runner import run_tool
 
 PAGE = (ROOT / 'docs' / 'analysis.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)

@@ -5,16 +5,16 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import NANO, ROOT
-from demo_layout import write_demo_models
-from legible import assert_legible
 from PIL import Image
-from tool_runner import run_tool
 
 from mmlocat.models import LocAtViT
 from mmlocat.visualization import collect, pages
 from mmlocat.visualization.pages import Subject, draw_block, draw_summary
 from mmlocat.visualization.style import pyplot
+from tests.conftest import NANO, ROOT
+from tests.helpers.demo_layout import write_demo_models
+from tests.helpers.legible import assert_legible
+from tests.helpers.tool_runner import run_tool
 
 
 @pytest.fixture(scope='module')

@@ -5,17 +5,17 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import NANO
-from demo_layout import write_demo_models
-from legible import assert_legible
 from PIL import Image
-from tool_runner import run_tool
 
 from mmlocat.models import LocAtViT
 from mmlocat.visualization import features_output, style
 from mmlocat.visualization.features import BlockFeatures, find_pairs, measure_features, patch_labels, probe
 from mmlocat.visualization.maps import Maps, collect
 from mmlocat.visualization.measures import class_similarity, effective_rank, patch_similarity
+from tests.conftest import NANO
+from tests.helpers.demo_layout import write_demo_models
+from tests.helpers.legible import assert_legible
+from tests.helpers.tool_runner import run_tool
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +118,7 @@ def test_the_demo_models_on_digit_scenes(demo, digit_scenes, tmp_path, capsys):
 
 
 def test_a_folder_with_labels_and_without(demo, folder, tmp_path, capsys):
-    from mmlocat.demo.models import demo_model
+    from mmlocat.visualization.demo_models import demo_model
     models = [part for arm in ('vit', 'locatvit') for part in ('--model', 'Both', demo_model(
         arm, 'pretrain', demo).config, demo_model(arm, 'pretrain', demo).checkpoint)]
     run_tool('analysis/features.py', folder / 'images', *models, '--out', tmp_path / 'a')

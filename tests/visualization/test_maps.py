@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import NANO, runs_here
 from mmpretrain.models import build_backbone
 from mmpretrain.models.backbones import VisionTransformer
 
@@ -14,6 +13,7 @@ from mmlocat.visualization import blocks, collect, prepare_image
 from mmlocat.visualization.loading import largest_side
 from mmlocat.visualization.maps import collect_batch
 from mmlocat.visualization.measures import attention_distance, class_similarity, effective_rank, patch_similarity
+from tests.conftest import NANO, runs_here
 
 
 def locatvit(**options):

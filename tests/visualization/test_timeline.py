@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from legible import assert_legible
 from PIL import Image
-from tool_runner import run_tool
 
 from mmlocat.engine.gaussian_stats import tag
 from mmlocat.visualization import timeline
 from mmlocat.visualization.style import pyplot
 from mmlocat.visualization.timeline import draw_timeline, read_log
+from tests.helpers.legible import assert_legible
+from tests.helpers.tool_runner import run_tool
 
 
 def write_log(path, steps, blocks=2, heads=2, end=''):

@@ -3,11 +3,11 @@
 
 import argparse
 
-from mmlocat.demo.models import DEMO_WORK_DIR
-from mmlocat.demo.plan import ARMS
-from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.experiments.demo.plan import ARMS
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import add_trust_option, stoppable
 from mmlocat.visualization.attention_job import attention_job, grid_side, point
+from mmlocat.visualization.demo_models import DEMO_WORK_DIR
 from mmlocat.visualization.style import FORMATS
 
 

@@ -3,9 +3,9 @@
 
 import argparse
 
-from mmlocat.demo.models import DEMO_WORK_DIR
-from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import add_trust_option, stoppable
+from mmlocat.visualization.demo_models import DEMO_WORK_DIR
 from mmlocat.visualization.features_job import features_job
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmlocat.analysis.flops import count, input_shape
-from mmlocat.engine.config import load_config
+from mmlocat.training.config import load_config
 from mmlocat.utils import stoppable
 
 

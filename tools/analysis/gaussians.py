@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Callable
 
-from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.visualization.style import picture_path
 from mmlocat.visualization.timeline import draw_timeline, read_log

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from mmlocat.leaderboard.metafiles import write
+from mmlocat.experiments.leaderboard.metafiles import write
 from mmlocat.utils import share_folder, stoppable
 
 if __name__ == '__main__':

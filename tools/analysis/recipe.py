@@ -2,7 +2,7 @@
 """Tells what a config will do, without data, weights or a GPU: ``python tools/analysis/recipe.py CONFIG``."""
 
 from mmlocat.analysis.recipe import recipe_job
-from mmlocat.engine.cli import prepare_or_exit
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 
 if __name__ == '__main__':

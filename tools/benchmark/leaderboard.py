@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from mmlocat.leaderboard import output
-from mmlocat.leaderboard.board import add_costs, add_speed, build_board
-from mmlocat.leaderboard.plot import draw
-from mmlocat.leaderboard.runs import gather
+from mmlocat.experiments.leaderboard import output
+from mmlocat.experiments.leaderboard.board import add_costs, add_speed, build_board
+from mmlocat.experiments.leaderboard.plot import draw
+from mmlocat.experiments.leaderboard.runs import gather
 from mmlocat.utils import atomic_write, stoppable
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mmlocat.suite.plan import Launcher, plan_suite
-from mmlocat.suite.rows import load_suite
-from mmlocat.suite.run import run_suite, show_plan
+from mmlocat.experiments.suite.plan import Launcher, plan_suite
+from mmlocat.experiments.suite.rows import load_suite
+from mmlocat.experiments.suite.run import run_suite, show_plan
 from mmlocat.utils import stoppable
 
 

@@ -5,8 +5,8 @@ import argparse
 import sys
 
 from mmlocat.datasets.check import QUICK_FILES, SAMPLED_FILES, check_data, render
-from mmlocat.engine.cli import prepare_or_exit
-from mmlocat.engine.config import add_config_arguments, load_config
+from mmlocat.training.cli import prepare_or_exit
+from mmlocat.training.config import add_config_arguments, load_config
 from mmlocat.utils import stoppable
 
 

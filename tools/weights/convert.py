@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmlocat.checkpoints.convert import LAYOUTS, Conversion, convert
-from mmlocat.checkpoints.verify import Difference, compare
+from mmlocat.deploy.convert import LAYOUTS, Conversion, convert
+from mmlocat.deploy.verify import Difference, compare
 from mmlocat.utils import add_trust_option, stoppable
 
 

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from mmlocat.checkpoints.publish import publish
+from mmlocat.deploy.publish import publish
 from mmlocat.utils import add_trust_option, stoppable
 
 

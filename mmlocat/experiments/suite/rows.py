@@ -1,0 +1,241 @@
+"""Reads a suite: a YAML file of rows, each a config with seeds and initial weights.
+
+.. code-block:: yaml
+
+    rows:
+      - config: vit-nano_digitscenes.py        # a shipped leaf, a path, or a pattern of shipped leaves
+        seeds: [0, 1]
+      - config: vit-nano_linear_digitscenes.py
+        seeds: [0, 1]
+        checkpoint: vit-nano_digitscenes       # another row's result, of the same seed; else a file or an address
+        cfg-options: {train_cfg.max_iters: 800}
+
+Further keys of a row: ``name`` (default: the leaf's), ``only: paper`` (of a pattern's leaves, those that stand in the
+paper's table), ``exclude`` (patterns), ``default-checkpoint`` (as ``checkpoint``, for leaves that name no weights
+themselves), ``train-args`` (further arguments of tools/train.py). ``{arch}`` in a checkpoint stands for the first part
+of the leaf's name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+
+import yaml
+
+from mmlocat.experiments.leaderboard.deviations import recipe_checkpoint
+from mmlocat.experiments.leaderboard.names import parse, published_for
+from mmlocat.training.config import near_matches
+from mmlocat.utils import share_folder
+
+_KEYS = ('config', 'name', 'seeds', 'checkpoint', 'default-checkpoint', 'cfg-options', 'train-args', 'only', 'exclude')
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One config of a suite.
+
+    Args:
+        name: Its folder, and what other rows call it.
+        config: The file.
+        seeds: One training each.
+        parent: The row whose result it starts from, or None.
+        checkpoint: A file or address it starts from, or None for what the config says.
+        options: ``--cfg-options`` of training and test.
+        train_args: Further arguments of tools/train.py.
+    """
+
+    name: str
+    config: Path
+    seeds: Tuple[int, ...]
+    parent: Optional[str] = None
+    checkpoint: Optional[str] = None
+    options: Tuple[str, ...] = ()
+    train_args: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite's file holds, checked.
+
+    Args:
+        name: The file's name without its suffix.
+        rows: In the file's order; a row comes after the one it starts from.
+    """
+
+    name: str
+    rows: Tuple[SuiteRow, ...] = field(default=())
+
+    def row(self, name: str) -> SuiteRow:
+        """Returns the row of a name, which must be there."""
+        return next(row for row in self.rows if row.name == name)
+
+    def select(self, patterns: List[str]) -> Suite:
+        """Returns the rows whose names fit any pattern, with those they start from.
+
+        Raises:
+            ValueError: A pattern fits none.
+        """
+        chosen = set()
+        for pattern in patterns:
+            names = fnmatch.filter([row.name for row in self.rows], pattern)
+            if not names:
+                raise ValueError(f'--rows {pattern} fits no row; the suite has '
+                                 f'{", ".join(row.name for row in self.rows)}')
+            chosen.update(names)
+        for row in reversed(self.rows):
+            if row.name in chosen and row.parent:
+                chosen.add(row.parent)
+        return Suite(self.name, tuple(row for row in self.rows if row.name in chosen))
+
+
+def load_suite(path: Union[str, Path]) -> Suite:
+    """Reads and checks a suite.
+
+    Args:
+        path: A YAML file, or the name of one that mmlocat ships in configs/suites/.
+
+    Raises:
+        FileNotFoundError: There is no such file, or a row names a file that does not exist.
+        ValueError: The file is not YAML, or a row is wrong; the message names the row and the key.
+    """
+    file = Path(path)
+    shipped = share_folder() / 'configs' / 'suites'
+    if not file.is_file():
+        file = shipped / (file.name if file.suffix else f'{file.name}.yml')
+    if not file.is_file():
+        names = ', '.join(sorted(entry.stem for entry in shipped.glob('*.yml')))
+        raise FileNotFoundError(f'suite {path} does not exist; mmlocat ships {names}')
+    try:
+        content = yaml.safe_load(file.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{file} is not YAML: {error}') from error
+    entries = content.get('rows') if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries or set(content) != {'rows'}:
+        raise ValueError(f'{file} must hold one key, rows: a list of rows that each name a config')
+    rows: List[SuiteRow] = []
+    for number, entry in enumerate(entries, 1):
+        rows += _Entry(file, number, entry).rows(rows)
+    return Suite(file.stem, tuple(rows))
+
+
+class _Entry:
+    """A row as it stands in the file."""
+
+    def __init__(self, file: Path, number: int, entry: Any) -> None:
+        self.file = file
+        self.entry: Dict[str, Any] = entry if isinstance(entry, dict) else {}
+        label = self.entry.get('name', self.entry.get('config'))
+        self.where = f'{file}, row {number}' + (f' ({label})' if label else '')
+        if not isinstance(entry, dict) or 'config' not in entry:
+            raise ValueError(f'{self.where}: a row is a mapping with the key config, got {entry!r}')
+        for key in entry:
+            if key not in _KEYS:
+                near = difflib.get_close_matches(str(key), _KEYS, n=1)
+                raise ValueError(f'{self.where}, {key}: unknown key' + (f'; did you mean {near[0]}?' if near else
+                                                                        f'; known are {", ".join(_KEYS)}'))
+
+    def _fail(self, key: str, expected: str) -> ValueError:
+        return ValueError(f'{self.where}, {key}: expected {expected}, got {self.entry.get(key)!r}')
+
+    def rows(self, earlier: List[SuiteRow]) -> Iterator[SuiteRow]:
+        """Yields a row for each leaf that the entry names."""
+        configs = self._configs()
+        name = self.entry.get('name')
+        if name is not None and (not isinstance(name, str) or not name or '/' in name or len(configs) > 1):
+            raise self._fail('name', 'a name without /, and one config')
+        taken = {row.name: row for row in earlier}
+        for config in configs:
+            own = name or config.stem
+            if own in taken:
+                raise ValueError(f'{self.where}, name: {own} is taken by an earlier row; give this one another name')
+            parent, checkpoint = self._checkpoint(config, taken)
+            seeds = self._seeds()
+            if parent:
+                self._check_parent_seeds(taken[parent], seeds)
+            yield SuiteRow(own, config, seeds, parent, checkpoint, self._options(), self._list('train-args'))
+
+    def _configs(self) -> List[Path]:
+        config, only = self.entry['config'], self.entry.get('only')
+        if not isinstance(config, str):
+            raise self._fail('config', 'the name of a config')
+        if only not in (None, 'paper'):
+            raise self._fail('only', "'paper'")
+        folder = share_folder() / 'configs'
+        if not any(sign in config for sign in '*?['):
+            for file in (folder / config, Path(config), folder / f'{config}.py'):
+                if file.is_file():
+                    return [file]
+            near = near_matches(config)
+            raise FileNotFoundError(f'{self.where}, config: {config} does not exist'
+                                    + (f'; did you mean {", ".join(near)}?' if near else ''))
+        found = sorted(file for file in folder.glob('*.py') if fnmatch.fnmatch(file.name, config))
+        excluded = self._list('exclude')
+        found = [file for file in found if not any(fnmatch.fnmatch(file.name, pattern) for pattern in excluded)]
+        if only:
+            found = [file for file in found if published_for(parse(file.name))]
+        if not found:
+            raise self._fail('config', f'a pattern that fits a config in {folder}')
+        return found
+
+    def _checkpoint(self, config: Path, taken: Dict[str, SuiteRow]) -> Tuple[Optional[str], Optional[str]]:
+        """Returns the row to start from and the file or address, of which one is None."""
+        key = 'checkpoint' if 'checkpoint' in self.entry else 'default-checkpoint'
+        given = self.entry.get(key)
+        if given is None or key == 'default-checkpoint' and recipe_checkpoint(config.stem):
+            return None, None
+        if not isinstance(given, str):
+            raise self._fail(key, 'the name of an earlier row, a file or an address')
+        given = given.replace('{arch}', parse(config.name).arch)
+        if given in taken:
+            return given, None
+        if '://' in given:
+            return None, given
+        if Path(given).is_file():
+            return None, str(Path(given).resolve())
+        near = difflib.get_close_matches(given, taken, n=3)
+        raise FileNotFoundError(f'{self.where}, {key}: {given} is neither an earlier row nor a file'
+                                + (f'; did you mean {", ".join(near)}?' if near else ''))
+
+    def _seeds(self) -> Tuple[int, ...]:
+        seeds = self.entry.get('seeds', [0])
+        whole = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
+        if not whole or len(set(seeds)) < len(seeds):
+            raise self._fail('seeds', 'a list of different whole numbers such as [0, 1, 2]')
+        return tuple(seeds)
+
+    def _check_parent_seeds(self, parent: SuiteRow, seeds: Tuple[int, ...]) -> None:
+        missing = [seed for seed in seeds if seed not in parent.seeds]
+        if missing and len(parent.seeds) > 1:
+            raise ValueError(f'{self.where}, seeds: {parent.name}, which checkpoint names, has the seeds '
+                             f'{list(parent.seeds)} and not {missing}; it needs the same seeds, or one for all')
+
+    def _options(self) -> Tuple[str, ...]:
+        options = self.entry.get('cfg-options', {})
+        if not isinstance(options, dict):
+            raise self._fail('cfg-options', 'a mapping of dotted keys to values')
+        for key, value in options.items():
+            if isinstance(value, dict):
+                raise ValueError(f'{self.where}, cfg-options: {key} holds a mapping; write its keys with dots, '
+                                 f'{key}.KEY: VALUE')
+        for key in ('randomness.seed', 'checkpoint'):
+            if key in options:
+                raise ValueError(f'{self.where}, cfg-options: {key} has a key of its own, '
+                                 f'{key.split(".")[-1].replace("seed", "seeds")}')
+        return tuple(f'{key}={_text(value)}' for key, value in options.items())
+
+    def _list(self, key: str) -> Tuple[str, ...]:
+        values = self.entry.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self._fail(key, 'a list of texts')
+        return tuple(values)
+
+
+def _text(value: Any) -> str:
+    """Writes a value as ``--cfg-options`` reads it."""
+    if isinstance(value, list):
+        return f'[{",".join(map(_text, value))}]'
+    return str(value)

@@ -1,0 +1,225 @@
+"""Trainings that can be stopped at any iteration and go on as if they had not been.
+
+SIGTERM and SIGUSR1 (Slurm sends them before it takes a machine away) save ``interrupted.pth`` after the current
+iteration and end the process with exit code 128 + n, as a shell reports signal n: 143 and 138. With several processes
+all stop at the same iteration. What a signal, a kill or a crash leaves is gone on with by ``--resume``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, List, Optional
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+
+from .saving import INTERRUPTED, write_last_checkpoint
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
+# Entries of the message hub, which every checkpoint holds.
+_VALIDATED = 'validated_iteration'
+_IN_EPOCH = 'iterations_of_interrupted_epoch'
+
+
+class TrainingStopped(SystemExit):
+    """A signal stopped a training after its state had been saved; ``code`` is 128 + the signal's number."""
+
+
+class StepSeedHook(Hook):
+    """Gives the random numbers of each step (dropout, drop path, mixup) a seed of their own.
+
+    They depend on seed, iteration and process alone, so a run that goes on from a checkpoint draws what the
+    uninterrupted one drew; mmengine restores no random state. The augmentations of the samples have streams of their
+    own already, see ``mmlocat.training.seeding``.
+    """
+
+    priority = 'HIGHEST'
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seeds Python, NumPy and torch, GPUs included."""
+        words = np.random.SeedSequence((runner.seed, runner.iter, get_rank(), 1)).generate_state(4)
+        random.seed(words.tobytes())
+        np.random.seed(words)
+        torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+class StopHook(Hook):
+    """Saves and ends the process when a signal asked for it.
+
+    Args:
+        signals: Which ones; their former handlers come back after the training.
+    """
+
+    priority = 'LOWEST'  # after all others have noted what the iteration gave
+
+    def __init__(self, signals: tuple = STOP_SIGNALS) -> None:
+        self.signals = signals
+        self.received = 0
+        self._former: List[tuple] = []
+        self._group: Optional[Any] = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Listens from here on; before, a signal ends the process at once, and nothing is lost."""
+        if get_world_size() > 1:
+            # Over the network, not through the GPUs' queues: nothing waits for the model's kernels.
+            self._group = torch.distributed.new_group(backend='gloo')
+        if threading.current_thread() is threading.main_thread():  # Python has signal handlers there alone
+            self._former = [(number, signal.signal(number, self._receive)) for number in self.signals]
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Stops here if any process was asked to, unless gradients of several iterations are being accumulated.
+
+        A validation that is due now is left to the run that goes on, see ``MissedValidationHook``.
+        """
+        number, done = self._agree(), runner.iter + 1
+        if not number or done % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
+            return
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and not isinstance(runner.train_loop, EpochLoop):
+            # mmengine's own loop, in its FlexibleRunner, cannot go on in the middle of an epoch.
+            if is_main_process():
+                name = signal.Signals(number).name
+                print(f'mmlocat: Stopped by {name} after iteration {done} of {runner.max_iters}. The same command with '
+                      '--resume goes on from the last checkpoint.', file=sys.stderr, flush=True)
+            raise TrainingStopped(128 + number)
+        if isinstance(runner.train_loop, EpochLoop):
+            runner.message_hub.update_info(_IN_EPOCH, [batch_idx + 1, len(runner.train_dataloader)])
+        runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=done), by_epoch=False)
+        if is_main_process():
+            path, name = Path(runner.work_dir) / INTERRUPTED, signal.Signals(number).name
+            write_last_checkpoint(runner.work_dir, path)
+            message = (f'Stopped by {name} after iteration {done} of {runner.max_iters}, which is saved in {path}. The '
+                       'same command with --resume goes on from there.')
+            runner.logger.info(message)
+            print(f'mmlocat: {message}', file=sys.stderr, flush=True)
+        if self._group is not None:
+            # A launcher that sees one process end may end the others, and the first one is saving.
+            torch.distributed.barrier(group=self._group)
+        raise TrainingStopped(128 + number)
+
+    def restore(self) -> None:
+        """Puts the former handlers back; the runner calls it when the training has ended, however it did."""
+        for number, handler in self._former:
+            signal.signal(number, handler)
+        self._former = []
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = number
+
+    def _agree(self) -> int:
+        """Returns the signal that any process received, the same on all; 0 for none."""
+        if self._group is None:
+            return self.received
+        flag = torch.tensor(self.received)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX, group=self._group)
+        return int(flag)
+
+
+class MissedValidationHook(Hook):
+    """Runs the validation that was due when a run was interrupted: mmengine saves before it validates.
+
+    Args:
+        validated: An iteration that is known to be validated, although its checkpoint does not say so.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, validated: Optional[int] = None) -> None:
+        self.validated = validated
+
+    def before_train(self, runner: Runner) -> None:
+        """Validates if the checkpoint that the run goes on from was saved just before."""
+        loop, known = runner.train_loop, runner.message_hub.runtime_info.get(_VALIDATED)
+        if not runner.iter or runner.val_loop is None or runner.iter in (known, self.validated):
+            return
+        if not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
+            return
+        loop._decide_current_val_interval()
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, total = runner.epoch, loop.max_epochs
+            due = _IN_EPOCH not in runner.message_hub.runtime_info
+        else:
+            done, total, due = runner.iter, loop.max_iters, True
+        if due and done >= loop.val_begin and (done % loop.val_interval == 0 or done == total):
+            runner.logger.info(f'Validating iteration {runner.iter}, which the interrupted run had yet to do')
+            runner.val_loop.run()
+
+    def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
+        """Notes it for the checkpoints to come."""
+        if isinstance(runner._train_loop, BaseLoop):
+            runner.message_hub.update_info(_VALIDATED, runner.iter)
+
+
+class EpochLoop(EpochBasedTrainLoop):
+    """mmengine's loop; an epoch that a signal has interrupted goes on where it stopped."""
+
+    def run_epoch(self) -> None:
+        """Runs one epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done, length = self.runner.message_hub.runtime_info.pop(_IN_EPOCH, (0, 0))
+        batches = self.dataloader
+        if done and length != len(batches):
+            self.runner.logger.warning(f'The interrupted epoch had {length} iterations and now has {len(batches)}: it '
+                                       'begins anew')
+            done = 0
+        elif done and self.dataloader.batch_size and hasattr(self.dataloader.sampler, 'start_at'):
+            self.dataloader.sampler.start_at(done * self.dataloader.batch_size)
+        elif done:
+            batches = islice(self.dataloader, done, None)
+        for index, batch in enumerate(batches, done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+def make_resumable(runner: Runner, validated: Optional[int] = None) -> None:
+    """Registers what a training needs to be stopped and to go on exactly.
+
+    Args:
+        runner: The runner that will train.
+        validated: An iteration that is known to be validated.
+    """
+    for hook in (StopHook(), StepSeedHook(), MissedValidationHook(validated)):
+        runner.register_hook(hook)
+
+
+class WorkerShield:
+    """Initialises data-loading workers so that they outlive a signal to the whole job.
+
+    Slurm and torchrun signal every process of a job. A worker that died would end the training in the middle of a step.
+    The main process ends its workers by SIGTERM when it exits, which it announces.
+
+    Args:
+        initialize: mmengine's own initialisation of workers, or None.
+        context: How the workers are started; the default one where it is None.
+    """
+
+    def __init__(self, initialize: Optional[Callable[[int], None]], context: Optional[Any] = None) -> None:
+        self.initialize = initialize
+        self.closing = (context or multiprocessing).Event()
+        # Exit functions run last in, first out: before the one of multiprocessing that ends the workers.
+        atexit.register(self.closing.set)
+
+    def __call__(self, worker_id: int) -> None:
+        """Runs in the worker."""
+
+        def end(number: int, frame: Any) -> None:
+            if self.closing.is_set():
+                os._exit(0)
+
+        for number in STOP_SIGNALS:
+            signal.signal(number, end)
+        if self.initialize is not None:
+            self.initialize(worker_id)

@@ -1,0 +1,131 @@
+"""The segmentors that the demo has trained, and how a segmentor is loaded to look at pictures."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Union
+
+from mmengine.config import Config
+from mmseg.apis import MMSegInferencer
+from mmseg.registry import DATASETS
+from torch import nn
+
+from mmlocat.checkpoints.schemes import install_reader
+from mmlocat.experiments.demo.plan import ARMS
+from mmlocat.training.config import load_config
+from mmlocat.training.initial_weights import check_model_weights
+from mmlocat.utils import share_folder
+
+DEMO_WORK_DIR = Path('work_dirs/demo')
+# Scenes have 36 px and digits of a half of that; on far larger pictures the models see parts of strokes.
+DEMO_MAX_SIDE = 72
+_HEADS = ('linear', 'upernet', 'pretrain')
+
+
+@dataclass(frozen=True)
+class DemoModel:
+    """A model that ``make demo`` has trained.
+
+    Args:
+        title: Its name in pictures.
+        config: Its config file.
+        checkpoint: The last checkpoint of its training.
+    """
+
+    title: str
+    config: Path
+    checkpoint: Path
+
+
+def demo_model(arm: str = 'locatvit', head: str = 'linear', work_dir: Union[str, Path] = DEMO_WORK_DIR,
+               seed: int = 0) -> DemoModel:
+    """Finds what the demo has trained.
+
+    Args:
+        arm: Key of ``ARMS``: 'vit', 'locatvit'; after ``make demo-full`` the others too.
+        head: 'linear' for the frozen backbone with the one-layer head, 'upernet', or 'pretrain' for the classifier.
+        work_dir: The demo's.
+        seed: Of the training.
+
+    Returns:
+        The model's config and checkpoint.
+
+    Raises:
+        ValueError: ``arm`` or ``head`` is unknown, or the arm has no such head.
+        FileNotFoundError: It has not been trained, or its training has not ended; the message says what to run.
+    """
+    if arm not in ARMS:
+        raise ValueError(f'unknown arm {arm!r} of the demo; choose one of {", ".join(ARMS)}')
+    if head not in _HEADS:
+        raise ValueError(f'unknown head {head!r} of the demo; choose one of {", ".join(_HEADS)}')
+    name = ARMS[arm].pretraining if head == 'pretrain' else getattr(ARMS[arm], head)
+    if name is None:
+        raise ValueError(f'the demo trains no {head} of {arm}')
+    folder = Path(work_dir) / f'seed{seed}' / arm / head
+    checkpoints = sorted(folder.glob('*_*.pth'), key=_number)
+    # The demo writes step.json when a training has ended; until then there are only checkpoints on the way.
+    if not checkpoints or not (folder / 'step.json').is_file():
+        state = 'has not ended' if checkpoints else 'is not there'
+        raise FileNotFoundError(f'the training of the demo model {ARMS[arm].title} in {folder} {state}: run '
+                                '`make demo` (a laptop, ten minutes), or give a model of your own')
+    return DemoModel(ARMS[arm].title, share_folder() / 'configs' / name, checkpoints[-1])
+
+
+def _number(path: Path) -> int:
+    match = re.search(r'(\d+)\.pth$', path.name)
+    return int(match.group(1)) if match else -1
+
+
+def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], device: Optional[str] = None,
+                   trust_pickle: bool = False) -> MMSegInferencer:
+    """Loads a segmentor into mmseg's inferencer, after making sure that the weights fit.
+
+    Args:
+        config: Config file of MMSegmentation.
+        checkpoint: Weights of the whole model: a file, or an address that ``mmlocat.checkpoints`` reads.
+        device: Such as 'cpu' or 'cuda:0'; by default the best that is there.
+        trust_pickle: Whether the checkpoint may hold anything; it can run code.
+
+    Returns:
+        The inferencer, without a progress bar of its own; ``model.dataset_meta`` has ``classes`` and ``palette``.
+
+    Raises:
+        FileNotFoundError: Config or checkpoint do not exist.
+        ValueError: The config cannot be read, or is no segmentor's.
+        RuntimeError: The checkpoint cannot be read, or is of another model.
+    """
+    settings = load_config(str(config))
+    if settings.get('default_scope', 'mmseg') != 'mmseg' or 'test_dataloader' not in settings:
+        raise ValueError(f'config {config} is of no segmentor of MMSegmentation with a test_dataloader; '
+                         'give the config that the checkpoint was trained with')
+    (settings.model.get('backbone') or {}).pop('init_cfg', None)  # the checkpoint holds the backbone
+    settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer wants one; it is not used
+    install_reader(trust_pickle)
+    check_model_weights(settings, str(checkpoint), trust_pickle)
+    with warnings.catch_warnings():
+        # Losses that nobody computes here, and names of classes, which come next.
+        warnings.simplefilter('ignore', UserWarning)
+        inferencer = MMSegInferencer(settings, weights=str(checkpoint), device=device)
+    inferencer.show_progress = False
+    inferencer.model.dataset_meta = _dataset_meta(settings, inferencer.model)
+    return inferencer
+
+
+def _dataset_meta(config: Config, model: nn.Module) -> dict:
+    """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
+    count = model.num_classes
+    dataset = DATASETS.get(config.test_dataloader.dataset.type)
+    for meta in (model.dataset_meta, getattr(dataset, 'METAINFO', {})):
+        classes, palette = meta.get('classes'), meta.get('palette')
+        if classes and palette and len(classes) == len(palette) == count:
+            return dict(classes=list(classes), palette=[list(colour) for colour in palette])
+    return dict(classes=[f'class {i}' for i in range(count)], palette=_spread_colours(count))
+
+
+def _spread_colours(count: int) -> List[List[int]]:
+    from matplotlib import colormaps
+    colours = colormaps['cividis']  # even in lightness, so that no kind of colour vision confuses neighbours
+    return [[round(255 * part) for part in colours(i / max(1, count - 1))[:3]] for i in range(count)]

@@ -1,0 +1,66 @@
+"""What a leaf's name says, and the paper's entry it stands for."""
+
+import csv
+
+import pytest
+
+from mmlocat.experiments.leaderboard.names import PAPER, parse, published, published_for
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('vit_imagenet', ('vit', 'base', '', '', 'imagenet')),
+    ('locatvit-tiny-reg4_linear_pascal_context59.py', ('locatvit', 'tiny', 'reg4', 'linear', 'pascal_context59')),
+    ('locatvit-gaug_linear_ade20k', ('locatvit', 'base', 'gaug', 'linear', 'ade20k')),
+    ('vit-small_upernet_coco_stuff164k', ('vit', 'small', '', 'upernet', 'coco_stuff164k')),
+    ('vit-tiny_mini-imagenet', ('vit', 'tiny', '', '', 'mini-imagenet')),
+    ('vit-nano-long_digitscenes', ('vit', 'nano', 'long', '', 'digitscenes')),
+    ('deit-retrofit_upernet_ade20k', ('deit', 'base', 'retrofit', 'upernet', 'ade20k')),
+])
+def test_parts(name, expected):
+    leaf = parse(name)
+    assert (leaf.family, leaf.size, leaf.variant, leaf.head, leaf.dataset) == expected
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('vit_linear_ade20k', 28.40),
+    ('locatvit_linear_ade20k', 32.64),
+    ('locatvit-tiny_linear_coco_stuff164k', 26.15),
+    ('locatvit_imagenet', 82.31),
+    ('vit-tiny-gap_linear_ade20k', 19.65),
+    ('locatvit-gaug_linear_ade20k', 30.26),
+    ('locatvit-tiny-prr_imagenet', 73.71),
+    ('vit-nopos_imagenet', 79.39),
+    ('locatvit-tiny-nopos_linear_ade20k', 22.69),
+    ('vit-reg4_linear_pascal_context59', 41.81),
+    ('locatvit-reg4_imagenet', None),  # a blank of the paper
+])
+def test_published_numbers(name, value):
+    assert published_for(parse(name)).value == value
+
+
+@pytest.mark.parametrize('name', ['locatvit_upernet_ade20k', 'vit-small_linear_ade20k', 'vit-nano_linear_digitscenes',
+                                  'vit-tiny_mini-imagenet', 'vit-nano-long_digitscenes', 'deit_linear_ade20k'])
+def test_what_stands_in_no_table(name):
+    assert published_for(parse(name)) is None
+
+
+def test_the_table_is_whole_and_blanks_are_kept():
+    with open(PAPER, newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20 and len(published()) == 80
+    printed = sum(bool(row[name]) for row in rows for name in row if name.endswith(('_miou', '_top1')))
+    assert sum(entry.value is not None for entry in published()) == printed == 59
+    assert {entry.model for entry in published() if not entry.supported} == {'Swin', 'LocAtSwin'}
+
+
+def test_leaves_are_named_by_the_rule_and_distinct():
+    leaves = [parse(path.name) for path in (ROOT / 'configs').glob('*.py')]
+    entries = [published_for(leaf) for leaf in leaves if published_for(leaf)]
+    assert len(entries) == len(set(entries)) >= 4
+
+
+def test_pretraining_of_a_leaf():
+    assert parse('locatvit-tiny-gaug_linear_ade20k').pretraining == 'locatvit-tiny-gaug_imagenet'
+    assert parse('vit-nano_linear_digitscenes').pretraining == 'vit-nano_digitscenes'
+    assert parse('vit_imagenet').pretraining is None

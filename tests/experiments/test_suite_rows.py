@@ -1,0 +1,136 @@
+"""Suites as files: what a row may hold, errors that name row and key, and what is shipped."""
+
+import pytest
+
+from mmlocat.experiments.leaderboard.deviations import recipe_checkpoint
+from mmlocat.experiments.leaderboard.names import parse, published_for
+from mmlocat.experiments.suite.plan import Launcher, plan_suite
+from mmlocat.experiments.suite.rows import load_suite
+from tests.conftest import ROOT
+
+LEAVES = [path.name for path in (ROOT / 'configs').glob('*.py')]
+
+
+def load(tmp_path, text):
+    path = tmp_path / 'mine.yml'
+    path.write_text(text)
+    return load_suite(path)
+
+
+def test_rows(tmp_path):
+    (tmp_path / 'w.pth').touch()
+    suite = load(tmp_path, f'''
+rows:
+  - config: vit-nano_digitscenes.py
+    seeds: [3, 4]
+    cfg-options: {{train_cfg.max_epochs: 1, "model.backbone.out_indices": [1, 2]}}
+  - config: vit-nano_linear_digitscenes
+    seeds: [4]
+    checkpoint: '{{arch}}_digitscenes'
+    train-args: [--no-validate]
+  - {{config: vit-nano_linear_digitscenes.py, name: other, checkpoint: {tmp_path / "w.pth"}}}
+  - {{config: locatvit_linear_ade20k.py, checkpoint: 'hf://a/b'}}
+''')
+    first, second, third, fourth = suite.rows
+    assert suite.name == 'mine' and first.name == 'vit-nano_digitscenes' and first.seeds == (3, 4)
+    assert first.options == ('train_cfg.max_epochs=1', 'model.backbone.out_indices=[1,2]')
+    assert (second.parent, second.checkpoint, second.train_args) == ('vit-nano_digitscenes', None, ('--no-validate', ))
+    assert (third.name, third.seeds, third.checkpoint) == ('other', (0, ), str(tmp_path / 'w.pth'))
+    assert fourth.checkpoint == 'hf://a/b' and fourth.config == ROOT / 'configs' / 'locatvit_linear_ade20k.py'
+
+
+def test_patterns(tmp_path):
+    suite = load(tmp_path, '''
+rows:
+  - {config: '*_digitscenes.py', exclude: ['*_linear_*', '*_upernet_*', '*-long_*']}
+  - {config: '*_linear_*.py', only: paper, default-checkpoint: 'vit-nano_digitscenes'}
+''')
+    names = {row.name for row in suite.rows}
+    assert {'vit-nano_digitscenes', 'locatvit-nano-prr_digitscenes', 'vit_linear_ade20k'} <= names
+    assert not any('long' in name or 'upernet' in name or 'linear_digitscenes' in name for name in names)
+    assert suite.row('vit_linear_ade20k').parent == 'vit-nano_digitscenes'
+    assert suite.row('locatvit_linear_ade20k').parent is None  # it names the published weights
+
+
+def test_select_takes_along_what_a_row_starts_from(tmp_path):
+    suite = load_suite('digitscenes').select(['vit-nano_linear*'])
+    assert [row.name for row in suite.rows] == ['vit-nano_digitscenes', 'vit-nano_linear_digitscenes']
+    with pytest.raises(ValueError, match=r'--rows nothing\* fits no row; the suite has vit-nano_digitscenes'):
+        suite.select(['nothing*'])
+
+
+BASE = '- {config: vit-nano_digitscenes.py, seeds: [0, 1]}\n  - config: vit-nano_linear_digitscenes.py\n    '
+
+
+@pytest.mark.parametrize(('rows', 'message'), [
+    ('- config: vit_lineer_ade20k.py', r'row 1 \(vit_lineer_ade20k.py\), config: .* did you mean .*vit_linear_ade20k'),
+    ('- seeds: [0]', r'row 1: a row is a mapping with the key config'),
+    ('- just text', r'row 1: a row is a mapping with the key config'),
+    (BASE + 'seed: [0]', r'row 2 \(vit-nano_linear_digitscenes.py\), seed: unknown key; did you mean seeds'),
+    (BASE + 'seeds: 5', r'row 2 .*, seeds: expected a list of different whole numbers .* got 5'),
+    (BASE + 'seeds: [1, 1]', r'row 2 .*, seeds: expected'),
+    (BASE + 'seeds: [true]', r'row 2 .*, seeds: expected'),
+    (BASE + 'checkpoint: vit-nano_digitscene\n    seeds: [0]',
+     r'row 2 .*, checkpoint: vit-nano_digitscene is neither an earlier row nor a file; did you mean vit-nano_digit'),
+    (BASE + 'checkpoint: 3', r'row 2 .*, checkpoint: expected the name of an earlier row'),
+    (BASE + 'checkpoint: vit-nano_digitscenes\n    seeds: [7]', r'row 2 .*, seeds: .* seeds \[0, 1\] and not \[7\]'),
+    (BASE + 'cfg-options: [a=1]', r'row 2 .*, cfg-options: expected a mapping'),
+    (BASE + 'cfg-options: {model: {a: 1}}', r'row 2 .*, cfg-options: model holds a mapping; write its keys with dots'),
+    (BASE + 'cfg-options: {randomness.seed: 1}', r'row 2 .*, cfg-options: randomness.seed has a key of its own, seeds'),
+    (BASE + 'train-args: --amp', r'row 2 .*, train-args: expected a list of texts'),
+    (BASE + 'name: a/b', r'row 2 .*, name: expected a name without /'),
+    (BASE + 'name: vit-nano_digitscenes', r'row 2 .*, name: vit-nano_digitscenes is taken'),
+    ("- {config: 'nothing*.py'}", r'row 1 .*, config: expected a pattern that fits'),
+    ("- {config: '*.py', only: some}", r"row 1 .*, only: expected 'paper'"),
+])
+def test_errors_name_row_and_key(rows, message, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load(tmp_path, f'rows:\n  {rows}\n')
+
+
+@pytest.mark.parametrize('text', ['rows: 3', '[]', 'rows: []', 'a: 1', 'rows: [{config: x}]\nmore: 1'])
+def test_files_that_are_no_suites(text, tmp_path):
+    with pytest.raises(ValueError, match='must hold one key, rows'):
+        load(tmp_path, text)
+
+
+def test_files_that_are_missing_or_no_yaml(tmp_path):
+    with pytest.raises(FileNotFoundError, match='suite nothing.yml does not exist; mmlocat ships digitscenes, paper'):
+        load_suite('nothing.yml')
+    with pytest.raises(ValueError, match='is not YAML'):
+        load(tmp_path, 'rows: [')
+
+
+def test_options_that_do_not_fit_name_the_row(tmp_path):
+    suite = load(tmp_path, 'rows:\n  - {config: vit-nano_digitscenes.py, cfg-options: {modell.a: 1}}\n')
+    with pytest.raises(ValueError, match='row vit-nano_digitscenes: --cfg-options modell.a=1.*did you mean model'):
+        plan_suite(suite, tmp_path)
+    suite = load(tmp_path, 'rows:\n  - {config: vit-nano_linear_digitscenes.py}\n')
+    with pytest.raises(ValueError, match='row vit-nano_linear.*total batch of 32 cannot be shared out evenly among 3'):
+        plan_suite(suite, tmp_path, Launcher(gpus=3))
+
+
+def test_the_shipped_suite_of_digitscenes(tmp_path):
+    plan = plan_suite(load_suite('digitscenes'), tmp_path)
+    assert len(plan.chains) == 20 and len(plan.jobs) == 40
+    assert {job.row.name for job in plan.jobs if job.row.parent} == {
+        f'{arch}_linear_digitscenes'
+        for arch in ('vit-nano', 'locatvit-nano', 'locatvit-nano-gaug', 'locatvit-nano-prr')}
+    for chain in plan.chains:
+        pretraining, head = chain
+        weights = f'{pretraining.train.folder}/epoch_5.pth'
+        assert f'checkpoint={weights}' in head.train.command and head.seed == pretraining.seed
+        assert f'randomness.seed={head.seed}' in head.train.command and head.row.options == ()
+        assert str(head.train.folder / 'iter_800.pth') in head.test.command
+        assert parse(head.row.name).pretraining == pretraining.row.name
+    assert [chain[0].seed for chain in plan.chains] == sorted([0, 1, 2, 3, 4] * 4)  # first seeds first
+
+
+def test_the_shipped_suite_of_the_paper():
+    suite = load_suite('paper')
+    wanted = {name[:-3] for name in LEAVES if published_for(parse(name))}
+    assert {row.name for row in suite.rows} == wanted and len(wanted) >= 4
+    for row in suite.rows:
+        leaf = parse(row.name)
+        if leaf.head:  # it starts from published weights, or from its own pretraining in this suite
+            assert row.parent == (None if recipe_checkpoint(row.name) else leaf.pretraining)

@@ -1,0 +1,165 @@
+"""A tiny suite for real: killed, started again, tested, tabled; and the commands for many GPUs and Slurm."""
+
+import copy
+import io
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+
+import mmseg.apis
+import pytest
+import yaml
+from rich.console import Console
+
+import mmlocat
+from mmlocat.experiments.demo.run import is_done
+from mmlocat.experiments.leaderboard.board import build_board
+from mmlocat.experiments.leaderboard.runs import gather
+from mmlocat.experiments.suite.cost import estimate, flops_per_image
+from mmlocat.experiments.suite.plan import Launcher, plan_suite
+from mmlocat.experiments.suite.rows import load_suite
+from mmlocat.experiments.suite.run import run_suite, show_plan
+from tests.conftest import ROOT
+
+TOOL = str(ROOT / 'tools' / 'benchmark' / 'run_suite.py')
+PRETRAINING, HEAD = 'locatvit-nano-gaug_digitscenes', 'locatvit-nano-gaug_linear_digitscenes'
+
+
+def data_options(root):
+    return {f'{part}_dataloader.dataset.data_root': str(root) for part in ('train', 'val', 'test')}
+
+
+@pytest.fixture
+def suite_file(tmp_path, digit_scenes):
+    path = tmp_path / 'tiny.yml'
+    path.write_text(yaml.safe_dump(dict(rows=[
+        {'config': f'{PRETRAINING}.py', 'seeds': [5],
+         'cfg-options': {**data_options(digit_scenes), 'train_cfg.max_epochs': 20, 'train_cfg.val_interval': 20}},
+        {'config': f'{HEAD}.py', 'seeds': [5], 'checkpoint': PRETRAINING,
+         'cfg-options': {**data_options(digit_scenes), 'train_cfg.max_iters': 6, 'train_cfg.val_interval': 6,
+                         'param_scheduler.0.total_steps': 6}}])))
+    return path
+
+
+def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_environment):
+    work_dir = tmp_path / 'work'
+    command = [sys.executable, TOOL, str(suite_file), '--work-dir', str(work_dir), '--jobs', '2']
+    pretraining = work_dir / PRETRAINING / 'seed5' / 'train'
+    process = subprocess.Popen(command, env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
+    deadline = time.monotonic() + 120
+    while not (pretraining / 'epoch_2.pth').exists() and not (pretraining / 'epoch_4.pth').exists():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'the same command goes on' in out
+    assert not (pretraining / 'epoch_20.pth').exists()
+
+    plan = plan_suite(load_suite(suite_file), work_dir)
+    dry = Console(file=io.StringIO())
+    show_plan(plan, dry)
+    assert f'[resume] {PRETRAINING}, seed 5: train | 11260 iterations' in dry.file.getvalue()
+    assert f'[to do] {HEAD}, seed 5: test' in dry.file.getvalue() and '2 trainings are left' in dry.file.getvalue()
+    assert not (pretraining / 'epoch_20.pth').exists()
+
+    result = subprocess.run(command, env=clean_environment, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f'{PRETRAINING}, seed 5: train: resuming' in result.stdout and 'All done.' in result.stdout
+    launches = json.loads((pretraining / 'provenance.json').read_text())['launches']
+    assert len(launches) == 2 and launches[0]['finished'] is None and launches[1]['first_iteration'] > 0
+
+    # The next call has nothing to do; it also knows what an iteration takes here.
+    plan = plan_suite(load_suite(suite_file), work_dir)
+    assert all(is_done(step) for job in plan.jobs for step in (job.train, job.test))
+    assert plan.jobs[0].cost.source == 'measured here' and plan.jobs[0].cost.gpu_hours > 0
+
+    run, = [run for run in gather([work_dir]) if run.leaf.name == HEAD]
+    assert run.seed == 5 and 0 <= run.value <= 100 and run.pretraining.leaf.name == PRETRAINING
+    assert len(run.test['class_iou']) == 11
+    assert '6 iterations instead of 800' in run.deviations
+    assert 'pretraining: 20 epochs instead of 5' in run.deviations
+    assert not any('batch' in text or 'starts from' in text or 'data_root' in text for text in run.deviations)
+    assert {part.title for part in build_board([run])} == {'DigitScenes, frozen backbone, one-layer head'}
+
+    # What was trained here is found by name and read by MMSegmentation's inferencer.
+    config, weights = mmlocat.resolve(HEAD, weights=str(work_dir / HEAD / 'seed5' / 'train' / 'iter_6.pth'))
+    inferencer = mmseg.apis.MMSegInferencer(model=config, weights=weights, device='cpu')
+    assert inferencer.model.decode_head.num_classes == 11
+
+
+def test_a_failing_step_ends_with_its_log_and_a_word(suite_file, tmp_path, clean_environment, monkeypatch):
+    monkeypatch.setattr('mmlocat.experiments.suite.run.end_on_signals', lambda: None)
+    content = yaml.safe_load(suite_file.read_text())
+    content['rows'][0]['cfg-options']['train_dataloader.dataset.nonsense'] = 1
+    suite_file.write_text(yaml.safe_dump(content))
+    console = Console(file=io.StringIO())
+    assert run_suite(plan_suite(load_suite(suite_file), tmp_path / 'w'), tmp_path / 'w', 1, console) == 1
+    said = console.file.getvalue()
+    assert 'nonsense' in said and 'output.log' in said and 'The same command goes on from here.' in said
+
+
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'bad.yml').write_text('rows:\n  - {config: vit_imagenet.py, seed: 1}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', [TOOL, 'bad.yml'])
+    assert runpy.run_path(TOOL, run_name='tool')['main']() == 1
+    said = capsys.readouterr().err
+    assert said.startswith('Error: ') and 'row 1 (vit_imagenet.py), seed: unknown key' in said
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+def one_row(tmp_path, **entry):
+    path = tmp_path / 'one.yml'
+    path.write_text(yaml.safe_dump(dict(rows=[entry])))
+    return load_suite(path)
+
+
+def test_many_gpus_keep_the_recipes_batch(tmp_path):
+    suite = one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b')
+    for gpus, option in ((8, None), (4, 'train_dataloader.batch_size=8'), (1, 'train_dataloader.batch_size=32')):
+        job, = plan_suite(suite, tmp_path, Launcher(gpus)).jobs
+        batch = [part for part in job.train.command if part.startswith('train_dataloader.batch_size')]
+        assert batch == ([option] if option else [])
+        assert any(part.endswith('dist_train.sh') for part in job.train.command) == (gpus > 1)
+        assert 'checkpoint=hf://a/b' in job.train.command and 'checkpoint=hf://a/b' not in job.test.command
+    prints = {plan_suite(suite, tmp_path, Launcher(gpus)).jobs[0].train.fingerprint for gpus in (1, 2, 8)}
+    assert len(prints) == 1  # what is done stays done on another number of GPUs
+
+
+def test_slurm_commands_reach_srun(tmp_path, clean_environment):
+    suite = one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b', seeds=[2])
+    job, = plan_suite(suite, tmp_path, Launcher(16, 'gpu')).jobs
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@" threads=$OMP_NUM_THREADS\n')
+    (tmp_path / 'srun').chmod(0o755)
+    environment = dict(clean_environment, PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', OMP_NUM_THREADS='3')
+    for step, tool in ((job.train, 'train.py'), (job.test, 'test.py')):
+        out = subprocess.run(step.command, env=environment, capture_output=True, text=True, check=True).stdout
+        assert '--partition=gpu' in out and '--ntasks=16' in out and '--quit-on-interrupt' in out
+        assert tool in out and f'--work-dir {step.folder}' in out and out.rstrip().endswith('threads=')
+
+
+def test_costs(tmp_path):
+    job, = plan_suite(one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b'), tmp_path).jobs
+    assert job.cost.iterations == 20000 and job.cost.gpu_hours is None and job.cost.source == ''
+    assert job.cost.flops == 20000 * 32 * flops_per_image(job.config)
+    stated = estimate(job.config, 8, tmp_path, tflops=50)
+    assert stated.gpu_hours == pytest.approx(job.cost.flops / 50e12 / 3600) and '50 TFLOP/s' in stated.source
+    # A frozen backbone passes once, a trained one three times.
+    free = copy.deepcopy(job.config)
+    free.model.backbone.frozen_stages = -1
+    assert 2.5 < flops_per_image(free) / flops_per_image(job.config) < 3
+    folder = tmp_path / 'seed0' / 'train'
+    folder.mkdir(parents=True)
+    launch = dict(processes=8, finished=dict(date='2026', seconds_per_iteration=0.9))
+    (folder / 'provenance.json').write_text(json.dumps(dict(version=1, configs={}, launches=[launch], tests=[])))
+    measured = estimate(job.config, 8, tmp_path, tflops=50)
+    assert measured.gpu_hours == pytest.approx(0.9 * 20000 * 8 / 3600) and measured.source == 'measured here'
+    assert estimate(job.config, 4, tmp_path, None).gpu_hours is None  # other numbers of GPUs say nothing
+    pretraining, = plan_suite(one_row(tmp_path, config='vit_imagenet.py'), tmp_path).jobs
+    assert pretraining.cost.iterations == 300 * 1252  # of 1024 images, the last one of an epoch smaller

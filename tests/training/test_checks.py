@@ -1,0 +1,213 @@
+"""What is checked or changed between a config and the Runner."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmlocat.training.config import load_config
+from mmlocat.training.hardware import adapt_to_hardware
+from mmlocat.training.initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
+from mmlocat.training.recipe import check_total_batch
+from tests.conftest import ROOT
+
+
+def recipe(**options):
+    return Config(
+        dict(
+            train_dataloader=dict(batch_size=4),
+            auto_scale_lr=dict(base_batch_size=32, **options),
+            optim_wrapper=dict(optimizer=dict(lr=1e-3)),
+            param_scheduler=[dict(type='OneCycleLR', eta_max=1e-3)]))
+
+
+def test_total_batch_that_fits_is_not_mentioned():
+    assert check_total_batch(recipe(), 8) == []
+    config = recipe()
+    config.optim_wrapper.accumulative_counts = 2
+    assert check_total_batch(config, 4) == []
+
+
+def test_total_batch_that_differs_says_what_to_do():
+    remark, = check_total_batch(recipe(), 2)
+    assert remark == ("Total batch 8 (2 x 4) is not the recipe's 32. To keep to the recipe: "
+                      'train_dataloader.batch_size=16 by --cfg-options, or --auto-scale-lr (learning rate 0.001 -> '
+                      '0.00025).')
+    remark, = check_total_batch(recipe(), 3)
+    assert 'Total batch 12 (3 x 4)' in remark and 'train_dataloader.batch_size' not in remark
+
+
+def test_auto_scale_reaches_the_peak_of_one_cycle():
+    config = recipe(enable=True)
+    remark, = check_total_batch(config, 2)
+    assert remark == 'Total batch 8 (2 x 4) instead of 32: learning rate scaled from 0.001 to 0.00025.'
+    assert config.param_scheduler[0].eta_max == pytest.approx(2.5e-4)
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(2.5e-4) and not config.auto_scale_lr.enable
+    config = recipe(enable=True)
+    config.optim_wrapper.accumulative_counts = 4  # 2 x 4 x 4 is the recipe's 32: nothing is scaled, by nobody
+    assert check_total_batch(config, 2) == []
+    assert config.optim_wrapper.optimizer.lr == 1e-3 and not config.auto_scale_lr.enable
+    with pytest.raises(ValueError, match='--auto-scale-lr needs auto_scale_lr'):
+        check_total_batch(Config(dict(auto_scale_lr=dict(enable=True))), 2)
+    assert check_total_batch(Config(dict(train_dataloader=dict(batch_size=2))), 2) == []
+
+
+def test_configs_without_cuda(monkeypatch):
+    def config():
+        norm = dict(type='SyncBN', requires_grad=True)
+        return Config(
+            dict(
+                model=dict(decode_head=dict(norm_cfg=norm), auxiliary_head=[dict(norm_cfg=dict(norm))]),
+                optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale='dynamic', optimizer=dict()),
+                env_cfg=dict(dist_cfg=dict(backend='nccl'))))
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    adapted = config()
+    remark, = adapt_to_hardware(adapted, 'pytorch')
+    assert remark == ('No CUDA device: processes talk over gloo, SyncBN runs as BN, mixed precision runs in bfloat16 '
+                      'on CPU autocast.')
+    assert adapted.env_cfg.dist_cfg.backend == 'gloo' and adapted.model_wrapper_cfg.device_ids is None
+    assert adapted.model.decode_head.norm_cfg == dict(type='BN', requires_grad=True)
+    assert adapted.model.auxiliary_head[0].norm_cfg.type == 'BN'
+    assert adapted.optim_wrapper == dict(config().optim_wrapper, type='CPUAmpOptimWrapper')
+    with pytest.raises(RuntimeError, match='--launcher slurm needs CUDA'):
+        adapt_to_hardware(config(), 'slurm')
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    untouched = config()
+    assert adapt_to_hardware(untouched, 'pytorch') == []
+    assert untouched.to_dict() == config().to_dict()
+
+
+def model_config(frozen, **backbone):
+    return Config(dict(model=dict(backbone=dict(frozen_stages=frozen, **backbone))))
+
+
+def test_a_frozen_backbone_needs_weights(tmp_path):
+    with pytest.raises(RuntimeError, match='frozen and has no weights: give them with --cfg-options checkpoint=FILE'):
+        check_initial_weights(model_config(4))
+    assert 'random weights' in check_initial_weights(model_config(4), allow_random_backbone=True)[0]
+    assert check_initial_weights(model_config(-1)) == []
+    file = tmp_path / 'weights.pth'
+    config = model_config(4)
+    config.checkpoint = str(file)
+    set_initial_checkpoint(config)
+    with pytest.raises(FileNotFoundError, match=f'initial weights: checkpoint {file} does not exist.*give another'):
+        check_initial_weights(config)
+    torch.save({'state_dict': {'w': torch.ones(1)}}, file)
+    assert check_initial_weights(config) == [f'The backbone starts from {file}.']
+    config.checkpoint = None
+    set_initial_checkpoint(config)
+    assert config.model.backbone.init_cfg is None
+    config.model.backbone.frozen_stages = -1
+    assert 'starts from random weights' in check_initial_weights(config)[0]
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    (b'', 'is empty'),
+    (b'<html>not found</html>', 'is an HTML or XML page'),
+    (dict(epoch=3), 'holds no weights'),
+    ({'conv1.weight': torch.ones(2)}, 'none of the 1 entries of the checkpoint is a weight of LocAtViT'),
+])
+def test_weights_that_cannot_be_used_are_named(content, message, tmp_path):
+    file = tmp_path / 'weights.pth'
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    for key in ('checkpoint', 'load_from'):
+        config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), {key: str(file)})
+        set_initial_checkpoint(config)
+        with pytest.raises(RuntimeError, match=f'{file}.*({message}|none of the 0 entries)'):
+            check_initial_weights(config)
+
+
+def test_a_checkpoint_of_another_config_is_not_tested(tmp_path):
+    from mmengine.registry import MODELS, init_default_scope
+    file = str(tmp_path / 'vit.pth')
+    configs = {name: load_config(str(ROOT / 'configs' / f'{name}_linear_digitscenes.py'))
+               for name in ('vit-nano', 'locatvit-nano')}
+    init_default_scope('mmseg')
+    for name, config in configs.items():
+        torch.save(MODELS.build(config.model).state_dict(), file)
+        check_model_weights(config, file)
+        other = configs['locatvit-nano' if name == 'vit-nano' else 'vit-nano']
+        with pytest.raises(RuntimeError, match='does not fit the model of this config: 16 weights are .*another'):
+            check_model_weights(other, file)
+
+
+def test_options_are_checked_against_the_config():
+    path = str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py')
+    with pytest.raises(ValueError, match='chekpoint=x: chekpoint is no key of .*; did you mean checkpoint'):
+        load_config(path, {'chekpoint': 'x'})
+    with pytest.raises(ValueError, match='param_scheduler.total_steps=8 does not fit the config'):
+        load_config(path, {'param_scheduler.total_steps': 8})
+    config = recipe()
+    config.train_dataloader.batch_size = 'abc'
+    with pytest.raises(ValueError, match="batch_size must be a positive whole number, got 'abc'"):
+        check_total_batch(config, 1)
+
+
+def test_hub_addresses_are_fetched_first(monkeypatch):
+    from huggingface_hub import errors
+    def offline(*args, **kwargs):
+        raise errors.LocalEntryNotFoundError('offline')
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', offline)
+    config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='hf://sinahmr/locatvit_base'))
+    with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub cannot be reached'):
+        check_initial_weights(config)
+
+
+def test_load_from_takes_a_bare_vit(tmp_path):
+    """A classifier's load_from with timm's names: checked, translated by the hook, head included."""
+    from types import SimpleNamespace
+
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmlocat.checkpoints import read_checkpoint, to_timm_names
+    from mmlocat.engine.bare_vit import BareViTHook
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py'))
+    init_default_scope('mmpretrain')
+    model, other = (MODELS.build(config.model) for _ in range(2))
+    bare = {name[len('backbone.'):] if name.startswith('backbone.') else name: value
+            for name, value in model.state_dict().items()}
+    torch.save(to_timm_names(bare), tmp_path / 'bare.pth')
+    config.load_from = str(tmp_path / 'bare.pth')
+    assert check_initial_weights(config) == [f'The backbone starts from {config.load_from}.']
+    for checkpoint in (dict(state_dict=read_checkpoint(config.load_from).state_dict),
+                       torch.load(config.load_from, weights_only=True)):
+        assert 'blocks.0.attn.qkv.weight' in checkpoint.get('state_dict', checkpoint)
+        BareViTHook().after_load_checkpoint(SimpleNamespace(model=other), checkpoint)
+        assert set(checkpoint['state_dict']) == set(model.state_dict())
+        other.load_state_dict(checkpoint['state_dict'])
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_config_that_does_not_exist_lists_near_matches(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*locatvit_upernet_ade20k.py'):
+        load_config('configs/locatvit_upernet_ade.py')
+    (tmp_path / 'my_model.py').write_text('a = 1')
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*my_model.py'):
+        load_config(str(tmp_path / 'my_mdel.py'))
+    with pytest.raises(FileNotFoundError, match='configs lie in'):
+        load_config('zzz.py')
+
+
+def test_a_config_that_is_not_python_says_so(tmp_path):
+    (tmp_path / 'part.py').write_text('a = 1')
+    with pytest.raises(ValueError, match='part.py has no model; is it a part'):
+        load_config(str(tmp_path / 'part.py'))
+    (tmp_path / 'broken.py').write_text('a = (1')
+    with pytest.raises(ValueError, match='broken.py cannot be read'):
+        load_config(str(tmp_path / 'broken.py'))
+
+
+def test_a_head_of_other_classes_leaves_the_backbone_loaded(tmp_path):
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import load_checkpoint
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py'))
+    init_default_scope('mmpretrain')
+    source = MODELS.build({**config.model, 'head': {**config.model.head, 'num_classes': 3}})
+    target = MODELS.build(config.model)
+    torch.save(dict(state_dict=source.state_dict()), tmp_path / 'x.pth')
+    kept = target.head.layers.head.weight.clone()
+    load_checkpoint(target, str(tmp_path / 'x.pth'))
+    assert torch.equal(target.head.layers.head.weight, kept) and len(kept) == 10
+    assert torch.equal(target.backbone.layers[1].attn.qkv.weight, source.backbone.layers[1].attn.qkv.weight)

@@ -1,0 +1,71 @@
+"""FlexibleRunner and FSDP: what is set for CPUs, and what is refused at start."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmlocat.models import LocAtViT
+from mmlocat.training.fsdp import WholeMetadataHook, wrap_transformer_blocks
+from mmlocat.training.hardware import adapt_to_hardware, check_sharding
+from mmlocat.training.runner import build_runner
+from tests.conftest import ROOT
+
+FSDP = ROOT / 'configs' / '_base_' / 'fsdp.py'
+
+
+def leaf(**changes):
+    config = Config.fromfile(str(ROOT / 'configs' / 'locatvit-nano_upernet_digitscenes.py'))
+    config.update(changes, launcher='none')
+    return config
+
+
+def test_strategies_are_put_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    config = leaf(**Config.fromfile(str(FSDP)))
+    adapt_to_hardware(config, 'pytorch')
+    assert config.strategy.model_wrapper.device_id == 'cpu' and config.strategy.model_wrapper.use_orig_params
+    for strategy in (dict(type='FSDPStrategy'), dict(type='DDPStrategy', model_wrapper=dict(static_graph=True))):
+        config = leaf(strategy=strategy)
+        adapt_to_hardware(config, 'pytorch')
+        wrapper = config.strategy.model_wrapper
+        assert wrapper.get('device_id') == 'cpu' or (wrapper.device_ids is None and wrapper.static_graph)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    config = leaf(strategy=dict(type='FSDPStrategy'))
+    adapt_to_hardware(config, 'pytorch')
+    assert config.strategy == dict(type='FSDPStrategy')
+
+
+def test_sharding_without_a_launcher_is_refused():
+    check_sharding(leaf(), 'none')
+    with pytest.raises(RuntimeError, match='FSDP shards over processes.*tools/dist_train.sh CONFIG GPUS'):
+        check_sharding(leaf(**Config.fromfile(str(FSDP))), 'none')
+
+
+def test_sharding_that_torch_cannot_do_is_refused_with_the_reason(monkeypatch):
+    def no_streams(priority=0):
+        raise TypeError('Stream() takes no arguments')
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.cpu, 'Stream', no_streams)
+    with pytest.raises(RuntimeError, match=r'needs a newer PyTorch than .*\(Stream\(\) takes no arguments\); use GPUs'):
+        check_sharding(leaf(strategy=dict(type='ResumableFSDPStrategy')), 'pytorch')
+
+
+def test_what_a_flexible_runner_would_ignore_is_refused(tmp_path):
+    config = leaf(runner_type='FlexibleRunner', activation_checkpointing=['backbone.layers.0'], work_dir=str(tmp_path))
+    with pytest.raises(ValueError, match='FlexibleRunner ignores activation_checkpointing; .*with_cp=True'):
+        build_runner(config, [])
+
+
+def test_a_unit_is_a_block():
+    model = LocAtViT(arch=dict(embed_dims=8, num_layers=3, num_heads=2, feedforward_channels=8), img_size=32)
+    units = [module for module in model.modules() if wrap_transformer_blocks(module, False, 0)]
+    assert units == list(model.layers) and wrap_transformer_blocks(model, True, 0)
+
+
+def test_metadata_also_stands_under_the_own_name():
+    state = torch.nn.Linear(1, 1).state_dict()
+    state._metadata['_fsdp_wrapped_module.backbone'] = dict(ref_grid=(6, 6))
+    WholeMetadataHook().before_save_checkpoint(None, dict(state_dict=state))
+    assert state._metadata['backbone'] == state._metadata['_fsdp_wrapped_module.backbone'] == dict(ref_grid=(6, 6))
+    WholeMetadataHook().before_save_checkpoint(None, dict(state_dict={}))

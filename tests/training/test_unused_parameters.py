@@ -1,0 +1,105 @@
+"""Every parameter that is trained takes part in every loss: ``find_unused_parameters=False`` never surprises."""
+
+import json
+from unittest import mock
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
+
+from mmlocat.training.config import load_config
+from mmlocat.training.hardware import adapt_to_hardware
+from tests.conftest import ROOT
+
+NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
+# Fewer channels: 192, 384 and 768 of the backbones, 512 and 256 of the heads.
+SMALLER = {192: 24, 384: 24, 768: 24, 512: 16, 256: 16}
+ALIKE = dict(num_heads=2, num_classes=11)  # they change sizes alone
+
+
+def shrink(node):
+    """Returns a model's config with small widths; its parts, depth, losses and what is frozen stay."""
+    if isinstance(node, dict):
+        small = {key: ALIKE.get(key, shrink(value)) for key, value in node.items()}
+        if node.get('type') == 'LocAtViT' and isinstance(node['arch'], str):
+            small['arch'] = dict(embed_dims=24, num_layers=12, num_heads=2, feedforward_channels=24)
+        return small
+    if isinstance(node, (list, tuple)):
+        return [shrink(value) for value in node]
+    return SMALLER.get(node, node) if isinstance(node, int) and not isinstance(node, bool) else node
+
+
+def structures():
+    """Returns the distinct models of all leaves: name of the first, scope, config as text, side of an image."""
+    found = {}
+    for name in NAMES:
+        config = load_config(str(ROOT / 'configs' / f'{name}.py'))
+        config.pop('optim_wrapper', None)  # its precision may be none of this machine's
+        with mock.patch('torch.cuda.is_available', lambda: False):
+            adapt_to_hardware(config, 'none')  # for the CPU, on which models here stay: SyncBN becomes BN
+        model = shrink(config.model.to_dict())
+        model['backbone'].update(init_cfg=None, drop_path_rate=0)
+        model.pop('data_preprocessor', None)
+        model.pop('train_cfg', None) if config.default_scope == 'mmpretrain' else None  # mixing images
+        key = (config.default_scope, json.dumps(model, sort_keys=True), 36 if 'digitscenes' in name else 48)
+        found.setdefault(key, name)
+    return [(name, *key) for key, name in found.items()]
+
+
+@pytest.fixture(scope='module')
+def one_process(tmp_path_factory):
+    """A group of one process over gloo: the reducer keeps the same books as for many."""
+    assert not torch.distributed.is_initialized()
+    store = torch.distributed.FileStore(str(tmp_path_factory.mktemp('group') / 'store'), 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def wrap(model):
+    return MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False, find_unused_parameters=False)
+
+
+def sample(scope, side, classes):
+    if scope == 'mmpretrain':
+        return DataSample().set_gt_label(1)
+    return SegDataSample(gt_sem_seg=PixelData(data=torch.randint(classes, (1, side, side))),
+                         metainfo=dict(img_shape=(side, side), ori_shape=(side, side)))
+
+
+def train_twice(model, scope, side, classes):
+    """DistributedDataParallel complains in the step after the one that left a parameter out."""
+    wrapped = wrap(model.train())
+    for _ in range(2):
+        losses = wrapped(torch.randn(2, 3, side, side), [sample(scope, side, classes) for _ in range(2)], mode='loss')
+        loss, _ = model.parse_losses(losses)
+        loss.backward()
+    return {name for name, value in model.named_parameters() if value.requires_grad and value.grad is None}
+
+
+def test_every_model_uses_every_parameter(one_process, figure):
+    found = structures()
+    for name, scope, text, side in found:
+        init_default_scope(scope)
+        model = MODELS.build(json.loads(text))
+        head = model.head if scope == 'mmpretrain' else model.decode_head
+        assert sum(value.requires_grad for value in model.parameters()) >= 5
+        assert train_twice(model, scope, side, head.num_classes) == set(), name
+    assert {name.split('_')[0] for name, *_ in found} >= {
+        'locatvit-small', 'locatvit-prr', 'locatvit-nopos', 'locatvit-reg4', 'vit-small', 'vit-gap', 'vit-nopos'}
+    figure('Distributed', 'distinct models of all configs trained with find_unused_parameters=False, without complaint',
+           f'{len(found)} of {len(found)}')
+
+
+def test_an_unused_parameter_would_be_noticed(one_process):
+    init_default_scope('mmseg')
+    config = Config.fromfile(str(ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'))
+    model = MODELS.build({**config.model, 'backbone': {**config.model.backbone, 'frozen_stages': -1}})
+    model.backbone.forgotten = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(RuntimeError, match='Expected to have finished reduction in the prior iteration'):
+        train_twice(model, 'mmseg', 36, 11)

@@ -1,0 +1,32 @@
+"""Two trainings do not share a work dir."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from mmlocat.training.work_dir import claim_work_dir
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks a process')
+def test_a_work_dir_is_one_trainings_until_that_has_ended(tmp_path):
+    folder = tmp_path / 'new' / 'work'
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        claim_work_dir(folder)
+        claim_work_dir(folder)  # its own once more
+        os.write(write, b'1')
+        time.sleep(60)
+        os._exit(1)
+    try:
+        assert os.read(read, 1) == b'1'
+        message = rf'another training \(process {child} on .*\) writes to {folder}; give .*--work-dir'
+        with pytest.raises(RuntimeError, match=message):
+            claim_work_dir(folder)
+        claim_work_dir(tmp_path / 'other')
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    claim_work_dir(folder)  # nothing is left of a killed process

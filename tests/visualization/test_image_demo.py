@@ -1,0 +1,293 @@
+"""demo/image_demo.py on pictures, videos and cameras, with models of the demo's layout and random weights."""
+
+import importlib.util
+import io
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from mmlocat.visualization.demo_models import demo_model, load_segmentor
+from mmlocat.visualization.overlay import Prediction, compose, fit_text, named_classes, paint, panel_size
+from mmlocat.visualization.segment import image_demo_job
+from mmlocat.visualization.sources import find_sources, write_video
+from tests.conftest import ROOT
+from tests.helpers.demo_layout import write_demo_models
+
+
+@pytest.fixture(scope='module')
+def demo_dir(tmp_path_factory):
+    return write_demo_models(tmp_path_factory.mktemp('demo'))
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('image_demo', ROOT / 'demo' / 'image_demo.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool, demo_dir, tmp_path, monkeypatch):
+    def run(*arguments):
+        # On the CPU, where another batch and another process give the same numbers; the progress bar's test takes the
+        # best device there is.
+        monkeypatch.setattr(sys, 'argv', ['image_demo.py', *map(str, arguments), '--out-dir', str(tmp_path / 'out'),
+                                          '--demo-dir', str(demo_dir), '--device', 'cpu'])
+        return tool.main()
+
+    return run
+
+
+def picture(seed, height=36, width=36):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path, *arguments):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(*arguments)).save(path)
+    return path
+
+
+def save_video(path, frames=5):
+    with write_video(path, 10.0) as append:
+        for seed in range(frames):
+            append(picture(seed, 48, 64))
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_pictures_hold_what_the_inferencer_predicts(run, demo_dir, tmp_path):
+    save(tmp_path / 'in' / 'a.png', 0)
+    save(tmp_path / 'in' / 'b.jpg', 1, 30, 44)
+    assert run(tmp_path / 'in', '--against', '--batch-size', '4') == 0
+    assert names(tmp_path / 'out') == ['a.png', 'b.png']
+    pixels = np.asarray(Image.open(tmp_path / 'in' / 'a.png'))
+    predictions = []
+    for arm in ('locatvit', 'vit'):
+        model = demo_model(arm, work_dir=demo_dir)
+        inferencer = load_segmentor(model.config, model.checkpoint, 'cpu')
+        labels = inferencer(pixels[..., ::-1].copy(), return_datasamples=True).pred_sem_seg.data[0].numpy()
+        assert len(np.unique(labels)) > 1
+        predictions.append(Prediction(model.title, labels, **inferencer.model.dataset_meta))
+    assert (predictions[0].labels != predictions[1].labels).any()
+    assert predictions[0].classes[:2] == ['background', 'zero']
+    expected = compose(pixels, predictions, 'a.png, 36 x 36 px')
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'out' / 'a.png')), expected)
+
+
+def test_batches_change_nothing(run, tmp_path):
+    for seed in range(3):
+        save(tmp_path / 'in' / f'{seed}.png', seed)
+    save(tmp_path / 'in' / '3.png', 3, 24, 36)
+    results = []
+    for size in (1, 3):
+        assert run(tmp_path / 'in' / '*.png', '--batch-size', size) == 0
+        results.append([np.asarray(Image.open(path)) for path in sorted((tmp_path / 'out').iterdir())])
+    assert len(results[0]) == 4 and all(np.array_equal(*pair) for pair in zip(*results))
+
+
+def test_a_damaged_picture_is_named_and_the_others_are_done(run, tmp_path, capsys):
+    save(tmp_path / 'in' / 'good.png', 0)
+    (tmp_path / 'in' / 'bad.png').write_bytes(b'no picture')
+    (tmp_path / 'in' / 'empty.jpg').touch()
+    assert run(tmp_path / 'in') == 1
+    said = capsys.readouterr().out
+    assert f'Error: {tmp_path / "in" / "bad.png"} cannot be read' in said and 'empty.jpg cannot be read' in said
+    assert '1 of 3 done' in said and names(tmp_path / 'out') == ['good.png']
+
+
+def test_progress_is_shown_on_a_terminal(tool, demo_dir, tmp_path, monkeypatch):
+    for seed in range(2):
+        save(tmp_path / 'in' / f'{seed}.png', seed)
+    save_video(tmp_path / 'in' / 'clip.mp4', 3)
+    monkeypatch.setattr(sys, 'argv', ['image_demo.py', str(tmp_path / 'in'), '--out-dir', str(tmp_path / 'out'),
+                                      '--demo-dir', str(demo_dir)])
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    assert image_demo_job(tool.read_options(), console)() == 0
+    shown = console.file.getvalue()
+    assert 'images' in shown and '2/2' in shown and '3/3' in shown and '3 of 3 done' in shown
+
+
+def test_large_pictures_are_shrunk_for_the_demo_models_alone(run, demo_dir, tmp_path, tool, monkeypatch):
+    seen = []
+    monkeypatch.setattr('mmlocat.visualization.segment.shrink', lambda pixels, side: seen.append(side) or pixels)
+    save(tmp_path / 'a.png', 0)
+    model = demo_model('vit', work_dir=demo_dir)
+    own = [str(model.config), str(model.checkpoint)]
+    assert run(tmp_path / 'a.png', '--config', own[0], '--checkpoint', own[1], '--against', *own) == 0
+    assert run(tmp_path / 'a.png', '--against') == 0
+    assert seen == [None, None, 72, 72]
+    monkeypatch.undo()
+    from mmlocat.visualization.segment import shrink
+    assert shrink(picture(0, 100, 200), 72).shape == (36, 72, 3) and shrink(picture(0), 72).shape == (36, 36, 3)
+
+
+def test_a_video_becomes_an_mp4_that_can_be_read(run, tmp_path):
+    video = save_video(tmp_path / 'clip.mp4')
+    assert run(video, '--frames', '4') == 0
+    assert names(tmp_path / 'out') == ['clip.mp4']
+    capture = cv2.VideoCapture(str(tmp_path / 'out' / 'clip.mp4'))
+    frames = []
+    while True:
+        read, frame = capture.read()
+        if not read:
+            break
+        frames.append(frame[..., ::-1])
+    assert len(frames) == 4 and capture.get(cv2.CAP_PROP_FPS) == 10
+    width, height = panel_size(64, 48)
+    assert frames[0].shape[1] > 2 * width and frames[0].shape[0] > height
+    # The first panel shows the video's own frame: as it was decoded there, enlarged.
+    original = cv2.VideoCapture(str(video)).read()[1][..., ::-1]
+    shown = frames[0][64:64 + height, 16:16 + width].astype(float)
+    expected = np.asarray(Image.fromarray(original).resize((width, height), Image.Resampling.NEAREST)).astype(float)
+    assert np.abs(shown - expected).mean() < 25
+    assert np.abs(frames[0].astype(float) - frames[3]).mean() > 3
+
+
+def test_a_camera_is_recorded(run, tmp_path, monkeypatch, capsys):
+    """There is no camera here: a video stands in for number 0."""
+    video = save_video(tmp_path / 'clip.mp4')
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda which: capture(str(video) if which == 0 else which))
+    assert run(0, '--frames', '2') == 0
+    output, = (tmp_path / 'out').iterdir()
+    assert output.name.startswith('camera0_') and '2 frames of camera 0' in capsys.readouterr().out
+    assert capture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_ctrl_c_ends_a_camera_and_leaves_no_part_of_a_file(run, tmp_path, monkeypatch, capsys):
+    from mmlocat.experiments.demo import segment
+    video = save_video(tmp_path / 'clip.mp4')
+    capture, frames_of = cv2.VideoCapture, segment.frames_of
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda which: capture(str(video) if which == 0 else which))
+
+    def interrupted(stream, most):
+        yield from frames_of(stream, 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment, 'frames_of', interrupted)
+    assert run(0) == 0 and '3 frames of camera 0' in capsys.readouterr().out
+    recorded = names(tmp_path / 'out')
+    with pytest.raises(KeyboardInterrupt):
+        run(video)
+    assert len(recorded) == 1 and names(tmp_path / 'out') == recorded
+
+
+def test_a_video_without_frames_is_an_error(run, tmp_path, capsys):
+    (tmp_path / 'no.mp4').write_bytes(b'nothing')
+    assert run(tmp_path / 'no.mp4') == 1
+    assert f'{tmp_path / "no.mp4"} cannot be opened as a video' in capsys.readouterr().out
+    assert not (tmp_path / 'out').exists() or names(tmp_path / 'out') == []
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['https://example.org/a.png'], 'is a web address; download it first'),
+    (['nowhere.png'], 'nowhere.png does not exist; give files, folders'),
+    (['empty'], 'folder empty has no images and videos'),
+    (['*.bmp'], 'no image or video matches *.bmp'),
+    (['notes.txt'], 'notes.txt is neither an image nor a video'),
+    (['a.png', '--config', 'none.py', '--checkpoint', 'x.pth'], 'config none.py does not exist'),
+    (['a.png', '--demo-dir', 'nowhere'], 'run `make demo`'),
+    (['a.png', '--out-dir', '.'], 'would overwrite the input a.png; give another --out-dir'),
+    (['a.png', '--out-dir', 'notes.txt'], '--out-dir notes.txt is a file'),
+])
+def test_bad_input_is_named_in_one_line(arguments, message, tool, demo_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 'a.png', 0)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'notes.txt').touch()
+    monkeypatch.setattr(sys, 'argv', ['image_demo.py', '--demo-dir', str(demo_dir), *arguments])
+    with pytest.raises(SystemExit) as end:
+        tool.main()
+    assert end.value.code == 1 and message in capsys.readouterr().err.splitlines()[0]
+    assert names(tmp_path) == ['a.png', 'empty', 'notes.txt']
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--config', 'x.py'], '--config and --checkpoint go together'),
+    (['--against', 'x.py'], '--against takes a config and its checkpoint, or nothing, got x.py'),
+    (['--batch-size', '0'], '--batch-size must be at least 1, got 0'),
+    (['--opacity', '2'], '--opacity must be between 0 and 1, got 2'),
+])
+def test_options_are_checked(arguments, message, tool, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['image_demo.py', 'a.png', *arguments])
+    with pytest.raises(SystemExit):
+        tool.read_options()
+    assert message in capsys.readouterr().err
+
+
+def test_weights_of_another_model_are_refused(demo_dir, tmp_path):
+    vit, locatvit = demo_model('vit', work_dir=demo_dir), demo_model('locatvit', work_dir=demo_dir)
+    with pytest.raises(RuntimeError, match='does not fit the model of this config'):
+        load_segmentor(locatvit.config, vit.checkpoint, 'cpu')
+    with pytest.raises(ValueError, match='is of no segmentor'):
+        load_segmentor(ROOT / 'configs' / 'vit-nano_digitscenes.py', vit.checkpoint, 'cpu')
+    with pytest.raises(ValueError, match="unknown arm 'swin'"):
+        demo_model('swin', work_dir=demo_dir)
+    (tmp_path / 'seed0' / 'vit' / 'linear').mkdir(parents=True)
+    (tmp_path / 'seed0' / 'vit' / 'linear' / 'iter_200.pth').touch()
+    with pytest.raises(FileNotFoundError, match='has not ended: run `make demo`'):
+        demo_model('vit', work_dir=tmp_path)
+
+
+def test_sources_keep_their_order_and_come_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('b/2.png', 'b/1.PNG', 'b/[x].png', 'a.jpg', '7'):
+        save(tmp_path / f'{name}.png' if name == '7' else tmp_path / name, 0)
+    found = [str(source) for source in find_sources(['a.jpg', 'b', 'b/2.png', 'b/[x].png', '3', '**/*.jpg'])]
+    assert found == ['a.jpg', *(str(Path('b') / name) for name in ('1.PNG', '2.png', '[x].png')), 'camera 3']
+
+
+def test_legends_of_long_lists_name_what_covers_most():
+    labels = np.repeat(np.arange(40), 10).reshape(20, 20)
+    labels[:5] = 149
+    prediction = Prediction('m', labels, [f'class number {i}' for i in range(150)], [[i, i, i] for i in range(150)])
+    shown, remark = named_classes([prediction])
+    assert len(shown) == 24 and 149 in shown
+    missing = set(np.unique(labels)) - set(shown)
+    assert remark == f'and {len(missing)} more classes on {np.isin(labels, list(missing)).mean():.1%} of the picture'
+    few = Prediction('m', np.zeros((4, 4), int), ['a', 'b'], [[0, 0, 0], [255, 255, 255]])
+    assert named_classes([few]) == ([0, 1], '')
+    # Frames of a video have one size, whatever occurs in them.
+    image = picture(0, 60, 80)
+    empty = Prediction('m', np.full((4, 4), 3), prediction.classes, prediction.palette)
+    sizes = {compose(image, [p], fixed_legend=True).shape for p in (prediction, empty)}
+    assert len(sizes) == 1 and all(side % 2 == 0 for side in sizes.pop()[:2])
+
+
+def test_paint_blends_outlines_and_leaves_ignored_pixels():
+    image = np.full((4, 8, 3), 100, np.uint8)
+    labels = np.zeros((4, 8), int)
+    labels[:, 4:] = 1
+    labels[:, 7] = 255
+    painted = paint(image, Prediction('m', labels, ['a', 'b'], [[0, 0, 0], [200, 0, 100]]), opacity=0.5)
+    assert (painted[:, :4] == 50).all() and (painted[:, 5:7] == [150, 50, 100]).all()
+    assert (painted[:, 4] == 255).all()
+    assert (paint(image, Prediction('m', labels, ['a', 'b'], [[0] * 3, [9] * 3]), opacity=0) == 100).all()
+    assert fit_text('short', 200) == 'short'
+    shortened = fit_text('a long name of a model.py', 100)
+    assert '…' in shortened and shortened.startswith('a') and shortened.endswith('y')
+
+
+def test_models_with_other_classes_get_legends_of_their_own():
+    image, labels = picture(0, 60, 80), np.zeros((4, 4), int)
+    first = Prediction('first', labels, ['sky', 'sea'], [[10, 20, 30], [40, 50, 60]])
+    second = Prediction('second', labels, ['roof', 'wall'], [[70, 80, 90], [1, 2, 3]])
+    together, apart = compose(image, [first, first]), compose(image, [first, second])
+    height = 60 + panel_size(80, 60)[1]  # below it there are legends alone
+
+    def has(sheet, colour):
+        return (sheet[height:] == colour).all(-1).sum() > 100
+
+    assert has(together, [40, 50, 60]) and not has(together, [1, 2, 3])
+    assert has(apart, [40, 50, 60]) and has(apart, [1, 2, 3])
+    assert apart.shape[0] > together.shape[0] and apart.shape[1] == together.shape[1]
