@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
-from mmlocat.utils import require_modules, share_folder
+from mmlocat.utils import require_modules, share_folder, suggestion
 
 _INDEX = 'model-index.yml'
 
@@ -46,10 +45,7 @@ def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
     """
     index = models()
     if name not in index:
-        near = difflib.get_close_matches(name, index, n=5)
-        near += [other for other in index if name and name in other and other not in near][:5]
-        raise ValueError(f'no model is named {name!r}' + (f'; did you mean {", ".join(near)}?' if near else
-                                                         '; configs/ lists them all'))
+        raise ValueError(f'no model is named {name!r}{suggestion(name, index, 5) or "; configs/ lists them all"}')
     config = share_folder() / index[name]['Config']
     if weights is None:
         weights = index[name].get('Weights')

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from tests.conftest import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
+from mmlocat.config import load_config
 from mmlocat.datasets.check import check_data
 from mmlocat.datasets.check.sources import SOURCES, advise
-from mmlocat.training.config import load_config
 from tests.conftest import ROOT
 from tests.helpers.archives import workplace
 from tests.helpers.layouts import LEAVES, ROOTS, errors_of, leaf, make

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from tests.conftest import ROOT
 from tests.helpers.checkout import Checkout
 

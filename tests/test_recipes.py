@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from mmlocat.analysis.groups import build_model, parameter_groups
 from mmlocat.analysis.schedule import learning_rates
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from tests.conftest import ROOT
 
 

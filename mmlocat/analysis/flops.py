@@ -18,11 +18,11 @@ from typing import Any, Dict, List, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlocat.attention import GaussianAttention
+from mmlocat.models.building import build_model
 
 _COUNTING_BACKEND = 'sdpa'
 
@@ -73,36 +73,6 @@ class ModelCost:
     def of(self, name: str) -> int:
         """Returns the MACs of a module by its name; 0 if the model has none of that name."""
         return next((module.macs for module in self.modules if module.name == name), 0)
-
-
-def build_model(config: Config, device: str = 'meta') -> nn.Module:
-    """Builds the model of a config in evaluation mode, without loading weights.
-
-    Args:
-        config: Of MMPretrain or MMSegmentation; left as it is.
-        device: 'meta' gives shapes without memory.
-
-    Returns:
-        The model.
-    """
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = config.to_dict()['model']
-    if settings.get('backbone'):
-        settings['backbone'] = {**settings['backbone'], 'init_cfg': None}
-    settings.pop('pretrained', None)
-    if config.get('data_preprocessor') and 'data_preprocessor' not in settings:
-        settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
-    with torch.device(device):
-        model = MODELS.build(settings)
-    model.eval()  # which returns None in MMPretrain
-    return model.to(device)
-
-
-def input_shape(config: Config) -> Tuple[int, int]:
-    """Returns (height, width) of a config's training images in px: its crop, or the size of pretraining."""
-    size = ((config.get('model') or {}).get('data_preprocessor') or {}).get('size')
-    size = size or (config.get('model') or {}).get('backbone', {}).get('img_size', 224)
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 'meta') -> ModelCost:

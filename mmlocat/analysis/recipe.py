@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmlocat.training.config import add_config_arguments, load_config
+from mmlocat.config import add_config_arguments, load_config
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
 
 from .groups import ParameterGroup, build_model, frozen_parts, parameter_groups

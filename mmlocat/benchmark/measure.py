@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import platform
 import random
 import statistics
 import time
-from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -116,23 +114,3 @@ def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a function of a module in a new interpreter, whose memory nothing else has used."""
     with get_context('spawn').Pool(1) as pool:
         return pool.apply(function, args)
-
-
-def processor(device: str) -> str:
-    """Returns the name of a GPU or of the machine's CPU."""
-    if device.startswith('cuda'):
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    if Path('/proc/cpuinfo').exists():
-        names = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
-                 if line.startswith('model name')]
-        name = names[0] if names else name
-    return name
-
-
-def machine(device: str) -> str:
-    """Describes date, processor, threads and PyTorch in one line."""
-    name = processor(device)
-    if not device.startswith('cuda'):
-        name = f'{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}'
-    return f'{date.today()}, {name}, PyTorch {torch.__version__}'

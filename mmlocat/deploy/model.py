@@ -11,10 +11,10 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmlocat.analysis.flops import build_model
 from mmlocat.attention import GaussianAttention
 from mmlocat.checkpoints import CheckpointError, read_checkpoint
 from mmlocat.models import LocAtViT
+from mmlocat.models.building import build_model
 from mmlocat.training.initial_weights import check_model_weights
 
 from .pooling import make_pooling_exportable

@@ -15,10 +15,10 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from mmlocat.checkpoints.schemes import install_reader
+from mmlocat.config import add_config_arguments, load_config
 from mmlocat.utils import add_trust_option, atomic_write, stoppable
 
 from .amp import set_amp
-from .config import add_config_arguments, load_config
 from .config_types import check_types
 from .config_values import check_values
 from .failures import log_file, report_failure

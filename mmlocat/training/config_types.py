@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
 import mmengine.registry as registries
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
+
+from mmlocat.utils import suggestion
 
 # Registries of the parts that stand at the top of a config, by key.
 _TOP: Dict[str, Registry] = {
@@ -61,22 +63,6 @@ _PLAIN = {
 _LOADER = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'worker_init_fn'}
 
 
-def near(name: str, known: Iterable[str], most: int = 3) -> List[str]:
-    """Returns names that begin with one, resemble or contain it, whatever their case; best first.
-
-    Args:
-        name: The name that is not known.
-        known: Those that are.
-        most: How many to return at most.
-    """
-    by_case: Dict[str, str] = {other.lower(): other for other in known if isinstance(other, str)}
-    wanted = name.lower()
-    found = [other for other in sorted(by_case) if len(wanted) > 2 and other.startswith(wanted)]
-    found += difflib.get_close_matches(wanted, by_case, n=most, cutoff=0.65)
-    found += [other for other in sorted(by_case) if len(wanted) > 2 and wanted in other]
-    return [by_case[other] for other in dict.fromkeys(found)][:most]
-
-
 def check_types(config: Config, loaders: Iterable[str]) -> None:
     """Looks up every part of a config that MMEngine will build.
 
@@ -101,7 +87,7 @@ def check_types(config: Config, loaders: Iterable[str]) -> None:
         _check_loader(config.get(f'{name}_dataloader'), f'{name}_dataloader', scope)
     for name, hook in (config.get('default_hooks') or {}).items():
         if isinstance(hook, dict) and 'type' not in hook:
-            raise ValueError(f'default_hooks.{name} has no type{_suggest(name, _DEFAULT_HOOKS)}')
+            raise ValueError(f'default_hooks.{name} has no type{suggestion(name, _DEFAULT_HOOKS)}')
         _check(hook, f'default_hooks.{name}', registries.HOOKS, scope)
     for path, known in _PLAIN.items():
         _check_names(_at(config, path), path, path.rsplit('.', 1)[-1], set(known), closed=False)
@@ -177,7 +163,7 @@ def _find(kind: Any, path: str, registry: Registry, scope: Optional[str], key: s
             known.update(current.module_dict)
             current = current.parent
     raise ValueError(f'{path}.{key}: there is no {registry.name} {kind!r}'
-                     + (_suggest(kind, known) or '; is the module that registers it in custom_imports?'))
+                     + (suggestion(kind, known) or '; is the module that registers it in custom_imports?'))
 
 
 def _accepted(kind: Any) -> Tuple[Set[str], bool]:
@@ -211,9 +197,4 @@ def _check_names(node: Any, path: str, title: str, known: Set[str], closed: bool
         if closed or difflib.get_close_matches(key, known, n=1, cutoff=0.85) or (
                 len(key) > 3 and any(name.startswith(f'{key}_') for name in known)):
             raise ValueError(f'{path}.{key}: {title} takes no {key!r}'
-                             + (_suggest(key, known) or f'; it takes {", ".join(sorted(known - _TAKEN_OUT))}'))
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    names = near(name, known)
-    return f'; did you mean {" or ".join(names)}?' if names else ''
+                             + (suggestion(key, known) or f'; it takes {", ".join(sorted(known - _TAKEN_OUT))}'))

@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmlocat.analysis.flops import build_model, input_shape
 from mmlocat.attention import GaussianAttention, available_backends
 from mmlocat.attention.choice import unable
 from mmlocat.models import LocAtViT
+from mmlocat.models.building import build_model, input_shape
 from mmlocat.utils import first_line
 
 from .hardware import local_rank, world_size
@@ -35,7 +35,7 @@ def check_model(config: Config, training: bool) -> None:
         RuntimeError: The attention back-end that is named cannot run here.
     """
     try:
-        model = build_model(config)
+        model = build_model(config, 'meta')
     except Exception:  # the Runner builds it too, and its error is the one to show
         return
     backbone = getattr(model, 'backbone', None)

@@ -24,9 +24,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 
 import mmlocat
-from mmlocat.benchmark.measure import processor
 from mmlocat.checkpoints.sources import locate
 from mmlocat.utils import atomic_write, sha256
+from mmlocat.utils.machine import processor
 
 from .class_iou import ClassIoU, add_class_iou
 from .recipe import total_batch

@@ -15,7 +15,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmlocat.engine.bare_vit import BareViTHook
+from mmlocat.training.bare_vit import BareViTHook
 
 from .class_iou import count_class_areas
 from .determinism import check_determinism, prepare_determinism

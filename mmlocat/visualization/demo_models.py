@@ -14,8 +14,8 @@ from mmseg.registry import DATASETS
 from torch import nn
 
 from mmlocat.checkpoints.schemes import install_reader
+from mmlocat.config import load_config
 from mmlocat.experiments.demo.plan import ARMS
-from mmlocat.training.config import load_config
 from mmlocat.training.initial_weights import check_model_weights
 from mmlocat.utils import share_folder
 

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import nn
 
 from mmlocat.checkpoints.schemes import install_reader
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from mmlocat.training.initial_weights import check_model_weights
 from mmlocat.visualization import sources
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmlocat.analysis.flops import count, input_shape
-from mmlocat.training.config import load_config
+from mmlocat.analysis.flops import count
+from mmlocat.config import load_config
+from mmlocat.models.building import input_shape
 from tests.conftest import ROOT
 
 

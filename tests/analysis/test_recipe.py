@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mmlocat.analysis.recipe import describe, recipe_job, show
 from mmlocat.analysis.schedule import learning_rates
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'

@@ -5,9 +5,9 @@ import runpy
 import pytest
 from mmengine.config import Config
 
+from mmlocat.config import load_config
 from mmlocat.datasets.check import check_data, render
 from mmlocat.training import cli
-from mmlocat.training.config import load_config
 from tests.conftest import ROOT
 from tests.helpers.layouts import (
     RAW_VALUES,

@@ -8,10 +8,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image, ImageOps
 
+from mmlocat.config import load_config
 from mmlocat.datasets.check import check_data
 from mmlocat.datasets.guard import SampleGuard, guard_samples
 from mmlocat.training.cli import training_job
-from mmlocat.training.config import load_config
 from tests.conftest import ROOT
 from tests.helpers.layouts import errors_of, nano_config, place
 

@@ -7,7 +7,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from tests.helpers.layouts import COLOUR, LEARNED_VALUES, SIZE, leaf, place, quarters, write_image, write_label
 
 SEGMENTATION = ('ade20k', 'pascal_context59', 'coco_stuff164k')

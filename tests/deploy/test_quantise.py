@@ -6,10 +6,10 @@ import warnings
 import pytest
 import torch
 
+from mmlocat.config import load_config
 from mmlocat.deploy.quantise import quantise
 from mmlocat.models import LocAtViT
 from mmlocat.training.cli import training_job
-from mmlocat.training.config import load_config
 from tests.conftest import NANO, ROOT
 
 SECTION = 'Exported and compiled'

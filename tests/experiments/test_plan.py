@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
+from mmlocat.config import load_config
 from mmlocat.experiments.demo.plan import ARMS, DEMO_ARMS, Budget, plan_seed
-from mmlocat.training.config import load_config
 from tests.conftest import ROOT
 
 NO_CUTS = Budget()

@@ -12,7 +12,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from tests.conftest import ROOT, child_environment
 from tests.helpers.layouts import make, nano_config
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
+from mmlocat.config import load_config
 from mmlocat.experiments.demo.plan import ARMS
-from mmlocat.training.config import load_config
 from mmlocat.utils import share_folder
 from mmlocat.visualization.demo_models import demo_model
 

@@ -7,8 +7,8 @@ import mmseg
 import numpy as np
 from PIL import Image
 
+from mmlocat.config import load_config
 from mmlocat.training.amp import _scales_on_cpu
-from mmlocat.training.config import load_config
 from tests.conftest import ROOT
 
 SIZE = (40, 32)  # width, height

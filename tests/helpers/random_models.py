@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 
 def random_model(config):
     """Returns the model of a config in evaluation mode; every matrix is drawn with deviation 0.1."""
-    from mmlocat.analysis.flops import build_model
+    from mmlocat.models.building import build_model
     torch.manual_seed(1)
     model = build_model(config, 'cpu')
     for parameter in model.parameters():

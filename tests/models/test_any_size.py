@@ -13,8 +13,8 @@ from mmengine.utils import digit_version
 from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate, pad
 
+from mmlocat.config import load_config
 from mmlocat.models import LocAtViT
-from mmlocat.training.config import load_config
 from tests.conftest import NANO, ROOT
 
 PATCH = 4

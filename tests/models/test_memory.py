@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
+from mmlocat.config import load_config
 from mmlocat.models import LocAtViT
-from mmlocat.training.config import load_config
 from tests.conftest import NANO, ROOT
 
 LARGEST = 112

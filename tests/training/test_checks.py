@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from mmlocat.training.hardware import adapt_to_hardware
 from mmlocat.training.initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
 from mmlocat.training.recipe import check_total_batch
@@ -162,7 +162,7 @@ def test_load_from_takes_a_bare_vit(tmp_path):
     from mmengine.registry import MODELS, init_default_scope
 
     from mmlocat.checkpoints import read_checkpoint, to_timm_names
-    from mmlocat.engine.bare_vit import BareViTHook
+    from mmlocat.training.bare_vit import BareViTHook
     config = load_config(str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py'))
     init_default_scope('mmpretrain')
     model, other = (MODELS.build(config.model) for _ in range(2))

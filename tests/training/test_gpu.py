@@ -11,13 +11,13 @@ from mmengine.config import Config
 from mmseg.evaluation import IoUMetric
 from rich.console import Console
 
-from mmlocat.analysis.flops import build_model
+from mmlocat.config import load_config
 from mmlocat.experiments.demo import report
 from mmlocat.models.backbones import position
+from mmlocat.models.building import build_model
 from mmlocat.training.class_iou import class_areas, count_class_areas
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
-from mmlocat.training.config import load_config
 from mmlocat.training.determinism import check_determinism, prepare_determinism
 from mmlocat.training.hardware import adapt_to_hardware
 from mmlocat.training.model_check import check_model
@@ -90,7 +90,7 @@ def test_products_repeat_themselves_where_that_is_asked_for(monkeypatch):
 def test_a_head_without_deterministic_gradients_is_refused(monkeypatch):
     deterministic, models = dict(randomness=dict(deterministic=True)), {}
     for path in (LINEAR, UPERNET):
-        models[path] = build_model(load_config(path))
+        models[path] = build_model(load_config(path), 'meta')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     check_determinism(Config(deterministic), models[UPERNET])
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)

@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from mmlocat.training.recompute import check_recomputed, recompute_activations
 from tests.conftest import ROOT
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from mmlocat.checkpoints.errors import CheckpointError
+from mmlocat.config import load_config
 from mmlocat.training.cli import training_job
-from mmlocat.training.config import load_config
 from mmlocat.training.resume import apply_resume
 from tests.conftest import ROOT
 

@@ -5,8 +5,8 @@ import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch.nn.functional import interpolate
 
+from mmlocat.config import load_config
 from mmlocat.training.cli import test_job as make_test_job
-from mmlocat.training.config import load_config
 from tests.conftest import ROOT
 
 CONFIG = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'

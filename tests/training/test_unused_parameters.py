@@ -12,7 +12,7 @@ from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from mmlocat.training.hardware import adapt_to_hardware
 from tests.conftest import ROOT
 

@@ -136,7 +136,7 @@ READ = lru_cache(maxsize=None)(Config.fromfile)
 @pytest.fixture(autouse=True)
 def _quick_configs(monkeypatch):
     """Each config is read once, and goes into logs unformatted: the two take longer than all else."""
-    monkeypatch.setattr('mmlocat.training.config.Config.fromfile', lambda path: copy.deepcopy(READ(path)))
+    monkeypatch.setattr('mmlocat.config.Config.fromfile', lambda path: copy.deepcopy(READ(path)))
     monkeypatch.setattr(Config, 'pretty_text', property(repr))
 
 

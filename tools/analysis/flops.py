@@ -7,8 +7,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from mmlocat.analysis.flops import count, input_shape
-from mmlocat.training.config import load_config
+from mmlocat.analysis.flops import count
+from mmlocat.config import load_config
+from mmlocat.models.building import input_shape
 from mmlocat.utils import stoppable
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mmlocat.attention import available_backends
 from mmlocat.benchmark.attention import PASSES, Case, Result, measure, refusal
-from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.options import add_common_options, parse
 from mmlocat.benchmark.report import RowPrinter, draw, milliseconds
 from mmlocat.utils import stoppable, with_progress
+from mmlocat.utils.machine import machine
 
 COLUMNS = ('pass', 'back-end', 'heads', 'grid', 'ms', 'x plain', 'quartiles', 'extra MiB')
 WIDTHS = (18, 9, 5, 4, 6, 7, 13, 9)

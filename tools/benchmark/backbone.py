@@ -5,10 +5,10 @@ import argparse
 import sys
 
 from mmlocat.benchmark.backbone import MODELS, MODES, Case, measure
-from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.options import add_common_options, parse
 from mmlocat.benchmark.report import RowPrinter, milliseconds
 from mmlocat.utils import stoppable, with_progress
+from mmlocat.utils.machine import machine
 
 COLUMNS = ('mode', 'model', 'size', 'image', 'ms', 'x mmpretrain', 'quartiles', 'growth MiB')
 WIDTHS = (13, 14, 5, 5, 6, 12, 13, 10)

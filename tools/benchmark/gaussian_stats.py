@@ -5,11 +5,11 @@ import argparse
 import sys
 
 from mmlocat.benchmark.gaussian_stats import measure
-from mmlocat.benchmark.measure import machine
 from mmlocat.benchmark.report import milliseconds, print_table
+from mmlocat.config import add_config_arguments, load_config
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.training.config import add_config_arguments, load_config
 from mmlocat.utils import stoppable
+from mmlocat.utils.machine import machine
 
 
 def read_options() -> argparse.Namespace:

@@ -4,9 +4,9 @@
 import argparse
 import sys
 
+from mmlocat.config import add_config_arguments, load_config
 from mmlocat.datasets.check import QUICK_FILES, SAMPLED_FILES, check_data, render
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.training.config import add_config_arguments, load_config
 from mmlocat.utils import stoppable
 
 

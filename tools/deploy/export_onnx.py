@@ -6,10 +6,10 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
+from mmlocat.config import add_config_arguments, load_config
 from mmlocat.deploy.export import OPSET, Export, export_onnx
 from mmlocat.deploy.runtime import TOLERANCE
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.training.config import add_config_arguments, load_config
 from mmlocat.utils import add_trust_option, stoppable
 
 

@@ -7,9 +7,9 @@ from typing import List
 from rich.console import Console
 from rich.table import Table
 
+from mmlocat.config import add_config_arguments, load_config
 from mmlocat.deploy.quantise import Variant, quantise
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.training.config import add_config_arguments, load_config
 from mmlocat.utils import add_trust_option, stoppable
 
 

@@ -12,8 +12,7 @@ from typing import Any, Dict
 import torch
 
 import mmlocat
-
-from ..measure import processor
+from mmlocat.utils.machine import processor
 
 # Names of distributions; of those that bring the same modules, one is installed.
 _PACKAGES = ('torch', 'triton', 'pytorch-triton', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain',

@@ -8,7 +8,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
-from mmlocat.analysis.flops import build_model, count, input_shape
+from mmlocat.analysis.flops import count
+from mmlocat.models.building import build_model, input_shape
 from mmlocat.utils import with_progress
 
 from .names import DATASETS, HEADS, Leaf, Published, order, published, published_for

@@ -6,7 +6,7 @@ import fnmatch
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from mmlocat.training.config import load_config
+from mmlocat.config import load_config
 from mmlocat.training.initial_weights import initial_checkpoint
 from mmlocat.training.provenance import canonical_config
 from mmlocat.utils import share_folder

@@ -12,8 +12,9 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import yaml
 
-from mmlocat.analysis.flops import count, input_shape
-from mmlocat.training.config import load_config
+from mmlocat.analysis.flops import count
+from mmlocat.config import load_config
+from mmlocat.models.building import input_shape
 from mmlocat.utils import atomic_write, share_folder, with_progress
 
 from .deviations import recipe_checkpoint

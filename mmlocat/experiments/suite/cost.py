@@ -14,9 +14,10 @@ from typing import Optional, Tuple
 
 from mmengine.config import Config
 
-from mmlocat.analysis.flops import count, input_shape
+from mmlocat.analysis.flops import count
 from mmlocat.datasets.check.sources import SOURCES
 from mmlocat.datasets.digit_scenes import DigitScenesSpec
+from mmlocat.models.building import input_shape
 from mmlocat.training.provenance import read_record
 
 # Training images, where a schedule counts epochs.

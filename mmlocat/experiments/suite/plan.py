@@ -15,9 +15,9 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from mmengine.config import Config, DictAction
 
 from mmlocat import __version__
+from mmlocat.config import load_config
 from mmlocat.datasets.digit_scenes import DigitScenesSpec
 from mmlocat.experiments.demo.plan import Step
-from mmlocat.training.config import load_config
 from mmlocat.training.provenance import canonical_config
 from mmlocat.utils import sha256, share_folder
 

@@ -26,9 +26,9 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import yaml
 
+from mmlocat.config import near_matches
 from mmlocat.experiments.leaderboard.deviations import recipe_checkpoint
 from mmlocat.experiments.leaderboard.names import parse, published_for
-from mmlocat.training.config import near_matches
 from mmlocat.utils import share_folder
 
 _KEYS = ('config', 'name', 'seeds', 'checkpoint', 'default-checkpoint', 'cfg-options', 'train-args', 'only', 'exclude')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from mmlocat.attention.module import independent_random_state
 
 from .arguments import absolute_indices, check_arguments, check_images, one_a_block
 from .layers import LocAtEncoderLayer
-from .loading import fit_checkpoint, log_report, record_ref_grid
+from .loading import LoadReport, fit_checkpoint, log_report, record_ref_grid
 from .padding import pad_to_patches
 from .position import resize_position_embedding
 
@@ -208,7 +208,27 @@ class LocAtViT(VisionTransformer):
 
     def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         """Load hook, registered by the parent: fits a checkpoint, of this backbone or of a model around it."""
-        log_report(fit_checkpoint(self, state_dict, prefix, args[0] if args else None))
+        log_report(self.fit_checkpoint(state_dict, prefix, args[0] if args else None))
+
+    def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
+                       metadata: Optional[Mapping] = None) -> LoadReport:
+        """Brings a checkpoint into this model's names and shapes, in place; see ``loading.fit_checkpoint``."""
+        return fit_checkpoint(self, state_dict, prefix, metadata)
+
+    @property
+    def blocks(self) -> ModuleList:
+        """The transformer blocks, in the order in which they run."""
+        return self.layers
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """How many tokens, class token and registers, stand before the patches."""
+        return self.num_extra_tokens
+
+    @property
+    def ref_grid(self) -> Optional[Grid]:
+        """The patch grid (H, W) of pretraining that GAug refers to; None without GAug."""
+        return None if self.kernel is None else self.kernel.ref_grid
 
     def replace_kernel(self, ref_grid: Grid) -> None:
         """Makes another grid that of pretraining; loading a checkpoint does so, before training.

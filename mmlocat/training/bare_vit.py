@@ -9,16 +9,16 @@ from mmengine.runner import Runner
 
 from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import to_classifier_names
-from mmlocat.models import LocAtViT
+from mmlocat.models.backbones.protocol import find_backbone
 
 
 @HOOKS.register_module()
 class BareViTHook(Hook):
-    """Lets ``load_from`` take the weights of a bare ViT for a model whose backbone is a ``LocAtViT``.
+    """Lets ``load_from`` take the weights of a bare ViT for a model whose backbone is of the family.
 
     MMEngine hands a backbone only those entries that begin with 'backbone.', so the backbone cannot translate them
-    itself. The head of timm's names becomes that of a classifier. The tools register it; in a process of your own,
-    put ``custom_hooks = [dict(type='BareViTHook')]`` and ``custom_imports = dict(imports=['mmlocat.engine.bare_vit'])``
+    itself. The head of timm's names becomes that of a classifier. ``CheckedRunner`` registers it; for another Runner,
+    put ``custom_hooks = [dict(type='BareViTHook')]`` and ``custom_imports = dict(imports=['mmlocat.training'])``
     into the config.
     """
 
@@ -26,7 +26,7 @@ class BareViTHook(Hook):
         """Renames the weights in place, if none of them stands under 'backbone.'."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         weights = checkpoint.get('state_dict', checkpoint)
-        if not isinstance(getattr(model, 'backbone', None), LocAtViT):
+        if find_backbone(getattr(model, 'backbone', None)) is None:
             return
         if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 from pathlib import Path
 from typing import List, Optional
@@ -11,7 +10,7 @@ from typing import List, Optional
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmlocat.utils import share_folder
+from mmlocat.utils import near_names, share_folder, suggestion
 
 # Keys that mmengine and our tools read besides the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
@@ -62,9 +61,7 @@ def near_matches(path: str, most: int = 5) -> List[str]:
         for file in sorted(folder.glob('*.py')) if folder.is_dir() else []:
             if file.name != 'setup.py':
                 found.setdefault(file.stem, str(file))
-    names = difflib.get_close_matches(wanted.stem, found, n=most, cutoff=0.5)
-    names += [name for name in found if wanted.stem in name and name not in names]
-    return [found[name] for name in names[:most]]
+    return [found[name] for name in near_names(wanted.stem, found, most)]
 
 
 def load_config(path: str, options: Optional[dict] = None) -> Config:
@@ -99,9 +96,7 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
             raise ValueError(f'--cfg-options {key}={value} comes too late: imports are done when a config is read; '
                              'write custom_imports into a config that has this one as _base_')
         if first not in known:
-            near = difflib.get_close_matches(first, known, n=3)
-            raise ValueError(f'--cfg-options {key}={value}: {first} is no key of {path}'
-                             + (f'; did you mean {", ".join(near)}?' if near else ''))
+            raise ValueError(f'--cfg-options {key}={value}: {first} is no key of {path}{suggestion(first, known)}')
         try:
             config.merge_from_dict({key: value})
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

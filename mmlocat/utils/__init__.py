@@ -1,0 +1,15 @@
+"""Small helpers that every folder may use; importing them loads nothing heavy.
+
+``files``: atomic writing, hashes, the shipped files; ``names``: near names; ``requirements``: missing packages;
+``tables``: the one table; ``terminal``: what command lines share.
+"""
+
+from .files import atomic_write, sha256, share_folder, staged
+from .names import near_names, suggestion
+from .requirements import require_modules, require_openmmlab
+from .terminal import add_trust_option, first_line, stoppable, with_progress
+
+__all__ = [
+    'add_trust_option', 'atomic_write', 'first_line', 'near_names', 'require_modules', 'require_openmmlab', 'sha256',
+    'share_folder', 'staged', 'stoppable', 'suggestion', 'with_progress'
+]

@@ -1,0 +1,39 @@
+"""Says which extra of mmlocat installs a package that is missing."""
+
+from __future__ import annotations
+
+import importlib
+
+
+def require_openmmlab(needed_by: str) -> None:
+    """Makes sure that the OpenMMLab packages import.
+
+    Args:
+        needed_by: What asks for them, for the message.
+
+    Raises:
+        ImportError: One is missing; the message names the extra that installs it.
+    """
+    require_modules(('mmengine', 'mmcv', 'mmpretrain', 'mmseg'), 'onedl', needed_by,
+                    'the maintained builds, or pip install "mmlocat[openmmlab]" for the upstream releases')
+
+
+def require_modules(modules: tuple, extra: str, needed_by: str, remark: str = '') -> None:
+    """Imports ``modules`` or says which extra installs the one that is missing.
+
+    Args:
+        modules: Names of importable modules.
+        extra: The extra of mmlocat that brings them.
+        needed_by: What asks for them, for the message.
+        remark: Further advice for the message.
+
+    Raises:
+        ImportError: One of them does not import.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except (ImportError, AssertionError) as error:  # mmseg and mmpretrain assert mmcv's version
+            advice = f' ({remark})' if remark else ''
+            raise ImportError(f'{needed_by} needs {name}, which does not import here ({error}). '
+                              f'Install it with: pip install "mmlocat[{extra}]"{advice}') from error

@@ -1,0 +1,86 @@
+"""The one table of this package: by rich on a screen, as Markdown, and as JSON in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Union
+
+from .files import atomic_write
+
+if TYPE_CHECKING:  # imported where it is used: Markdown does without, and a GPU machine may not have it
+    from rich.console import Console
+
+_WIDTH = 120  # of what goes into a file or a pipe
+
+
+class Table:
+    """Rows of cells under named columns.
+
+    Args:
+        columns: Their names.
+        title: What stands above; nothing by default.
+        words: So many of the first columns hold words, which stand left; the others hold figures, which stand right.
+    """
+
+    def __init__(self, columns: Sequence[str], title: str = '', words: int = 1) -> None:
+        self.columns, self.title, self.words = list(columns), title, words
+        self.rows: List[List[str]] = []
+
+    def add(self, *cells: Any) -> None:
+        """Appends a row; None becomes an empty cell, anything else its text.
+
+        Raises:
+            ValueError: There are more or fewer cells than columns.
+        """
+        if len(cells) != len(self.columns):
+            raise ValueError(f'a row of {len(cells)} cells for {len(self.columns)} columns ({", ".join(self.columns)})')
+        self.rows.append(['' if cell is None else str(cell) for cell in cells])
+
+    def markdown(self) -> str:
+        """Returns the table in Markdown, its title as a paragraph before it."""
+        heads = ['---' if index < self.words else '---:' for index in range(len(self.columns))]
+        lines = [f'| {" | ".join(cells)} |' for cells in (self.columns, heads, *self.rows)]
+        return '\n'.join([f'{self.title}\n', *lines] if self.title else lines)
+
+    def records(self) -> List[dict]:
+        """Returns the rows as dicts by column."""
+        return [dict(zip(self.columns, row)) for row in self.rows]
+
+    def print(self, markdown: bool = False) -> None:
+        """Prints the table.
+
+        Args:
+            markdown: Whether in Markdown instead of rich's frame.
+        """
+        if markdown:
+            print(self.markdown() + '\n', flush=True)
+            return
+        from rich import table
+        shown = table.Table(title=self.title or None, title_justify='left')
+        for index, column in enumerate(self.columns):
+            shown.add_column(column, justify='left' if index < self.words else 'right', no_wrap=True)
+        for row in self.rows:
+            shown.add_row(*row)
+        console().print(shown, markup=False)
+
+    def write(self, path: Union[str, Path]) -> None:
+        """Writes the table, as JSON where the name ends so, else as Markdown; whole or not at all.
+
+        Args:
+            path: The file.
+        """
+        with atomic_write(path) as file:
+            file.write(json.dumps(self.records(), indent=1) if Path(path).suffix == '.json' else self.markdown() + '\n')
+
+
+def console(stderr: bool = False, width: Optional[int] = None) -> Console:
+    """Returns rich's console; wide enough for tables where the output is no terminal.
+
+    Args:
+        stderr: Whether for standard error.
+        width: In characters, instead.
+    """
+    from rich.console import Console
+    made = Console(stderr=stderr, width=width)
+    return made if made.is_terminal or width else Console(stderr=stderr, width=_WIDTH)
