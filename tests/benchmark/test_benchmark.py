@@ -22,7 +22,7 @@ def test_turns_give_ratios_to_the_baseline():
                         'fast': lambda: (calls.append('fast'), time.sleep(0.005))}, 'fast', 'cpu', 0.1)
     turns = [tuple(calls[i:i + 2]) for i in range(0, len(calls), 2)]
     assert len(turns) >= 4 and set(turns) == {('fast', 'slow'), ('slow', 'fast')}
-    assert results['fast'].ratio == 1
+    assert results['fast'].ratio == 1 and results['fast'].turns == len(turns) - 1  # the first is not counted
     assert 1.5 < results['slow'].ratio < 6 and results['slow'].low <= results['slow'].high
 
 
@@ -55,7 +55,7 @@ def test_contenders_are_those_that_can_take_a_case(monkeypatch):
 
 def test_a_case_has_a_grid_of_any_shape():
     case = attention.Case(grid=(3, 5), heads=2, head_dims=16, batch=2)
-    assert (case.size, case.tokens, case.shown_grid) == ((3, 5), 16, '3 x 5')
+    assert (case.size, case.tokens, case.shown['grid']) == ((3, 5), 16, '3 x 5')
     assert [each.shape for each in attention.Inputs(case).leaves] == [(2, 2, 16, 16)] * 3
     for name, errors in attention.errors(case, ['auto', 'dense', 'sdpa', 'streaming'], 'forward + backward'):
         assert len(errors) == 8 and max(errors) < 1e-5, name
