@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Union
 
 from .files import atomic_write
 
@@ -79,7 +79,8 @@ class Table:
         if markdown:
             print(self.markdown() if first else self.markdown().splitlines()[-1], flush=True)
             return
-        widths = [max(len(column), width) for column, width in zip(self.columns, widths)] or list(map(len, self.columns))
+        least = list(widths) or [0] * len(self.columns)
+        widths = [max(len(column), width) for column, width in zip(self.columns, least)]
         if first and self.title:
             print(self.title)
         for row in (self.columns, self.rows[-1]) if first else self.rows[-1:]:
