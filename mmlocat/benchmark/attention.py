@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from mmlocat.attention import GaussianAttention, GaussianKernel, available_backends
 from mmlocat.attention.choice import automatic_order, unable
 
-from .measure import Result, in_fresh_process, in_turns, peak_growth
+from .measure import Result, peak_growth, results
 
 PLAIN = 'plain'
 PASSES = ('forward', 'forward + backward')
@@ -183,7 +183,7 @@ def refusal(case: Case, passes: Sequence[str], names: Sequence[str]) -> Optional
     return None
 
 
-def extra_memory(case: Case, name: str, passes: str) -> Optional[float]:
+def extra_memory(case: Case, passes: str, name: str) -> Optional[float]:
     """Measures MiB beyond inputs, output and gradients of q, k and v in this process, after a small warm-up call."""
     Inputs(case._replace(grid=4)).run(name, passes)
     growth, kept = peak_growth(partial(Inputs(case).run, name, passes), case.device)
@@ -205,7 +205,5 @@ def measure(case: Case, passes: str, names: Sequence[str], seconds: float, large
     contenders = able(case, passes, names, largest)
     check_parity(case, contenders, passes)
     inputs = Inputs(case)
-    times = in_turns({name: partial(inputs.run, name, passes) for name in contenders}, PLAIN, case.device, seconds)
-    return [Result(case, passes, name, times[name],
-                   in_fresh_process(extra_memory, case, name, passes) if with_memory else None)
-            for name in contenders]
+    runs = {name: partial(inputs.run, name, passes) for name in contenders}
+    return results(case, passes, runs, PLAIN, seconds, extra_memory if with_memory else None)

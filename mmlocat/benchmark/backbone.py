@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmlocat.attention import GaussianAttention
 from mmlocat.utils import require_openmmlab
 
-from .measure import Result, in_fresh_process, in_turns, peak_growth
+from .measure import Result, peak_growth, results
 
 BASELINE, OURS = 'mmpretrain ViT', 'LocAtViT'
 MODELS = (BASELINE, 'plain', OURS)
@@ -125,7 +125,7 @@ def random_images(case: Case) -> Tensor:
     return torch.randn(case.batch, 3, case.image, case.image, device=case.device).to(getattr(torch, case.dtype))
 
 
-def extra_memory(case: Case, name: str, mode: str) -> Optional[float]:
+def extra_memory(case: Case, mode: str, name: str) -> Optional[float]:
     """Measures by how many MiB memory grows in this process during one call, gradients and optimizer included."""
     small = case._replace(arch='tiny', image=64)
     runner(build(name, small), random_images(small), mode)()
@@ -146,6 +146,4 @@ def measure(case: Case, mode: str, seconds: float, with_memory: bool) -> List[Re
     check_parity(case)
     images = random_images(case)
     runs = {name: runner(build(name, case), images, mode) for name in MODELS}
-    times = in_turns(runs, BASELINE, case.device, seconds)
-    return [Result(case, mode, name, times[name],
-                   in_fresh_process(extra_memory, case, name, mode) if with_memory else None) for name in MODELS]
+    return results(case, mode, runs, BASELINE, seconds, extra_memory if with_memory else None)

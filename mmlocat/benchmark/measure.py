@@ -96,6 +96,23 @@ def in_turns(contenders: Mapping[Name, Callable[[], Any]], baseline: Name, devic
     return {name: compare(own, times[baseline]) for name, own in times.items()}
 
 
+def results(case: Any, mode: str, runs: Mapping[str, Callable[[], Any]], baseline: str, seconds: float,
+            memory: Optional[Callable[[Any, str, str], Optional[float]]] = None) -> List[Result]:
+    """Measures contenders in turns, and the memory of each in a process of its own.
+
+    Args:
+        case: What is measured; it names a ``device``.
+        mode: Such as 'forward'.
+        runs: What to call, by name.
+        baseline: The name that ratios refer to.
+        seconds: Time for the turns.
+        memory: Measures MiB from case, mode and name; a function of a module. Not measured without.
+    """
+    times = in_turns(runs, baseline, case.device, seconds)
+    return [Result(case, mode, name, time, in_fresh_process(memory, case, mode, name) if memory else None)
+            for name, time in times.items()]
+
+
 def _resident(field: str) -> int:
     for line in _STATUS.read_text().splitlines():
         if line.startswith(field):

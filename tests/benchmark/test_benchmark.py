@@ -1,5 +1,6 @@
 """The benchmarks: statistics, memory, parity before time, and the scripts as the docs call them."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ import torch
 from mmlocat.attention import streaming
 from mmlocat.benchmark import attention, backbone, clocks
 from mmlocat.benchmark.measure import in_fresh_process, in_turns, peak_growth
+from mmlocat.utils.machine import machine_and_software, processor
+from mmlocat.utils.tables import Table
 from tests.conftest import ROOT
 
 
@@ -24,6 +27,24 @@ def test_turns_give_ratios_to_the_baseline():
     assert len(turns) >= 4 and set(turns) == {('fast', 'slow'), ('slow', 'fast')}
     assert results['fast'].ratio == 1 and results['fast'].turns == len(turns) - 1  # the first is not counted
     assert 1.5 < results['slow'].ratio < 6 and results['slow'].low <= results['slow'].high
+
+
+def test_rows_are_printed_as_they_come_with_heads_before_the_first(capsys):
+    table = Table({'name': 6, 'ms': 5}, 'A title')
+    table.print_row('a', 1.5, widths=(6, 5))
+    table.print_row('bb', None, widths=(6, 5))
+    assert capsys.readouterr().out.splitlines() == ['A title', 'name       ms', 'a         1.5', 'bb' + 11 * ' ']
+    table = Table(('name', 'ms'), 'A title')
+    table.print_row('a', 1.5, markdown=True)
+    table.print_row('bb', None, markdown=True)
+    assert capsys.readouterr().out == table.markdown() + '\n'
+
+
+def test_a_report_says_what_it_was_measured_on():
+    about = machine_and_software('cpu')
+    assert about['card'] == processor('cpu') and about['device'] == 'cpu' and about['driver'] is about['cuda'] is None
+    assert about['versions']['torch'] == torch.__version__ and json.dumps(about)
+    assert re.fullmatch('[0-9a-f]{12}(, with changes)?|unknown: not a git checkout', about['commit'])
 
 
 def grow(mebibytes):
