@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from mmlocat.benchmark.report import print_table
 from mmlocat.utils import atomic_write
+from mmlocat.utils.tables import Table
 
 from .features import MEASURES, BlockFeatures
 from .style import LINES, MARKERS, pyplot, save
@@ -56,7 +56,7 @@ def print_results(results: Results, title: str, markdown: bool) -> None:
         markdown: Whether as Markdown.
     """
     names = [name for name in MEASURES if _measured(results, name)]
-    rows = []
+    table = Table(['model', 'block', *(_COLUMNS[name] for name in names)], title, words=2)
     for kind, models in results.items():
         for block in range(len(models[0])):
             cells = []
@@ -65,8 +65,8 @@ def print_results(results: Results, title: str, markdown: bool) -> None:
                 digits = 1 if name.startswith(('linear', 'neighbours', 'effective')) else 2
                 cells.append('' if figure is None else f'{figure[0]:.{digits}f}' +
                              (f' ± {figure[1]:.{digits}f}' if len(models) > 1 else ''))
-            rows.append([kind, str(models[0][block].block), *cells])
-    print_table(title, ['model', 'block', *(_COLUMNS[name] for name in names)], rows, markdown)
+            table.add(kind, models[0][block].block, *cells)
+    table.print(markdown)
 
 
 def write_csv(results: Results, path: Path) -> None:

@@ -16,7 +16,7 @@ PAGE = (ROOT / 'docs' / 'analysis.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
             for line in block.splitlines() if line.strip()]
 CONFIG = re.search(r'^```python\n# (\w+\.py)\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
-TOOLS = ('attention_maps', 'features', 'gaussians', 'gaussian_stats', 'train')
+TOOLS = ('attention_maps', 'features', 'gaussians', 'train')
 
 
 @pytest.fixture(scope='module')
@@ -69,15 +69,12 @@ def test_commands_run(command, place, digit_scenes, monkeypatch):
     elif script.endswith('features.py'):
         arguments += ['--max-images', '8', '--max-patches', '200']
         arguments += [] if 'my_data/images' in arguments else ['--data-root', str(digit_scenes)]
-    elif script.endswith('gaussian_stats.py'):
-        arguments += ['--batch', '2', '--seconds', '0.1']
     elif script.endswith('train.py'):
         arguments += ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', 'custom_hooks.0.interval=1',
                       f'train_dataloader.dataset.data_root={digit_scenes}',
                       f'test_dataloader.dataset.data_root={digit_scenes}']
     run_tool(script[len('tools/'):], *arguments)
-    if not script.endswith('gaussian_stats.py'):
-        assert written(place) - before
+    assert written(place) - before
 
 
 def test_pictures_of_the_page_are_there():
