@@ -68,10 +68,12 @@ class BlockMaps:
         grid: Patches (H, W).
         patch_size: Height and width of a patch in px.
         num_prefix_tokens: P, class and register tokens before the patches.
+        has_class_token: Whether the first of them is a class token.
         scale: Factor on q k^T.
         query: Shape (h, N, d).
         key: Shape (h, N, d).
         tokens: What the block gives, shape (N, C).
+        bias: What is added to the logits beside S, such as that of relative positions, shape (h, N, N).
         kernel: Constants of the pretraining grid; None for a block without GAug, like ``variance``.
         variance: Shape (h, H*W, 2), squared patches, rows first.
         scales: Alpha, shape (h, H*W, 1).
@@ -81,10 +83,12 @@ class BlockMaps:
     grid: Grid
     patch_size: Tuple[int, int]
     num_prefix_tokens: int
+    has_class_token: bool
     scale: float
     query: Tensor
     key: Tensor
     tokens: Tensor
+    bias: Optional[Tensor] = None
     kernel: Optional[GaussianKernel] = None
     variance: Optional[Tensor] = None
     scales: Optional[Tensor] = None
@@ -122,13 +126,17 @@ class BlockMaps:
         return torch.tensor([row * self.grid[1] + column for row, column in patches], device=self.query.device)
 
     def _weights(self, numbers: Tensor, with_gaug: bool) -> Tensor:
-        """Returns rows (h, Q, N) of the attention matrix."""
-        bias = None
+        """Returns the rows of patches (h, Q, N) of the attention matrix."""
+        gaussians = None
         if with_gaug:
-            bias = gaussian_bias(self.variance[None], self.scales[None], self.kernel, self.grid,
-                                 self.num_prefix_tokens, numbers)
-        query = self.query[None, :, self.num_prefix_tokens + numbers]
-        return attention_weights(query, self.key[None], bias, scale=self.scale)[0]
+            gaussians = gaussian_bias(self.variance[None], self.scales[None], self.kernel, self.grid,
+                                      self.num_prefix_tokens, numbers)[0]
+        return self._rows(self.num_prefix_tokens + numbers, gaussians)
+
+    def _rows(self, tokens: Tensor, gaussians: Optional[Tensor] = None) -> Tensor:
+        """Returns the rows of tokens (h, Q, N) of the attention matrix, given S of theirs."""
+        added = [part for part in (gaussians, None if self.bias is None else self.bias[:, tokens]) if part is not None]
+        return attention_weights(self.query[:, tokens], self.key, sum(added) if added else None, scale=self.scale)
 
     def attention(self, patch: Patch) -> AttentionRow:
         """Returns what a query patch attends to.
@@ -149,9 +157,9 @@ class BlockMaps:
 
     def class_attention(self) -> Optional[np.ndarray]:
         """Returns what the class token attends to, (h, H, W): GAug leaves its row alone. None without such a token."""
-        if not self.num_prefix_tokens:
+        if not self.has_class_token:
             return None
-        row = attention_weights(self.query[None, :, :1], self.key[None], scale=self.scale)[0, :, 0]
+        row = self._rows(torch.zeros(1, dtype=torch.long, device=self.query.device))[:, 0]
         return row[:, self.num_prefix_tokens:].unflatten(1, self.grid).cpu().numpy()
 
     def ellipses(self, patches: Sequence[Patch]) -> Ellipses:
