@@ -8,7 +8,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Union
 
 from mmlocat.utils import add_trust_option
 
-from .segmentor import DEMO_MAX_SIDE, Segmentor
+from .segmentor import DEMO_MAX_SIDE, Segmentor, load_segmentor
 
 
 class ModelFiles(NamedTuple):
@@ -25,25 +25,8 @@ class ModelFiles(NamedTuple):
     checkpoint: Union[str, Path]
 
 
-def add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], device: Optional[str],
-                    max_side: str) -> None:
-    """Adds ``--device``, ``--max-side``, ``--demo-dir`` and ``--trust-pickle``.
-
-    Args:
-        parser: Where to.
-        demo_dir: Default of the demo's work dir.
-        device: Default; None is the best there is.
-        max_side: What ``--max-side`` does and is by default.
-    """
-    parser.add_argument('--device', default=device,
-                        help=f"such as 'cpu' or 'cuda:0' (default: {device or 'the best there is'})")
-    parser.add_argument('--max-side', type=int, metavar='PX', help=max_side)
-    parser.add_argument('--demo-dir', default=str(demo_dir), help='work dir of `make demo` (default: %(default)s)')
-    add_trust_option(parser)
-
-
 def add_analysis_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], out: str) -> None:
-    """Adds ``--out`` and what ``add_run_options`` adds, for ``tools/analysis/``.
+    """Adds ``--out``, ``--device``, ``--max-side``, ``--demo-dir`` and ``--trust-pickle``, for ``tools/analysis/``.
 
     Args:
         parser: Where to.
@@ -51,12 +34,12 @@ def add_analysis_options(parser: argparse.ArgumentParser, demo_dir: Union[str, P
         out: Default of the folder for results.
     """
     parser.add_argument('--out', default=out, help='folder for pictures and data (default: %(default)s)')
-    add_run_options(parser, demo_dir, 'cpu', "longer images are shrunk to this (default: three times pretraining's "
-                    'side)')
+    _add_run_options(parser, demo_dir, 'cpu', "longer images are shrunk to this (default: three times pretraining's "
+                     'side)')
 
 
 def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path]) -> None:
-    """Adds the segmentor, the one to compare with, and what ``add_run_options`` adds, for ``demo/``.
+    """Adds the segmentor, the one to compare with, and how they run, for ``demo/``.
 
     Args:
         parser: Where to.
@@ -66,15 +49,25 @@ def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, 
     parser.add_argument('--checkpoint', help='its weights')
     parser.add_argument('--against', nargs='*', metavar=('CONFIG', 'CHECKPOINT'),
                         help="a second model, shown beside the first (without values: the demo's ViT)")
-    add_run_options(parser, demo_dir, None, "shrink pictures to this before the config's test pipeline "
-                    f"(default: {DEMO_MAX_SIDE} for the demo's models)")
+    _add_run_options(parser, demo_dir, None, "shrink pictures to this before the config's test pipeline "
+                     f"(default: {DEMO_MAX_SIDE} for the demo's models)")
+
+
+def _add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], device: Optional[str],
+                     max_side: str) -> None:
+    """Adds how models run, where ``--max-side`` has a help of its own and the device may be None, the best there is."""
+    parser.add_argument('--device', default=device,
+                        help=f"such as 'cpu' or 'cuda:0' (default: {device or 'the best there is'})")
+    parser.add_argument('--max-side', type=int, metavar='PX', help=max_side)
+    parser.add_argument('--demo-dir', default=str(demo_dir), help='work dir of `make demo` (default: %(default)s)')
+    add_trust_option(parser)
 
 
 def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argparse.Namespace:
     """Reads the command line, and ends the process with a word on values that make no sense.
 
     Args:
-        parser: With the options of ``add_run_options``.
+        parser: With the options of one of the functions above.
         positive: Names of further arguments that must be at least 1.
     """
     args = parser.parse_args()
@@ -122,5 +115,6 @@ def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFile
     titles = [files.title for files in found]
     if len(found) == 2 and titles[0] == titles[1]:
         titles = [f'{files.title}, {Path(files.checkpoint).stem}' for files in found]
-    return [Segmentor(title, files.config, files.checkpoint, args.max_side or (None if config else DEMO_MAX_SIDE),
-                      args.device, args.trust_pickle) for title, files, (config, *_) in zip(titles, found, wanted)]
+    return [load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, title,
+                           args.max_side or (None if config else DEMO_MAX_SIDE))
+            for title, files, (config, *_) in zip(titles, found, wanted)]

@@ -20,23 +20,9 @@ from .maps import collect, largest_side, prepare_image
 from .sources import read_image, shrink
 
 
-def query_patches(maps: Maps, points: Sequence[Tuple[float, float]], side: int, size: Tuple[int, int],
-                  factor: float) -> List[Patch]:
-    """Finds the patches that a user asks for.
-
-    Args:
-        maps: Of the image.
-        points: x and y in px of the image file.
-        side: Besides, side x side patches evenly over the image; 0 for none.
-        size: Width and height of the image file.
-        factor: Size of the image that went in, divided by that of the file.
-
-    Returns:
-        Rows and columns, each patch once.
-
-    Raises:
-        ValueError: A point lies outside the image.
-    """
+def _query_patches(maps: Maps, points: Sequence[Tuple[float, float]], side: int, size: Tuple[int, int],
+                   factor: float) -> List[Patch]:
+    """Finds the patches at points of the image file, which is ``size`` px, and side x side others evenly over it."""
     (width, height), found = size, []
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
@@ -94,7 +80,7 @@ def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> 
     maps = collect(model, prepare_image(model, image))
     (width, height), size = image.shape[1::-1], picture.shape[1::-1]
     side = args.grid if args.grid is not None else (0 if args.at else 1)
-    patches = query_patches(maps, args.at, side, size, max(width, height) / max(size))
+    patches = _query_patches(maps, args.at, side, size, max(width, height) / max(size))
     shrunk = f', from {size[0]} x {size[1]}' if max(width, height) < max(size) else ''
     subject = Subject(image, maps, patches, '   |   '.join([
         chosen.title, f'{Path(args.image).name}, {width} x {height} px{shrunk}',

@@ -101,10 +101,10 @@ def _show_gaussians(axes, subject: Subject, block: BlockMaps, head: int, patches
     _show_image(axes, subject)
     colours = ScalarMappable(colour_scale(block.alpha[head].min(), block.alpha[head].max()), SCALE)
     halo = [patheffects.Stroke(linewidth=2.6, foreground='white', alpha=0.45), patheffects.Normal()]
-    found = block.ellipses(patches)
-    for (x, y), (across, down), alpha in zip(found.centres, found.half_axes[head], found.alpha[head]):
-        axes.add_patch(Ellipse((x, y), 2 * across, 2 * down, fill=False, edgecolor=colours.to_rgba(alpha),
-                               linewidth=1.8, path_effects=halo))
+    for patch in patches:
+        x, y, across, down = block.ellipse(head, patch)
+        axes.add_patch(Ellipse((x, y), 2 * across, 2 * down, fill=False, linewidth=1.8, path_effects=halo,
+                               edgecolor=colours.to_rgba(block.alpha[head][patch])))
         axes.plot(x, y, mark, color='white', markersize=3, markeredgewidth=0.8)
     _add_bar(axes, colours)
 

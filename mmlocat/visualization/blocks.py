@@ -45,20 +45,6 @@ class AttentionRow(NamedTuple):
         return self.without_gaug if self.with_gaug is None else self.with_gaug
 
 
-class Ellipses(NamedTuple):
-    """The Gaussians of some query patches at one sigma, in px of the image that went in.
-
-    Args:
-        centres: x and y of each, shape (Q, 2).
-        half_axes: Sigma along x and y, shape (h, Q, 2).
-        alpha: Scale, in units of an attention logit, shape (h, Q).
-    """
-
-    centres: np.ndarray
-    half_axes: np.ndarray
-    alpha: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
 class BlockMaps:
     """One block's attention for one image.
@@ -162,23 +148,24 @@ class BlockMaps:
         row = self._rows(torch.zeros(1, dtype=torch.long, device=self.query.device))[:, 0]
         return row[:, self.num_prefix_tokens:].unflatten(1, self.grid).cpu().numpy()
 
-    def ellipses(self, patches: Sequence[Patch]) -> Ellipses:
-        """Returns the Gaussians of query patches, to be drawn over the image.
+    def ellipse(self, head: int, patch: Patch) -> Tuple[float, float, float, float]:
+        """Returns a head's Gaussian of a patch at one sigma, in px of the image that went in.
 
         Args:
-            patches: Rows and columns.
+            head: From 0.
+            patch: Row and column.
+
+        Returns:
+            x and y of its centre, and sigma along x and along y.
 
         Raises:
-            ValueError: The block has no GAug, or a patch lies outside the grid.
+            ValueError: The block has no GAug, or the patch lies outside the grid.
         """
         if not self.has_gaug:
             raise ValueError(f'block {self.index + 1} has plain attention: there are no Gaussians')
-        numbers = self._numbers(patches)
-        size = torch.tensor(self.patch_size[::-1])  # x and y
-        where = torch.tensor([(column, row) for row, column in patches])
-        sigma = self.variance[:, numbers].sqrt().flip(-1).cpu()
-        return Ellipses(((where + 0.5) * size).numpy(), (sigma * size).numpy(),
-                        self.scales[:, numbers, 0].cpu().numpy())
+        sigma = self.variance[head, self._numbers([patch])[0]].sqrt()
+        height, width = self.patch_size
+        return ((patch[1] + 0.5) * width, (patch[0] + 0.5) * height, float(sigma[1]) * width, float(sigma[0]) * height)
 
     def mean_distance(self, with_gaug: Optional[bool] = None) -> np.ndarray:
         """Returns the mean attention distance of each head, (h,), in patches; see ``attention_distance``.

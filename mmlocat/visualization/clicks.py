@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .blocks import AttentionRow, BlockMaps, Ellipses, Patch
+from .blocks import AttentionRow, BlockMaps, Patch
 from .sheets import LINE, below, beside, swatch, write
 from .style import DIFFERENCE, HEADS, SIGMA, colour_scale
 
@@ -30,15 +30,13 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def draw_picture(image: np.ndarray, patch_size: Tuple[int, int], patch: Patch,
-                 ellipses: Optional[Ellipses] = None) -> Image.Image:
+def draw_picture(image: np.ndarray, block: BlockMaps, patch: Patch) -> Image.Image:
     """Draws the picture that is clicked, with the chosen patch and its Gaussian of each head.
 
     Args:
         image: RGB, shape (H, W, 3), as the model gets it.
-        patch_size: Height and width of a patch in px of the image.
+        block: Whose Gaussians are drawn, if it has any.
         patch: Row and column of the chosen patch.
-        ellipses: Of this patch; None for a plain ViT.
 
     Returns:
         The picture, enlarged by ``enlargement``.
@@ -46,13 +44,12 @@ def draw_picture(image: np.ndarray, patch_size: Tuple[int, int], patch: Patch,
     scale = enlargement(image.shape[1], image.shape[0])
     picture = Image.fromarray(image.repeat(scale, 0).repeat(scale, 1))
     draw = ImageDraw.Draw(picture)
-    height, width = (side * scale for side in patch_size)
+    height, width = (side * scale for side in block.patch_size)
     left, top = patch[1] * width, patch[0] * height
     for inset, colour in ((0, 'black'), (2, 'white')):
         draw.rectangle((left + inset, top + inset, left + width - inset, top + height - inset), outline=colour, width=2)
-    for head, axes in enumerate(ellipses.half_axes[:, 0] if ellipses is not None else ()):
-        x, y = ellipses.centres[0] * scale
-        rx, ry = axes * scale
+    for head in range(block.num_heads if block.has_gaug else 0):
+        x, y, rx, ry = (scale * value for value in block.ellipse(head, patch))
         for grow, line, colour in ((1, 5, 'black'), (0, 3, head_colour(head))):
             draw.ellipse((x - rx - grow, y - ry - grow, x + rx + grow, y + ry + grow), outline=colour, width=line)
     return picture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import itertools
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -19,34 +19,28 @@ IGNORED = 255
 _NEIGHBOURS = 20
 
 
-@dataclass(frozen=True)
-class BlockFeatures:
-    """What is measured of one block's output.
+class Measure(NamedTuple):
+    """How a measure is shown: head and digits of its column, title and unit of its panel, which not all have."""
 
-    Args:
-        block: From 1.
-        class_similarity: Cosine similarity of patch tokens to the class token; None without one.
-        patch_similarity: Cosine similarity of two different patch tokens of an image.
-        effective_rank: Of an image's patch tokens.
-        attention_distance: Mean over heads and query patches, in patches, as the model attends.
-        linear: Share of patches that a linear probe gets right, in percent; None without labels.
-        linear_by_class: The same, for each class, averaged over classes.
-        neighbours: Share of patches that 20 nearest neighbours get right, by cosine, in percent; None without labels.
-        neighbours_by_class: The same, for each class, averaged over classes.
-    """
-
-    block: int
-    class_similarity: Optional[float]
-    patch_similarity: float
-    effective_rank: float
-    attention_distance: float
-    linear: Optional[float] = None
-    linear_by_class: Optional[float] = None
-    neighbours: Optional[float] = None
-    neighbours_by_class: Optional[float] = None
+    column: str
+    digits: int
+    panel: str = ''
+    unit: str = ''
 
 
-MEASURES = tuple(field.name for field in fields(BlockFeatures) if field.name != 'block')
+# What is measured of the output of each block. Shares are in percent, and None without labels; those by class are
+# averaged over classes. Neighbours are the 20 nearest, by cosine.
+MEASURES = {
+    'class_similarity': Measure('to [CLS]', 2, 'Patch tokens to [CLS]', 'cosine similarity'),  # None without a token
+    'patch_similarity': Measure('to each other', 2, 'Patch tokens to each other', 'cosine similarity'),
+    'effective_rank': Measure('eff. rank', 1, 'Effective rank of patch tokens', 'directions'),
+    'attention_distance': Measure('distance', 2, 'Mean attention distance', 'patches'),
+    'linear': Measure('linear %', 1),
+    'linear_by_class': Measure('by class %', 1, 'Linear probe of patches', '% right, mean over classes'),
+    'neighbours': Measure('k-NN %', 1),
+    'neighbours_by_class': Measure('by class %', 1, '20 nearest neighbours of patches', '% right, mean over classes'),
+}
+BlockFeatures = Dict[str, Optional[float]]  # by measure
 
 
 class Pair(NamedTuple):
@@ -113,7 +107,7 @@ def _draw_patches(maps: Maps, labels: np.ndarray, most: int, random: np.random.G
     return _Labelled(np.stack(tokens), found[chosen])
 
 
-def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarray]) -> Tuple[float, ...]:
+def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarray]) -> List[float]:
     """Fits a linear probe and nearest neighbours to features, by scikit-learn, and tests both.
 
     Args:
@@ -140,7 +134,7 @@ def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarr
         present = np.isin(test[1], np.unique(train[1]))  # a class that was never shown cannot be learned
         figures += [100 * accuracy_score(test[1], found),
                     100 * balanced_accuracy_score(test[1][present], found[present])]
-    return tuple(figures)
+    return figures
 
 
 def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pair] = (), max_side: int = 0,
@@ -156,7 +150,7 @@ def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pa
         seed: Of drawing them.
 
     Returns:
-        One for each block.
+        For each block the figures by name, None for what was not measured.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -178,12 +172,12 @@ def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pa
             if part is pairs:
                 measured.append([_measure(block) for block in maps.blocks])
     rows = []
-    for index, (similarity, *others) in enumerate(np.mean(measured, axis=0).tolist()):
-        figures: Tuple[float, ...] = ()
+    for index, figures in enumerate(np.mean(measured, axis=0).tolist()):
         if train:
-            figures = probe(*[(np.concatenate([image.features[index] for image in images]),
-                               np.concatenate([image.labels for image in images])) for images in (learned, tested)])
-        rows.append(BlockFeatures(index + 1, None if np.isnan(similarity) else similarity, *others, *figures))
+            figures += probe(*[(np.concatenate([image.features[index] for image in images]),
+                                np.concatenate([image.labels for image in images])) for images in (learned, tested)])
+        known = [None if np.isnan(figure) else figure for figure in figures]
+        rows.append(dict(itertools.zip_longest(MEASURES, known)))
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,30 +22,9 @@ from .style import LINES, MARKERS, draw_band, new_page, save, share_legend
 Results = Dict[str, List[List[BlockFeatures]]]  # by title; models of one title are seeds of one kind
 
 
-class _Shown(NamedTuple):
-    """How a measure is shown: head and digits of its column, title and unit of its panel, which not all have."""
-
-    column: str
-    digits: int
-    panel: str = ''
-    unit: str = ''
-
-
-_SHOWN = {
-    'class_similarity': _Shown('to [CLS]', 2, 'Patch tokens to [CLS]', 'cosine similarity'),
-    'patch_similarity': _Shown('to each other', 2, 'Patch tokens to each other', 'cosine similarity'),
-    'effective_rank': _Shown('eff. rank', 1, 'Effective rank of patch tokens', 'directions'),
-    'attention_distance': _Shown('distance', 2, 'Mean attention distance', 'patches'),
-    'linear': _Shown('linear %', 1),
-    'linear_by_class': _Shown('by class %', 1, 'Linear probe of patches', '% right, mean over classes'),
-    'neighbours': _Shown('k-NN %', 1),
-    'neighbours_by_class': _Shown('by class %', 1, '20 nearest neighbours of patches', '% right, mean over classes'),
-}
-
-
 def _over_seeds(models: List[List[BlockFeatures]], name: str) -> Optional[Tuple[np.ndarray, np.ndarray]]:
     """Returns mean and standard deviation, (blocks,) each, over the models of a title; None if it was not measured."""
-    values = np.array([[getattr(row, name) for row in rows] for rows in models], dtype=float)
+    values = np.array([[row[name] for row in rows] for rows in models], dtype=float)
     if np.isnan(values).any():
         return None
     return values.mean(0), values.std(0, ddof=1) if len(models) > 1 else np.zeros(values.shape[1])
@@ -55,34 +34,29 @@ def _measured(results: Results) -> List[str]:
     return [name for name in MEASURES if any(_over_seeds(models, name) for models in results.values())]
 
 
-def make_table(results: Results, title: str) -> Table:
-    """Returns a table with a row for each title and block, with the spread where a title has several models.
-
-    Args:
-        results: What was measured.
-        title: Of the table.
-    """
+def _table(results: Results, title: str) -> Table:
+    """Returns a table with a row for each title and block, with the spread where a title has several models."""
     names = _measured(results)
-    table = Table(['model', 'block', *(_SHOWN[name].column for name in names)], title, words=2)
+    table = Table(['model', 'block', *(MEASURES[name].column for name in names)], title, words=2)
     for kind, models in results.items():
         figures = [_over_seeds(models, name) for name in names]
-        for block, row in enumerate(models[0]):
-            cells = ['' if figure is None else f'{figure[0][block]:.{_SHOWN[name].digits}f}' +
-                     (f' ± {figure[1][block]:.{_SHOWN[name].digits}f}' if len(models) > 1 else '')
+        for block in range(len(models[0])):
+            cells = ['' if figure is None else f'{figure[0][block]:.{MEASURES[name].digits}f}' +
+                     (f' ± {figure[1][block]:.{MEASURES[name].digits}f}' if len(models) > 1 else '')
                      for name, figure in zip(names, figures)]
-            table.add(kind, row.block, *cells)
+            table.add(kind, block + 1, *cells)
     return table
 
 
-def write_csv(results: Results, path: Path) -> None:
+def _write_csv(results: Results, path: Path) -> None:
     """Writes every figure of every model, not rounded; a blank was not measured."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(['model', 'number', 'block', *MEASURES])
         for title, models in results.items():
             for number, rows in enumerate(models, 1):
-                for row in rows:
-                    writer.writerow([title, number, row.block, *(getattr(row, name) for name in MEASURES)])
+                for block, row in enumerate(rows, 1):
+                    writer.writerow([title, number, block, *row.values()])
 
 
 def draw(results: Results, path: Path, heading: str, chance: Optional[float] = None) -> None:
@@ -94,7 +68,7 @@ def draw(results: Results, path: Path, heading: str, chance: Optional[float] = N
         heading: What was measured on.
         chance: Percent right of a guess, drawn into the probes' panels.
     """
-    names = [name for name in _measured(results) if _SHOWN[name].panel]
+    names = [name for name in _measured(results) if MEASURES[name].panel]
     columns = 3 if len(names) > 4 else 2
     rows = -(-len(names) // columns)
     figure = new_page(3.7 * columns, 3.0 * rows + 0.9, heading)
@@ -104,13 +78,13 @@ def draw(results: Results, path: Path, heading: str, chance: Optional[float] = N
         for number, (kind, models) in enumerate(results.items()):
             figures = _over_seeds(models, name)
             if figures is not None:
-                draw_band(panel, [row.block for row in models[0]], *figures, LINES[number % len(LINES)],
+                draw_band(panel, range(1, len(models[0]) + 1), *figures, LINES[number % len(LINES)],
                           marker=MARKERS[number % len(MARKERS)],
                           label=kind + (f', mean of {len(models)}' if len(models) > 1 else ''))
         if chance is not None and name.endswith('by_class'):
             panel.axhline(chance, color='0.4', linestyle=':', label='chance')
         most = max(len(rows) for models in results.values() for rows in models)
-        panel.set(title=_SHOWN[name].panel, xlabel='block', ylabel=_SHOWN[name].unit, xticks=range(1, most + 1))
+        panel.set(title=MEASURES[name].panel, xlabel='block', ylabel=MEASURES[name].unit, xticks=range(1, most + 1))
         panel.grid(True, alpha=0.3)
         handles = max(handles, panel.get_legend_handles_labels()[0], key=len)
     for panel in panels:  # those that are left
@@ -119,15 +93,11 @@ def draw(results: Results, path: Path, heading: str, chance: Optional[float] = N
     save(figure, path, dpi=130)
 
 
-def image_sets(args: argparse.Namespace) -> Tuple[List[Pair], List[Pair], str]:
+def _image_sets(args: argparse.Namespace) -> Tuple[List[Pair], List[Pair], str]:
     """Returns images to measure on, images for the probes to learn from, and what to call them.
 
     Without a folder: DigitScenes' test scenes and training scenes. With labels and no images to learn from: every
     second image is learned from, the others are measured on. Without labels: none to learn from.
-
-    Raises:
-        FileNotFoundError: A folder or a label map is not there.
-        ValueError: Options contradict each other, or there are too few images.
     """
     if args.images is None:
         if args.masks or args.train_images or args.train_masks:
@@ -167,7 +137,7 @@ def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Call
         RuntimeError: A checkpoint is of another model.
     """
     out = output_folder('--out', args.out)
-    pairs, train, where = image_sets(args)
+    pairs, train, where = _image_sets(args)
     loaded = [load_model(files.config, files.checkpoint, args.device, trust_pickle=args.trust_pickle)
               for files in models]
 
@@ -177,9 +147,9 @@ def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Call
         for files, model in with_progress(list(zip(models, loaded)), lambda pair: f'{pair[0].title}: {images}'):
             rows = measure_features(model, pairs, train, args.max_side or 0, args.max_patches, args.seed)
             results.setdefault(files.title, []).append(rows)
-        write_csv(results, out / 'features.csv')
+        _write_csv(results, out / 'features.csv')
         draw(results, out / 'features.png', f'Frozen features: {where}', _chance(pairs) if train else None)
-        make_table(results, where).print(args.markdown)
+        _table(results, where).print(args.markdown)
         print(f'Wrote features.csv and features.png to {out}')
 
     return measure

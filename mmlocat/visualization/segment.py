@@ -50,21 +50,13 @@ def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
     sources = find_sources(args.images)
-    outputs = output_paths(sources, output_folder('--out-dir', args.out_dir))
+    outputs = _output_paths(sources, output_folder('--out-dir', args.out_dir))
     models = load()
     return lambda: _run(dict(zip(sources, outputs)), models, args, console)
 
 
-def output_paths(sources: Sequence[Source], folder: Path) -> List[Path]:
-    """Names the result of each source: its stem, with its folder's name before it where two have the same.
-
-    Args:
-        sources: The inputs.
-        folder: Where results go.
-
-    Raises:
-        ValueError: A result would take the place of an input.
-    """
+def _output_paths(sources: Sequence[Source], folder: Path) -> List[Path]:
+    """Names the result of each source: its stem, with its folder's name before it where two have the same."""
     inputs = {source.path.resolve() for source in sources if source.path}
     outputs: Dict[str, Path] = {}
     for source in sources:
@@ -144,7 +136,7 @@ def _batches(images: Iterable[Tuple[Source, Path]], size: int,
 
 
 def _sheets(batch: List[_Picture], models: List[Segmentor], opacity: float) -> Iterator[np.ndarray]:
-    found = zip(*(model([picture.pixels for picture in batch]) for model in models))
+    found = zip(*(model.predict([picture.pixels for picture in batch]) for model in models))
     for (source, _, pixels), predictions in zip(batch, found):
         caption = f'{source.path.name}, {pixels.shape[1]} x {pixels.shape[0]} px'
         yield compose(pixels[..., ::-1], predictions, caption, opacity)
@@ -160,7 +152,7 @@ def _segment_video(source: Source, output: Path, models: List[Segmentor], args: 
         task = progress.add_task(str(source), total=min(known, default=None))
         with suppress(KeyboardInterrupt) if source.path is None else nullcontext():
             for frame in frames_of(capture, args.frames):
-                predictions = [model([frame])[0] for model in models]
+                predictions = [model.predict([frame])[0] for model in models]
                 append(compose(frame[..., ::-1], predictions, str(source), args.opacity, fixed_legend=True))
                 count += 1
                 progress.advance(task)

@@ -1,4 +1,4 @@
-"""A trained segmentor in mmseg's inferencer, and as a function from pictures to what is drawn of them."""
+"""A trained segmentor in mmseg's inferencer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,21 @@ from .sources import shrink
 DEMO_MAX_SIDE = 72
 
 
-class _LoadedInferencer(MMSegInferencer):
-    """mmseg's inferencer around a model that is there already."""
+class Segmentor(MMSegInferencer):
+    """mmseg's inferencer around a model that has been loaded, with a name for pictures; see ``load_segmentor``.
 
-    def __init__(self, model: nn.Module, config: Config, device: str) -> None:
+    ``model.dataset_meta`` has ``classes`` and ``palette``.
+
+    Args:
+        model: With its weights.
+        config: The model's; names the test pipeline.
+        device: Where the model is.
+        title: Its name in pictures.
+        max_side: ``predict`` shrinks pictures to so many px before the test pipeline; None leaves them.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, device: str, title: str, max_side: Optional[int]) -> None:
+        self.title, self.max_side = title, max_side
         self._loaded = model
         super().__init__(config, device=device)
         self.show_progress = False
@@ -36,9 +47,24 @@ class _LoadedInferencer(MMSegInferencer):
         # way to one would build it again, read the weights again, and only log those that do not fit.
         return self._loaded
 
+    def predict(self, pictures: Sequence[np.ndarray]) -> List[Prediction]:
+        """Segments pictures of one size.
+
+        Args:
+            pictures: Each BGR, shape (H, W, 3), uint8.
+
+        Returns:
+            Their predictions, in the order given.
+        """
+        inputs = [shrink(picture, self.max_side) for picture in pictures]
+        samples = self(inputs, batch_size=len(inputs), return_datasamples=True)
+        samples = samples if isinstance(samples, (list, tuple)) else [samples]
+        return [Prediction(self.title, sample.pred_sem_seg.data[0].cpu().numpy(), **self.model.dataset_meta)
+                for sample in samples]
+
 
 def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], device: Optional[str] = None,
-                   trust_pickle: bool = False) -> MMSegInferencer:
+                   trust_pickle: bool = False, title: str = '', max_side: Optional[int] = None) -> Segmentor:
     """Loads a segmentor into mmseg's inferencer, after making sure that the weights fit.
 
     Args:
@@ -46,9 +72,8 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
         checkpoint: Weights of the whole model: a file, or an address that ``mmlocat.checkpoints`` reads.
         device: Such as 'cpu' or 'cuda:0'; by default the best that is there.
         trust_pickle: Whether the checkpoint may hold anything; it can run code.
-
-    Returns:
-        The inferencer, without a progress bar of its own; ``model.dataset_meta`` has ``classes`` and ``palette``.
+        title: See ``Segmentor``.
+        max_side: See ``Segmentor``.
 
     Raises:
         FileNotFoundError: Config or checkpoint do not exist.
@@ -65,7 +90,7 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
         warnings.simplefilter('ignore', UserWarning)  # on losses, which nobody computes here
         model = load_model(settings, checkpoint, device, trust_pickle=trust_pickle)
         model.dataset_meta = _dataset_meta(settings, model)
-        return _LoadedInferencer(model, settings, device)
+        return Segmentor(model, settings, device, title or Path(config).stem, max_side)
 
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
@@ -81,37 +106,3 @@ def _dataset_meta(config: Config, model: nn.Module) -> dict:
     # Even in lightness, so that no kind of colour vision confuses neighbours.
     palette = colormaps['cividis'](np.linspace(0, 1, model.num_classes), bytes=True)[:, :3].tolist()
     return dict(classes=[f'class {i}' for i in range(model.num_classes)], palette=palette)
-
-
-class Segmentor:
-    """A segmentor with a title.
-
-    Args:
-        title: Its name in pictures.
-        config: Its config.
-        checkpoint: Its weights.
-        max_side: Pictures are shrunk to so many px before the config's own test pipeline; None leaves them.
-        device: See ``load_segmentor``.
-        trust_pickle: See ``load_segmentor``.
-    """
-
-    def __init__(self, title: str, config: Union[str, Path], checkpoint: Union[str, Path],
-                 max_side: Optional[int] = None, device: Optional[str] = None, trust_pickle: bool = False) -> None:
-        self.title, self.max_side = title, max_side
-        self.inferencer = load_segmentor(config, checkpoint, device, trust_pickle)
-
-    def __call__(self, pictures: Sequence[np.ndarray]) -> List[Prediction]:
-        """Segments pictures of one size.
-
-        Args:
-            pictures: Each BGR, shape (H, W, 3), uint8.
-
-        Returns:
-            Their predictions, in the order given.
-        """
-        inputs = [shrink(picture, self.max_side) for picture in pictures]
-        samples = self.inferencer(inputs, batch_size=len(inputs), return_datasamples=True)
-        samples = samples if isinstance(samples, (list, tuple)) else [samples]
-        meta = self.inferencer.model.dataset_meta
-        return [Prediction(self.title, sample.pred_sem_seg.data[0].cpu().numpy(), meta['classes'], meta['palette'])
-                for sample in samples]

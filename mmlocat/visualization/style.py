@@ -83,18 +83,3 @@ def save(figure, path: Path, dpi: int = 110) -> None:
             figure.savefig(file, format=path.suffix.lstrip('.'), dpi=dpi)
     finally:
         pyplot().close(figure)
-
-
-def picture_path(path) -> Path:
-    """Returns the path of a picture that is to be written.
-
-    Args:
-        path: Text or path.
-
-    Raises:
-        ValueError: Its suffix is none of ``FORMATS``, or it is a folder.
-    """
-    path = Path(path)
-    if path.suffix.lstrip('.') not in FORMATS or path.is_dir():
-        raise ValueError(f'{path} must be a file that ends in {" or ".join(f".{name}" for name in FORMATS)}')
-    return path

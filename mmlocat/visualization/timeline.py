@@ -18,15 +18,8 @@ _UNITS = {'sigma': 'σ (patches)', 'alpha': 'α (logit)'}
 Series = Dict[Tuple[str, int, int], List[Tuple[int, float, float]]]  # (name, block, head): step, mean, spread
 
 
-def find_logs(log: Union[str, Path]) -> List[Path]:
-    """Finds the files of scalars of a work dir, oldest first: a resumed training has several.
-
-    Args:
-        log: A work dir, or one such file.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
+def _find_logs(log: Union[str, Path]) -> List[Path]:
+    """Finds the files of scalars of a work dir, oldest first: a resumed training has several."""
     path = Path(log)
     if path.is_file():
         return [path]
@@ -49,7 +42,7 @@ def read_log(log: Union[str, Path]) -> Series:
         ValueError: A line cannot be read, or the hook has written nothing.
     """
     records: Dict[Tuple[str, int, int], Dict[int, Tuple[float, float]]] = {}
-    for path in find_logs(log):
+    for path in _find_logs(log):
         lines = path.read_text(encoding='utf-8').splitlines()
         for number, line in enumerate(lines, 1):
             try:

@@ -72,10 +72,9 @@ def test_gaussians_are_those_that_the_block_predicted():
     for block, (variance, alpha) in zip(found.blocks, predicted):
         assert np.allclose(block.sigma.reshape(2, -1, 2)**2, variance[0].numpy(), rtol=1e-5)
         assert np.array_equal(block.alpha.reshape(2, -1), alpha[0, ..., 0].numpy())
-        ellipses = block.ellipses([(1, 5), (4, 0)])
-        assert ellipses.centres.tolist() == [[22., 6.], [2., 18.]]  # x, y of the patches' centres
-        assert np.allclose(ellipses.half_axes[:, 0], 4 * block.sigma[:, 1, 5, ::-1])
-        assert np.array_equal(ellipses.alpha[:, 1], block.alpha[:, 4, 0])
+        for head in range(2):
+            assert block.ellipse(head, (1, 5))[:2] == (22, 6) and block.ellipse(head, (4, 0))[:2] == (2, 18)
+            assert np.allclose(block.ellipse(head, (1, 5))[2:], 4 * block.sigma[head, 1, 5, ::-1])
     assert np.ptp(found.blocks[0].alpha) > 0.01
 
 
@@ -88,7 +87,7 @@ def test_mmpretrains_vit_gives_what_the_plain_arm_gives():
         assert np.allclose(first.attention((2, 4)).computed, second.attention((2, 4)).computed, atol=1e-6)
         assert second.sigma is None and second.alpha is None and not second.has_gaug
     with pytest.raises(ValueError, match='block 4 has plain attention: there are no Gaussians'):
-        second.ellipses([(0, 0)])
+        second.ellipse(0, (0, 0))
     with pytest.raises(ValueError, match='there is no S to add'):
         second.mean_distance(with_gaug=True)
 

@@ -59,7 +59,7 @@ def test_a_look_shows_the_numbers_of_the_model(inspector):
     assert all((first != second).any() for first, second in zip(sheets, sheets[1:]))
     # The map on the sheet is the model's own: its largest weight is where the colour scale ends.
     from mmlocat.visualization.maps import collect, prepare_image
-    model = inspector.models[0].inferencer.model
+    model = inspector.models[0].model
     block = collect(model, prepare_image(model, image)).blocks[3]
     row = block.attention((8, 11))
     assert row.with_gaug.shape == (2, 9, 12) and np.abs(row.difference).max() > 1e-4

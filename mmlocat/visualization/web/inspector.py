@@ -36,7 +36,7 @@ class Inspector:
         self.num_blocks, self.patch_size = len(maps.blocks), maps.patch_size
 
     def _collect(self, image: np.ndarray) -> Maps:
-        model = self.models[0].inferencer.model
+        model = self.models[0].model
         with self._lock:
             return collect(model, prepare_image(model, image))
 
@@ -54,7 +54,7 @@ class Inspector:
     def segment(self, image: np.ndarray) -> Image.Image:
         """Draws what all models make of a picture."""
         with self._lock:
-            predictions = [model([image[..., ::-1]])[0] for model in self.models]
+            predictions = [model.predict([image[..., ::-1]])[0] for model in self.models]
         return Image.fromarray(compose(image, predictions))
 
     def look(self, image: np.ndarray, patch: Patch, block: int) -> Tuple[Image.Image, Image.Image]:
@@ -68,11 +68,8 @@ class Inspector:
         Returns:
             The picture with the patch and its Gaussians, to be clicked again, and a sheet of attention maps.
         """
-        maps = self._collect(image)
-        chosen = maps.blocks[block - 1]
-        ellipses = chosen.ellipses([patch]) if chosen.has_gaug else None
-        return (draw_picture(image, maps.patch_size, patch, ellipses),
-                draw_attention(chosen, chosen.attention(patch), patch))
+        chosen = self._collect(image).blocks[block - 1]
+        return draw_picture(image, chosen, patch), draw_attention(chosen, chosen.attention(patch), patch)
 
     def patch_at(self, image: np.ndarray, at: Tuple[float, float]) -> Patch:
         """Returns row and column of the patch at a pixel of the enlarged picture.
