@@ -7,9 +7,9 @@ back-end.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from inspect import signature
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -91,20 +91,11 @@ def _gaug(block: nn.Module) -> Optional[GaussianAttention]:
     return next((module for module in block.modules() if isinstance(module, GaussianAttention)), None)
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[ExitStack]:
-    """Puts the model into evaluation mode; hooks whose removal the stack is told of end with the block."""
-    was_training = model.training
-    model.eval()  # returns None in MMPretrain's own
-    try:
-        with ExitStack() as stack:
-            yield stack
-    finally:
-        model.train(was_training)
-
-
 def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
-    """Writes into ``seen``, under the names of ``BlockMaps``, what a block's own modules are given and give."""
+    """Writes into ``seen``, by the names of ``BlockMaps``, what a block's own modules are given and give.
+
+    The stack removes the hooks.
+    """
 
     def hear_call(module: GaussianAttention, args: tuple, kwargs: dict) -> None:
         call = signature(module.forward).bind(*args, **kwargs).arguments
@@ -126,14 +117,13 @@ def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
     def hear_tokens(module: nn.Module, args: tuple, output: Any) -> None:
         seen['tokens'] = (output if isinstance(output, Tensor) else output[0])[0]
 
-    handles = [block.register_forward_hook(hear_tokens)]
+    stack.callback(block.register_forward_hook(hear_tokens).remove)
     gaug = _gaug(block)
     if gaug is None:
-        handles.append(block.attn.qkv.register_forward_hook(hear_qkv))
+        stack.callback(block.attn.qkv.register_forward_hook(hear_qkv).remove)
     else:
-        handles += [gaug.register_forward_pre_hook(hear_call, with_kwargs=True), gaug.listen(hear_gaussians)]
-    for handle in handles:
-        stack.callback(handle.remove)
+        stack.callback(gaug.register_forward_pre_hook(hear_call, with_kwargs=True).remove)
+        stack.callback(gaug.listen(hear_gaussians).remove)
 
 
 def prepare_image(model: nn.Module, image: np.ndarray) -> Tensor:
@@ -177,15 +167,21 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
     embedding = backbone.patch_embedding
     seen: List[Dict[str, Any]] = [{} for _ in backbone.blocks]
     grids, to_refine = [], []
-    with _evaluating(model) as stack:
+
+    def hear_grid(module: nn.Module, args: tuple, output: Tensor) -> None:
+        grids.append(tuple(output.shape[-2:]))
+
+    def hear_refined(module: nn.Module, args: tuple) -> None:
+        to_refine.append(args[0] if isinstance(args[0], Tensor) else args[0][-1])
+
+    with ExitStack() as stack:
+        stack.callback(model.train, model.training)
+        model.eval()
         for block, place in zip(backbone.blocks, seen):
             _listen(stack, block, place)
-        hear_grid = embedding.register_forward_hook(lambda module, args, output: grids.append(tuple(output.shape[-2:])))
-        stack.callback(hear_grid.remove)
+        stack.callback(embedding.register_forward_hook(hear_grid).remove)
         if refinement is not None:
-            hear_refined = refinement.register_forward_pre_hook(
-                lambda module, args: to_refine.append(args[0] if isinstance(args[0], Tensor) else args[0][-1]))
-            stack.callback(hear_refined.remove)
+            stack.callback(refinement.register_forward_pre_hook(hear_refined).remove)
         model.extract_feat(images) if hasattr(model, 'extract_feat') else model(images)
     grid, prefix = grids[0], backbone.num_prefix_tokens
     refined = None

@@ -45,7 +45,7 @@ def new_page(width: float, height: float, heading: str):
     """Returns an empty figure that matplotlib lays out so that nothing touches.
 
     Args:
-        width: In inches; at least as wide as the heading is made of it.
+        width: In inches; 7 at the least, so that the heading fits.
         height: In inches.
         heading: What stands above all.
     """

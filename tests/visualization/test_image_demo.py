@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmseg.models import EncoderDecoder
 from PIL import Image
 from rich.console import Console
 
 from mmlocat.experiments.trained import demo_model
+from mmlocat.models import building
 from mmlocat.visualization import load_segmentor, segment
 from mmlocat.visualization.arguments import load_segmentors
 from mmlocat.visualization.overlay import Prediction, compose, named_classes, paint, panel_size
@@ -85,6 +87,18 @@ def test_pictures_hold_what_the_inferencer_predicts(run, demo_dir, tmp_path):
     assert predictions[0].classes[:2] == ['background', 'zero']
     expected = compose(pixels, predictions, 'a.png, 36 x 36 px')
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'out' / 'a.png')), expected)
+
+
+def test_a_segmentor_is_built_and_read_once(demo_dir, monkeypatch):
+    calls, init, read = [], EncoderDecoder.__init__, building.read_checkpoint
+    monkeypatch.setattr(EncoderDecoder, '__init__', lambda self, *args, **kwargs: calls.append('build') or init(
+        self, *args, **kwargs))
+    monkeypatch.setattr(building, 'read_checkpoint', lambda *args, **kwargs: calls.append('read') or read(
+        *args, **kwargs))
+    monkeypatch.setattr('mmengine.runner.checkpoint.CheckpointLoader.load_checkpoint', None)
+    model = demo_model(work_dir=demo_dir)
+    assert load_segmentor(model.config, model.checkpoint, 'cpu').title == 'locatvit-nano_linear_digitscenes'
+    assert sorted(calls) == ['build', 'read']
 
 
 def test_batches_change_nothing(run, tmp_path):
