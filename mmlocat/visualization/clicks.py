@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from .blocks import AttentionRow, BlockMaps, Patch
 from .sheets import LINE, below, beside, swatch, write
@@ -109,4 +109,5 @@ def draw_attention(block: BlockMaps, row: AttentionRow, patch: Patch) -> Image.I
             tiles.append(_tile(row.difference[head], -change, change, DIFFERENCE, patch))
         rows.append(beside([below(label), *tiles], _GAP))
     heading = f'Block {block.index + 1}, patch in row {patch[0] + 1}, column {patch[1] + 1}: weights of attention'
-    return below([write(heading, rows[-1].width, _TEXT), *rows], _GAP // 2)
+    sheet = below([write(heading, rows[-1].width, _TEXT), *rows], _GAP // 2)
+    return ImageOps.expand(sheet, _GAP // 2, 'white')
