@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from PIL import Image
 
-from mmlocat.visualization import pages
+from mmlocat.visualization import attention_pages
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models
 from tests.helpers.tool_runner import run_tool
@@ -64,8 +64,8 @@ def test_commands_run(command, place, digit_scenes, monkeypatch):
     before = written(place)
     # The same work on less of it.
     if script.endswith('attention_maps.py'):
-        every = pages.draw_pages
-        monkeypatch.setattr(pages, 'draw_pages', lambda subject: islice(every(subject), 1))
+        every = attention_pages.draw_pages
+        monkeypatch.setattr(attention_pages, 'draw_pages', lambda subject: islice(every(subject), 1))
     elif script.endswith('features.py'):
         arguments += ['--max-images', '8', '--max-patches', '200']
         arguments += [] if 'my_data/images' in arguments else ['--data-root', str(digit_scenes)]
