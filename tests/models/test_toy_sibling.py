@@ -68,8 +68,9 @@ def test_it_trains_with_statistics_and_rates_and_resumes(tmp_path):
                 'blocks.1.mlp.1.weight': 0.5, 'last.weight': 1}
     assert {name: rates[f'backbone.{name}'] for name in expected} == pytest.approx(expected)
     assert rates['head.fc.weight'] == 1
-    resumed, whole = runner(tmp_path / 'w', 4, resume=True), runner(tmp_path / 'whole', 4)
+    resumed = runner(tmp_path / 'w', 4, resume=True)
     resumed.train()
+    whole = runner(tmp_path / 'whole', 4)
     whole.train()
     states = resumed.model.state_dict(), whole.model.state_dict()
     assert resumed.iter == 4 and all(torch.equal(states[0][name], states[1][name]) for name in states[1])
