@@ -81,6 +81,13 @@ class Row:
         return self.published is None or self.published.supported
 
 
+def mean_and_spread(values: Sequence[float], digits: int = 2) -> str:
+    """Returns a mean as text, with the sample standard deviation if there are several values."""
+    if len(values) < 2:
+        return ''.join(f'{value:.{digits}f}' for value in values)
+    return f'{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}'
+
+
 @dataclass(frozen=True)
 class Section:
     """The rows of one head and dataset, which share a metric.

@@ -114,6 +114,23 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
     return list(runs.values())
 
 
+def recorded_run(test_folder: Path, training_folder: Path) -> Run:
+    """Returns what the last test in a folder measured of the training in another, not compared with any recipe.
+
+    Args:
+        test_folder: Work dir of the test.
+        training_folder: Work dir of the training whose result it tested.
+
+    Raises:
+        ValueError: A record cannot be read.
+    """
+    tested, trained = read_record(test_folder), read_record(training_folder)
+    test = tested['tests'][-1]
+    leaf = parse(test['leaf'])
+    training = Training(leaf, training_folder, trained['launches'], trained['configs'], [])
+    return Run(leaf, test_folder, test, tested['configs'][test['config']], training)
+
+
 def _training(folder: Path, record: dict) -> Training:
     leaf = parse(record['launches'][0]['leaf'])
     found = training_deviations(leaf.name, record['launches'], record['configs'])
