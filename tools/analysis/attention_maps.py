@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmlocat.experiments.demo.plan import ARMS
+from mmlocat.experiments.trained import demo_arms
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import add_trust_option, stoppable
 from mmlocat.visualization.attention_job import attention_job, grid_side, point
@@ -25,7 +25,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--format', choices=FORMATS, default='png', help='a PNG a page, or one PDF (default: png)')
     parser.add_argument('--max-side', type=int, metavar='PX',
                         help="longer images are shrunk to this (default: three times pretraining's side)")
-    parser.add_argument('--arm', choices=[arm for arm in ARMS if ARMS[arm].pretraining], default='locatvit',
+    parser.add_argument('--arm', choices=demo_arms('pretrain'), default='locatvit',
                         help='which of the demo models, without --config (default: locatvit)')
     parser.add_argument('--demo-dir', default=str(DEMO_WORK_DIR), help="the demo's work dir (default: %(default)s)")
     parser.add_argument('--device', default='cpu')
