@@ -1,70 +1,106 @@
-"""Figures and picture of the demo."""
+"""Tables, verdict and picture of a suite, from the records of its tests."""
+
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmlocat.datasets import DigitScenesSegmentation
-from mmlocat.experiments.demo import results
-from mmlocat.experiments.demo.picture import draw_summary
+from mmlocat.experiments.suite.picture import draw_summary
+from mmlocat.experiments.suite.plan import plan_suite
+from mmlocat.experiments.suite.report import Report
+from mmlocat.experiments.suite.rows import load_suite
+
+CLASSES = ['background', 'zero']
+FIGURES = {'vit': ((20., 90.), (22., 92.)), 'locatvit': ((30., 94.), (21., 96.))}  # mIoU and top-1, by seed
 
 
-@pytest.fixture
-def dataset(digit_scenes):
-    return DigitScenesSegmentation('test', str(digit_scenes))
+def finish(job, record):
+    """Leaves behind what a job that ended well does."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / job.product).touch()
+    (job.folder / 'provenance.json').write_text(json.dumps(dict(version=1, **record)))
+    job.record(0, 1.)
 
 
-def write_predictions(dataset, folder, change=lambda labels: labels):
-    folder.mkdir()
-    for i in range(len(dataset)):
-        path = dataset.get_data_info(i)['seg_map_path']
-        labels = np.array(Image.open(path))
-        Image.fromarray(change(labels)).save(folder / path.rsplit('/', 1)[1])
-    return folder
+def measured(trial, value, class_iou=None):
+    launch = dict(seed=trial.seed, leaf=trial.row.config.stem)
+    finish(trial.train, dict(configs={}, launches=[launch], tests=[]))
+    test = dict(leaf=trial.row.config.stem, config='c', classes=CLASSES if class_iou else None, class_iou=class_iou,
+                metrics={'mIoU' if trial.row.head else 'accuracy/top1': value})
+    finish(trial.test, dict(configs={'c': trial.config.to_dict()}, launches=[], tests=[test]))
 
 
-def test_class_iou(dataset, tmp_path):
-    perfect = results.class_iou(write_predictions(dataset, tmp_path / 'perfect'), dataset)
-    assert perfect.shape == (11, ) and np.nanmin(perfect) == 100
-    nothing = results.class_iou(write_predictions(dataset, tmp_path / 'nothing', np.zeros_like), dataset)
-    pixels = np.concatenate([np.array(Image.open(dataset.get_data_info(i)['seg_map_path'])).ravel() for i in range(9)])
-    assert nothing[0] == pytest.approx(100 * (pixels == 0).mean())
-    assert np.nansum(nothing[1:]) == 0
-    (tmp_path / 'nothing' / '00003.png').unlink()
-    with pytest.raises(FileNotFoundError, match='00003.png'):
-        results.class_iou(tmp_path / 'nothing', dataset)
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """Suite, trials and work dir of a demo with two seeds; UperNet's head is not done."""
+    folder = tmp_path_factory.mktemp('demo')
+    suite = load_suite('demo', [0, 1])
+    trials = plan_suite(suite, folder)
+    for trial in trials:
+        arm, head = trial.row.name.split('/')
+        miou, top = FIGURES[arm][trial.seed]
+        if head == 'pretrain':
+            measured(trial, top)
+        elif head == 'linear':
+            measured(trial, miou, [miou, None if trial.seed else miou + 1])
+    return suite, trials, folder
 
 
-def summary():
-    figures = [('vit', 0, 20.0, 90.0), ('vit', 1, 22.0, 92.0), ('locatvit', 0, 30.0, 94.0), ('locatvit', 1, 21.0, 96.0)]
-    rows = [results.Result(arm, 'linear', seed, miou, [miou] * 2, top1, 1234) for arm, seed, miou, top1 in figures]
-    return results.Summary(['background', 'zero'], rows, {'vit linear': 100.0, 'locatvit linear': 90.4})
+def test_tables(demo):
+    report = Report(*demo)
+    table = report.main_table()
+    assert table.columns == ['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s']
+    plain, locat = table.rows
+    assert plain == ['ViT', 'one layer, frozen', '91.0 ± 1.4', '21.0 ± 1.4', '', ''] and locat[3] == '25.5 ± 6.4'
+    by_seed = report.seed_table()
+    assert by_seed.columns == ['model', 'head', 'seed', 'top-1 %', 'mIoU %', 'background', 'zero']
+    assert by_seed.rows[3] == ['LocAtViT', 'one layer, frozen', '1', '96.0', '21.0', '21.0', '']
+    assert report.class_table().rows == [['background', '21.0', '25.5'], ['zero', '21.0', '31.0']]
+    report.measure()
+    plain, locat = report.main_table().rows
+    assert (plain[4], locat[4]) == ('215,371', '215,767') and float(plain[5]) > 0 and float(locat[5]) > 0
 
 
-def test_tables():
-    header, plain, locat = results.rows(summary())
-    assert header == ['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s']
-    assert plain == ['ViT', 'one layer, frozen', '91.0 ± 1.4', '21.0 ± 1.4', '1,234', '100']
-    assert locat[3] == '25.5 ± 6.4'
-    by_seed = results.seed_rows(summary())
-    assert by_seed[0] == ['model', 'head', 'seed', 'top-1 %', 'mIoU %', 'background', 'zero']
-    assert by_seed[4] == ['LocAtViT', 'one layer, frozen', '1', '96.0', '21.0', '21.0', '21.0']
-    assert results.class_rows(summary())[1] == ['background', '21.0', '25.5']
-    assert results.markdown([['a', 'b'], ['1', '2']]) == '| a | b |\n| --- | --- |\n| 1 | 2 |\n'
+def test_files(demo):
+    suite, trials, folder = demo
+    Report(*demo).write()
+    text = (folder / 'summary.md').read_text()
+    assert '| ViT | one layer, frozen | 91.0 ± 1.4 | 21.0 ± 1.4 |' in text and 'higher in 1 of 2 runs' in text
+    rows = [row for section in json.loads((folder / 'summary.json').read_text()) for row in section['rows']]
+    assert sorted(run['seed'] for row in rows for run in row['runs']) == [0] * 4 + [1] * 4
+    assert all(run['test']['metrics'] and run['training']['launches'] for row in rows for run in row['runs'])
+    Report(suite, [], folder / 'none').write()
+    assert not (folder / 'none').exists()  # nothing is measured
 
 
-def test_verdict_says_what_the_numbers_say():
-    assert '4.5 ± 7.8 mIoU points (paired by seed), higher in 1 of 2 runs' in results.verdict(summary())
-    assert results.verdict(results.Summary(['background'])) == ''
+def test_verdict_says_what_the_numbers_say(demo):
+    suite, trials, folder = demo
+    assert '4.5 ± 7.8 mIoU points (paired by seed), higher in 1 of 2 runs' in Report(*demo).verdict()
+    assert Report(suite, [], folder).verdict() == ''
+    assert Report(load_suite('retrofit'), [], folder).verdict() == ''
 
 
-def test_picture(dataset, tmp_path):
-    predictions = write_predictions(dataset, tmp_path / 'p')
-    draw_summary(tmp_path / 'summary.png', dataset, [('ViT', predictions), ('LocAtViT', predictions)], count=4)
+def test_rows_without_a_classifier_and_without_heads(tmp_path):
+    suite = load_suite('digitscenes', [0]).select(['vit-untrained/*', 'prr/*'])
+    trials = plan_suite(suite, tmp_path)
+    for trial in trials:
+        if trial.row.name != 'prr/linear':
+            measured(trial, 16.8)
+    rows = Report(suite, trials, tmp_path).main_table().rows
+    assert rows == [['ViT + PRR', 'classifier', '16.8', '', '', ''],
+                    ['ViT, untrained (floor)', 'one layer, frozen', 'untrained', '16.8', '', '']]
+
+
+def test_picture(digit_scenes, tmp_path):
+    dataset = DigitScenesSegmentation('test', str(digit_scenes))
+    maps = [np.array(Image.open(dataset.get_data_info(index)['seg_map_path'])) for index in range(4)]
+    draw_summary(tmp_path / 'summary.png', dataset, [('ViT', maps), ('LocAtViT', maps)])
     picture = np.asarray(Image.open(tmp_path / 'summary.png').convert('RGB'))
     assert picture.shape[1] > 500
     palette = np.asarray(dataset.metainfo['palette'])
     assert all((picture == colour).all(-1).any() for colour in palette)  # every class of the legend
-    with pytest.raises(FileNotFoundError):
-        draw_summary(tmp_path / 'broken.png', dataset, [('ViT', tmp_path / 'none')], count=4)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['p', 'summary.png']
+    with pytest.raises(IndexError):
+        draw_summary(tmp_path / 'broken.png', dataset, [('ViT', maps), ('LocAtViT', [maps[0] + 99])])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['summary.png']

@@ -19,7 +19,8 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('suite', help='YAML file, or the name of a shipped one: demo, digitscenes, paper, retrofit')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/SUITE')
-    parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test whose row states none (default: 1)')
+    parser.add_argument('--gpus', type=int, default=1,
+                        help='processes of each training and test whose row states none (default: 1)')
     parser.add_argument('--slurm', metavar='PARTITION', help='run every step as a Slurm job of --gpus GPUs')
     parser.add_argument('--jobs', type=int, default=1,
                         help='steps side by side, over Slurm or on CPUs (default: 1)')

@@ -121,7 +121,8 @@ class Report:
         with atomic_write(self.work_dir / 'summary.json') as file:
             file.write(to_json(sections))
         with atomic_write(self.work_dir / 'summary.md') as file:
-            file.write('\n\n'.join([*(table.markdown() for table in self.tables(True)), self.verdict()]).rstrip() + '\n')
+            parts = [*(table.markdown() for table in self.tables(True)), self.verdict()]
+            file.write('\n\n'.join(parts).rstrip() + '\n')
 
     def tables(self, everything: bool = False) -> List[Table]:
         """Returns the tables that are shown, or all: classes and seeds for a suite that compares two rows."""
