@@ -106,7 +106,8 @@ def plan_suite(suite: Suite, work_dir: Path, launcher: Launcher = Launcher(), tf
         own = launcher if row.processes is None else replace(launcher, gpus=row.processes)
         cost = estimate(config, own.gpus, work_dir, row.name, tflops)
         for seed in row.seeds:
-            trials[row.name, seed] = _trial(row, seed, config, work_dir, own, trials.get(_parent(suite, row, seed)), cost)
+            parent = trials[_parent(suite, row, seed)] if row.parent else None
+            trials[row.name, seed] = _trial(row, seed, config, work_dir, own, parent, cost)
     places = {row.name: number for number, row in enumerate(suite.rows)}
     return sorted(trials.values(), key=lambda trial: (_first_seed(trial), places[trial.row.name], trial.seed))
 
@@ -115,9 +116,7 @@ def _first_seed(trial: Trial) -> int:
     return _first_seed(trial.parent) if trial.parent else trial.seed
 
 
-def _parent(suite: Suite, row: SuiteRow, seed: int) -> Optional[Tuple[str, int]]:
-    if row.parent is None:
-        return None
+def _parent(suite: Suite, row: SuiteRow, seed: int) -> Tuple[str, int]:
     seeds = suite.row(row.parent).seeds
     return row.parent, seed if seed in seeds else seeds[0]
 

@@ -257,7 +257,7 @@ class Queue:
 
 
 def _end(groups: Dict[int, Callable[[], bool]]) -> None:
-    """Ends process groups, each given with whether it lives: torchrun ends its processes when asked, not when killed."""
+    """Ends process groups, each given with a check that it lives: asked first, for torchrun to end its processes."""
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for number in [number for number, lives in groups.items() if lives()]:
             try:
