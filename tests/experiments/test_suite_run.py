@@ -48,7 +48,10 @@ def suite_file(tmp_path, digit_scenes):
 
 def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_environment):
     work_dir = tmp_path / 'work'
-    command = [sys.executable, TOOL, str(suite_file), '--work-dir', str(work_dir), '--jobs', '2']
+    readme = tmp_path / 'README.md'
+    readme.write_text('a\n<!-- suite:tiny -->\nold\n<!-- /suite:tiny -->\nb\n')
+    command = [sys.executable, TOOL, str(suite_file), '--work-dir', str(work_dir), '--jobs', '2',
+               '--readme', str(readme)]
     pretraining = work_dir / 'seed5' / PRETRAINING
     process = subprocess.Popen(command, env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
@@ -79,6 +82,8 @@ def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_e
     trials = plan_suite(load_suite(suite_file), work_dir)
     assert all(job.done for trial in trials for job in (trial.train, trial.test))
     assert trials[0].cost.source == 'measured here' and trials[0].cost.gpu_hours > 0
+    assert re.match(r'a\n<!-- suite:tiny -->\n\| model (.|\n)*\| ViT \+ GAug \| (.|\n)*Measured 20', readme.read_text())
+    assert 'old' not in readme.read_text()
     assert '| ViT + GAug | one layer, frozen |' in (work_dir / 'summary.md').read_text()
     assert re.search(r'ViT \+ GAug .* one layer, frozen .* 215,767', result.stdout)
 

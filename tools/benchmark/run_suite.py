@@ -28,6 +28,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--dry-run', action='store_true', help='print commands and estimated cost')
     parser.add_argument('--tflops', type=float, metavar='T',
                         help='sustained speed of a GPU in 1e12 FLOPs/s, to estimate GPU-hours that nobody measured')
+    parser.add_argument('--readme', type=Path,
+                        help='Markdown file: at the end, replace the text between <!-- suite:SUITE --> and its end')
     args = parser.parse_args()
     if args.gpus < 1 or args.jobs < 1:
         parser.error('--gpus and --jobs take positive whole numbers')
@@ -58,7 +60,7 @@ def main() -> int:
     if args.jobs > 1 and not args.slurm and not on_cpus and torch.cuda.is_available():
         print('Error: --jobs on this machine would make trainings share its GPUs; use it with --slurm', file=sys.stderr)
         return 2
-    return run_suite(suite, trials, work_dir, args.jobs, screen, on_cpus)
+    return run_suite(suite, trials, work_dir, args.jobs, screen, on_cpus, args.readme)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import re
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -16,7 +15,6 @@ from mmlocat.utils.tables import Table
 from .board import Row, Section, mean_and_spread
 from .runs import Run, Training
 
-_MARKER = re.compile(r'<!-- leaderboard:(?P<name>[\w-]+) -->\n(?P<text>.*?)<!-- /leaderboard:(?P=name) -->', re.DOTALL)
 _LEGEND = ('Measured: mean ± sample standard deviation over the runs. Blank: not measured. A marked row is not the '
            'recipe of its config.')
 
@@ -172,43 +170,46 @@ def _training(training: Optional[Training]) -> Optional[dict]:
                 deviations=training.deviations)
 
 
-def update_readme(path: Path, sections: Sequence[Section], picture: Optional[Path] = None) -> List[str]:
-    """Replaces the text between ``<!-- leaderboard:DATASET -->`` and ``<!-- /leaderboard:DATASET -->``, atomically.
+def readme_texts(sections: Sequence[Section], readme: Path, picture: Optional[Path] = None) -> Dict[str, str]:
+    """Returns what a README shows of a board, by marker: ``leaderboard:DATASET``.
+
+    Args:
+        sections: From ``build_board``.
+        readme: The Markdown file.
+        picture: The plot, if it is to be shown there.
+    """
+    link = os.path.relpath(picture, readme.parent) if picture else None
+    return {f'leaderboard:{dataset}': to_markdown([section for section in sections if section.dataset == dataset],
+                                                  provenance=False, picture=link)
+            for dataset in dict.fromkeys(section.dataset for section in sections)}
+
+
+def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
+    """Replaces the text between ``<!-- MARKER -->`` and ``<!-- /MARKER -->``, atomically.
 
     Args:
         path: The Markdown file.
-        sections: Those of a marker's dataset go there.
-        picture: The plot, if it is to be shown there.
+        texts: What goes there, by marker. Other markers are left alone.
 
     Returns:
-        The datasets whose text was replaced; markers of other datasets are left alone.
+        The markers whose text was replaced.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has no marker for any dataset of the board.
+        ValueError: It has none of the markers.
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; --readme names a Markdown file with markers')
-    text = path.read_text(encoding='utf-8')
-    by_dataset: Dict[str, List[Section]] = {}
-    for section in sections:
-        by_dataset.setdefault(section.dataset, []).append(section)
-    link = os.path.relpath(picture, path.parent) if picture else None
-    done: List[str] = []
-
-    def replace(match) -> str:
-        name = match['name']
-        if name not in by_dataset:
-            return match[0]
-        done.append(name)
-        board = to_markdown(by_dataset[name], provenance=False, picture=link)
-        return f'<!-- leaderboard:{name} -->\n{board}<!-- /leaderboard:{name} -->'
-
-    text = _MARKER.sub(replace, text)
+    content = path.read_text(encoding='utf-8')
+    done = [marker for marker in texts if f'<!-- {marker} -->\n' in content and f'<!-- /{marker} -->' in content]
     if not done:
-        raise ValueError(f'{path} has no pair of markers for {", ".join(by_dataset)}; put, for example, '
-                         f'"<!-- leaderboard:{next(iter(by_dataset))} -->" and '
-                         f'"<!-- /leaderboard:{next(iter(by_dataset))} -->" on lines of their own')
+        first = next(iter(texts))
+        raise ValueError(f'{path} has no pair of markers for {", ".join(texts)}; put, for example, '
+                         f'"<!-- {first} -->" and "<!-- /{first} -->" on lines of their own')
+    for marker in done:
+        before, rest = content.split(f'<!-- {marker} -->\n', 1)
+        after = rest.split(f'<!-- /{marker} -->', 1)[1]
+        content = f'{before}<!-- {marker} -->\n{texts[marker]}<!-- /{marker} -->{after}'
     with atomic_write(path) as file:
-        file.write(text)
+        file.write(content)
     return done

@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Sequence
 
 from mmlocat.experiments.leaderboard.board import Row, Section, add_costs, add_speed, mean_and_spread
 from mmlocat.experiments.leaderboard.names import DATASETS
-from mmlocat.experiments.leaderboard.output import to_json
+from mmlocat.experiments.leaderboard.output import summary_line, to_json
 from mmlocat.experiments.leaderboard.runs import Run, recorded_run
 from mmlocat.utils import atomic_write
 from mmlocat.utils.tables import Table
@@ -123,6 +123,13 @@ class Report:
         with atomic_write(self.work_dir / 'summary.md') as file:
             parts = [*(table.markdown() for table in self.tables(True)), self.verdict()]
             file.write('\n\n'.join(parts).rstrip() + '\n')
+
+    def readme_text(self) -> str:
+        """Returns the main table, the verdict, and on what both were measured."""
+        table = self.main_table()
+        table.title = ''
+        sections = [Section('', '', '', list(self.rows.values()))]
+        return '\n\n'.join(filter(None, [table.markdown(), self.verdict(), summary_line(sections)])) + '\n'
 
     def tables(self, everything: bool = False) -> List[Table]:
         """Returns the tables that are shown, or all: classes and seeds for a suite that compares two rows."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import yaml
 
@@ -32,9 +32,42 @@ from mmlocat.experiments.leaderboard.deviations import recipe_checkpoint
 from mmlocat.experiments.leaderboard.names import parse, published_for
 from mmlocat.utils import share_folder, suggestion
 
-_KEYS = ('config', 'name', 'title', 'seeds', 'checkpoint', 'default-checkpoint', 'cfg-options', 'train-args',
-         'processes', 'only', 'exclude')
 _SUITE_KEYS = ('rows', 'seeds', 'compare')
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_folder(value: Any) -> bool:
+    return (_is_text(value) and not Path(value).is_absolute() and '..' not in Path(value).parts
+            and not value.endswith('_test'))
+
+
+def _are_seeds(value: Any) -> bool:
+    return (isinstance(value, list) and bool(value) and all(type(seed) is int and seed >= 0 for seed in value)
+            and len(set(value)) == len(value))
+
+
+_WEIGHTS = (_is_text, 'the name of an earlier row, a file or an address')
+# What each key of a row must hold, as a check and in words.
+_KEYS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+    'config': (_is_text, 'the name of a config'),
+    'name': (_is_folder, 'the name of a folder, such as vit/linear'),
+    'title': (_is_text, 'a name for tables'),
+    'seeds': (_are_seeds, 'a list of different whole numbers such as [0, 1, 2]'),
+    'checkpoint': _WEIGHTS,
+    'default-checkpoint': _WEIGHTS,
+    'cfg-options': (lambda value: isinstance(value, dict), 'a mapping of dotted keys to values'),
+    'train-args': (_is_texts, 'a list of texts'),
+    'processes': (lambda value: type(value) is int and value > 0, 'a positive whole number'),
+    'only': (lambda value: value == 'paper', "'paper'"),
+    'exclude': (_is_texts, 'a list of texts'),
+}
 
 
 @dataclass(frozen=True)
@@ -157,43 +190,34 @@ class _Entry:
         self.where = f'{file}, row {number}' + (f' ({label})' if label else '')
         if not isinstance(entry, dict) or 'config' not in entry:
             raise ValueError(f'{self.where}: a row is a mapping with the key config, got {entry!r}')
-        for key in entry:
+        for key, value in entry.items():
             if key not in _KEYS:
                 raise ValueError(f'{self.where}, {key}: unknown key'
                                  + (suggestion(str(key), _KEYS) or f'; known are {", ".join(_KEYS)}'))
+            if not _KEYS[key][0](value):
+                raise self._fail(key, _KEYS[key][1])
 
     def _fail(self, key: str, expected: str) -> ValueError:
         return ValueError(f'{self.where}, {key}: expected {expected}, got {self.entry.get(key)!r}')
 
     def rows(self, earlier: List[SuiteRow]) -> Iterator[SuiteRow]:
         """Yields a row for each leaf that the entry names."""
-        configs = self._configs()
-        name = self.entry.get('name')
-        if name is not None and (not isinstance(name, str) or not name or Path(name).is_absolute() or '..' in name
-                                 or name.endswith('_test') or len(configs) > 1):
-            raise self._fail('name', 'a name of a folder, such as vit/linear, and one config')
-        processes = self.entry.get('processes')
-        if processes is not None and (type(processes) is not int or processes < 1):
-            raise self._fail('processes', 'a positive whole number')
+        configs, name, seeds = self._configs(), self.entry.get('name'), tuple(self.entry['seeds'])
+        if name and len(configs) > 1:
+            raise self._fail('name', f'one config for it, not {len(configs)}')
         taken = {row.name: row for row in earlier}
         for config in configs:
             own = name or config.stem
             if any(f'{own}/'.startswith(f'{other}/') or other.startswith(f'{own}/') for other in taken):
                 raise ValueError(f'{self.where}, name: {own} is taken by an earlier row; give this one another name')
             parent, checkpoint = self._checkpoint(config, taken)
-            seeds = self._seeds()
             if parent:
                 self._check_parent_seeds(taken[parent], seeds)
-            title = str(self.entry.get('title', parse(config.name).model))
-            yield SuiteRow(own, config, title, seeds, parent, checkpoint, self._options(), self._list('train-args'),
-                           processes)
+            yield SuiteRow(own, config, self.entry.get('title', parse(config.name).model), seeds, parent, checkpoint,
+                           self._options(), tuple(self.entry.get('train-args', ())), self.entry.get('processes'))
 
     def _configs(self) -> List[Path]:
-        config, only = self.entry['config'], self.entry.get('only')
-        if not isinstance(config, str):
-            raise self._fail('config', 'the name of a config')
-        if only not in (None, 'paper'):
-            raise self._fail('only', "'paper'")
+        config = self.entry['config']
         folder = share_folder() / 'configs'
         if not any(sign in config for sign in '*?['):
             for file in (folder / config, Path(config), folder / f'{config}.py'):
@@ -202,11 +226,10 @@ class _Entry:
             near = near_matches(config)
             raise FileNotFoundError(f'{self.where}, config: {config} does not exist'
                                     + (f'; did you mean {", ".join(near)}?' if near else ''))
-        found = sorted(file for file in folder.glob('*.py') if fnmatch.fnmatch(file.name, config))
-        excluded = self._list('exclude')
-        found = [file for file in found if not any(fnmatch.fnmatch(file.name, pattern) for pattern in excluded)]
-        if only:
-            found = [file for file in found if published_for(parse(file.name))]
+        excluded = self.entry.get('exclude', [])
+        found = [file for file in sorted(folder.glob('*.py')) if fnmatch.fnmatch(file.name, config)
+                 and not any(fnmatch.fnmatch(file.name, pattern) for pattern in excluded)
+                 and ('only' not in self.entry or published_for(parse(file.name)))]
         if not found:
             raise self._fail('config', f'a pattern that fits a config in {folder}')
         return found
@@ -217,8 +240,6 @@ class _Entry:
         given = self.entry.get(key)
         if given is None or key == 'default-checkpoint' and recipe_checkpoint(config.stem):
             return None, None
-        if not isinstance(given, str):
-            raise self._fail(key, 'the name of an earlier row, a file or an address')
         given = given.replace('{arch}', parse(config.name).arch)
         if given in taken:
             return given, None
@@ -229,13 +250,6 @@ class _Entry:
         raise FileNotFoundError(f'{self.where}, {key}: {given} is neither an earlier row nor a file'
                                 f'{suggestion(given, taken)}')
 
-    def _seeds(self) -> Tuple[int, ...]:
-        seeds = self.entry['seeds']
-        whole = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
-        if not whole or len(set(seeds)) < len(seeds):
-            raise self._fail('seeds', 'a list of different whole numbers such as [0, 1, 2]')
-        return tuple(seeds)
-
     def _check_parent_seeds(self, parent: SuiteRow, seeds: Tuple[int, ...]) -> None:
         missing = [seed for seed in seeds if seed not in parent.seeds]
         if missing and len(parent.seeds) > 1:
@@ -244,8 +258,6 @@ class _Entry:
 
     def _options(self) -> Tuple[str, ...]:
         options = self.entry.get('cfg-options', {})
-        if not isinstance(options, dict):
-            raise self._fail('cfg-options', 'a mapping of dotted keys to values')
         for key, value in options.items():
             if isinstance(value, dict):
                 raise ValueError(f'{self.where}, cfg-options: {key} holds a mapping; write its keys with dots, '
@@ -255,12 +267,6 @@ class _Entry:
                 raise ValueError(f'{self.where}, cfg-options: {key} has a key of its own, '
                                  f'{key.split(".")[-1].replace("seed", "seeds")}')
         return tuple(f'{key}={_text(value)}' for key, value in options.items())
-
-    def _list(self, key: str) -> Tuple[str, ...]:
-        values = self.entry.get(key, [])
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise self._fail(key, 'a list of texts')
-        return tuple(values)
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,8 @@ import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from mmlocat.experiments.leaderboard.output import update_readme
+
 from .picture import draw_trials
 from .plan import RECORD, Trial
 from .queue import Job, JobFailed, Queue, end_on_signals
@@ -18,7 +20,7 @@ from .rows import Suite
 
 
 def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int, console: Console,
-              hide_gpus: bool = False) -> int:
+              hide_gpus: bool = False, readme: Optional[Path] = None) -> int:
     """Trains and tests what is not done yet; after every test the tables so far are written.
 
     Args:
@@ -28,6 +30,7 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
         lanes: Jobs side by side.
         console: Where to print.
         hide_gpus: Whether all runs on CPUs.
+        readme: Markdown file whose marker ``suite:NAME`` shows the table at the end.
 
     Returns:
         The exit code: 0, 1 after a failed job, 130 after Ctrl-C or a request to end. The same call goes on.
@@ -46,6 +49,8 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
             report = Report(suite, trials, work_dir)
             report.measure()
             report.write()
+            if readme:
+                update_readme(readme, {f'suite:{suite.name}': report.readme_text()})
             if suite.compare:
                 draw_trials(work_dir / 'summary.png', _compared(suite, trials))
     except Timeout:
