@@ -158,8 +158,8 @@ def test_mean_spread_and_difference(sections):
     rows = section(sections, 'linear', 'ade20k').rows
     measured, = [row for row in rows if row.runs]
     assert measured.difference == pytest.approx(33. - 32.64)
-    assert len(rows) == 20 and sum(row.model == 'Swin' for row in rows) == 1
-    assert [row.model for row in rows][:3] == ['ViT', 'LocAtViT', 'ViT + GAug']  # the paper's order, Tiny first
+    assert len(rows) == 20 and sum(row.entry.model == 'Swin' for row in rows) == 1
+    assert [row.entry.model for row in rows][:3] == ['ViT', 'LocAtViT', 'ViT + GAug']  # the paper's order, Tiny first
 
 
 def test_a_deviating_run_does_not_fill_the_papers_place(tmp_path):

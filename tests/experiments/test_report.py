@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from mmlocat.datasets import DigitScenesSegmentation
-from mmlocat.experiments.suite.picture import draw_summary
+from mmlocat.experiments.suite.picture import draw_summary, draw_trials
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.report import Report
 from mmlocat.experiments.suite.rows import load_suite
+from tests.helpers.demo_layout import write_demo_models
 
 CLASSES = ['background', 'zero']
 FIGURES = {'vit': ((20., 90.), (22., 92.)), 'locatvit': ((30., 94.), (21., 96.))}  # mIoU and top-1, by seed
@@ -104,3 +105,15 @@ def test_picture(digit_scenes, tmp_path):
     with pytest.raises(IndexError):
         draw_summary(tmp_path / 'broken.png', dataset, [('ViT', maps), ('LocAtViT', [maps[0] + 99])])
     assert sorted(path.name for path in tmp_path.iterdir()) == ['summary.png']
+
+
+def test_picture_of_what_was_trained(digit_scenes, tmp_path):
+    suite = load_suite('demo').with_options([f'test_dataloader.dataset.data_root={digit_scenes}'], heads=True)
+    compared = [trial for trial in plan_suite(suite, tmp_path) if trial.row.name in suite.compare]
+    write_demo_models(tmp_path)
+    for trial in compared:
+        (trial.train.folder / 'iter_1.pth').rename(trial.train.folder / trial.train.product)
+    draw_trials(tmp_path / 'summary.png', compared, count=3)
+    narrow = Image.open(tmp_path / 'summary.png').size
+    draw_trials(tmp_path / 'wide.png', compared, count=99)  # as many scenes as there are
+    assert Image.open(tmp_path / 'wide.png').size > narrow

@@ -63,7 +63,7 @@ def provenance_markdown(sections: Sequence[Section]) -> str:
         launches = [run.training.launches[-1] for run in row.runs if run.training]
         entries = [*launches, *(run.test for run in row.runs)]
         table.add(
-            row.leaf.name, _join(entry['config'][:8] for entry in launches),
+            row.config, _join(entry['config'][:8] for entry in launches),
             _join(run.seed for run in row.runs), _join(entry['total_batch'] for entry in launches),
             _join(entry['processes'] for entry in launches), _join(entry['device'] for entry in entries),
             _join(_commit(entry['checkout']) for entry in entries), _join(_packages(entry) for entry in entries),
@@ -118,7 +118,7 @@ def to_markdown(sections: Sequence[Section], provenance: bool = True, picture: O
 def _facts(row: Row) -> dict:
     """Returns what CSV and JSON both say of a row."""
     return dict(
-        model=row.model, size=row.size, config=row.leaf.name if row.leaf else None,
+        model=row.entry.model, size=row.entry.size, config=row.config,
         published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
         difference=row.difference, parameters=row.parameters, macs=row.macs, images_per_second=row.images_per_second)
 
@@ -128,8 +128,8 @@ def to_csv(sections: Sequence[Section]) -> str:
     columns = ('model size head dataset config metric published mean spread difference runs seeds parameters macs '
                'images_per_second status deviations').split()
     return _csv(columns, [dict(
-        _facts(row), head=row.head or 'classifier', dataset=row.dataset, metric=section.metric, runs=len(row.values),
-        seeds=' '.join(str(run.seed) for run in row.runs if run.seed is not None),
+        _facts(row), head=section.head or 'classifier', dataset=section.dataset, metric=section.metric,
+        runs=len(row.values), seeds=' '.join(str(run.seed) for run in row.runs if run.seed is not None),
         status='' if row.supported else 'not yet supported', deviations='; '.join(row.deviations))
         for section in sections for row in section.rows])
 
@@ -137,7 +137,7 @@ def to_csv(sections: Sequence[Section]) -> str:
 def class_csv(sections: Sequence[Section]) -> str:
     """Returns the IoU of each class and run in percent, one line each; blank where the class does not occur."""
     return _csv(['config', 'seed', 'deviates', 'iou', 'class'], [
-        {'config': row.leaf.name, 'seed': run.seed, 'deviates': bool(row.deviations), 'iou': iou, 'class': name}
+        {'config': row.config, 'seed': run.seed, 'deviates': bool(row.deviations), 'iou': iou, 'class': name}
         for section in sections for row in section.rows for run in row.runs
         for name, iou in zip(run.test['classes'] or (), run.test['class_iou'] or ())])
 

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, List, Optional, Union
 from mmlocat.training.provenance import FILE, read_record
 
 from .deviations import recipe_checkpoint, test_deviations, training_deviations
-from .names import Leaf, parse
+from .names import Leaf, metric, parse
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Run:
     @property
     def value(self) -> Optional[float]:
         """The leaf's metric, in percent; None if the test did not measure it."""
-        value = self.test['metrics'].get(self.leaf.metric[0])
+        value = self.test['metrics'].get(metric(self.leaf.head)[0])
         return None if value is None else float(value)
 
     @property

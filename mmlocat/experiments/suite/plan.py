@@ -26,6 +26,9 @@ from .queue import Job
 from .rows import Suite, SuiteRow
 
 
+_UNKNOWN_WORK = 1e15  # FLOPs, for the progress bar, of a training on data of unknown size
+
+
 @dataclass(frozen=True)
 class Launcher:
     """How the commands start processes.
@@ -144,7 +147,7 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, launcher: L
         options.append(f'checkpoint={checkpoint}')
     fingerprint = _fingerprint(row, seed, config, parent)
     slurm_name = f'{row.name.replace("/", "-")}-{seed}'
-    work = cost.flops or float(cost.iterations or 1000)
+    work = cost.flops or _UNKNOWN_WORK
     lanes = row.processes or 1
     train = Job(
         f'{name}: train', folder,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from mmlocat.experiments.leaderboard.board import Row, Section, add_costs, add_speed, mean_and_spread
-from mmlocat.experiments.leaderboard.names import DATASETS
+from mmlocat.experiments.leaderboard.names import DATASETS, metric
 from mmlocat.experiments.leaderboard.output import summary_line, to_json
 from mmlocat.experiments.leaderboard.runs import Run, recorded_run
 from mmlocat.utils import atomic_write
@@ -36,12 +36,11 @@ class Report:
             runs = [recorded_run(trial.test.folder, trial.train.folder)
                     for trial in trials if trial.row.name == row.name and trial.test.done]
             if runs:
-                leaf = runs[0].leaf
-                self.rows[row.name] = Row(row.title, leaf.size, leaf.head, leaf.dataset, leaf, runs=runs)
+                self.rows[row.name] = Row(runs[0].leaf, runs=runs, title=row.title)
 
     def measure(self) -> None:
         """Counts the rows' parameters; for a suite that compares, measures images a second on this idle machine too."""
-        section = Section('', '', '', list(self._shown().values()))
+        section = Section('', '', list(self._shown().values()))
         add_costs([section])
         if self.suite.compare:
             add_speed([section], _SPEED_SECONDS, _SPEED_BATCH, 'cpu')
@@ -59,12 +58,13 @@ class Report:
 
     def main_table(self) -> Table:
         """Returns a line a row, means over seeds."""
-        data = ', '.join(dict.fromkeys(DATASETS.get(row.dataset, row.dataset) for row in self.rows.values()))
-        table = Table(['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s'], f'{data}, test split', words=2)
+        data = dict.fromkeys(DATASETS.get(row.entry.dataset, row.entry.dataset) for row in self.rows.values())
+        table = Table(['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s'],
+                      f'{", ".join(data)}, test split', words=2)
         for name, row in self._shown().items():
             tops = self._tops(name)
             table.add(
-                row.model, _HEADS[row.head], mean_and_spread(tops.values, 1) if tops else self._origin(name),
+                row.title, _HEADS[row.head], mean_and_spread(tops.values, 1) if tops else self._origin(name),
                 mean_and_spread(row.values, 1) if row.head else '', f'{row.parameters:,}' if row.parameters else '',
                 f'{row.images_per_second:.0f}' if row.images_per_second else '')
         return table
@@ -81,7 +81,7 @@ class Report:
             by_seed = {run.seed: run.value for run in tops.runs} if tops else {}
             for run in row.runs:
                 top = by_seed.get(run.seed)
-                table.add(row.model, _HEADS[row.head], run.seed, self._origin(name) if top is None else f'{top:.1f}',
+                table.add(row.title, _HEADS[row.head], run.seed, self._origin(name) if top is None else f'{top:.1f}',
                           f'{run.value:.1f}' if row.head else '',
                           *(_iou([run], index) for index in range(len(names))))
         return table
@@ -89,7 +89,7 @@ class Report:
     def class_table(self) -> Table:
         """Returns the IoU of each class, mean over seeds."""
         shown = [row for row in self._shown().values() if row.head]
-        titles = [row.model + (' + UperNet' if row.head == 'upernet' else '') for row in shown]
+        titles = [row.title + (' + UperNet' if row.head == 'upernet' else '') for row in shown]
         table = Table(['IoU %', *titles], 'By class (mean over seeds)')
         for index, name in enumerate(self._classes()):
             table.add(name, *(_iou(row.runs, index) for row in shown))
@@ -108,8 +108,8 @@ class Report:
         if not differences:
             return ''
         better = sum(difference > 0 for difference in differences)
-        return (f'{_HEADS[second.head].capitalize()}: {second.model} against {first.model} '
-                f'{mean_and_spread(differences, 1)} {second.leaf.metric[1].replace(" %", "")} points (paired by seed), '
+        return (f'{_HEADS[second.head].capitalize()}: {second.title} against {first.title} '
+                f'{mean_and_spread(differences, 1)} {metric(second.head)[0]} points (paired by seed), '
                 f'higher in {better} of {len(differences)} runs. '
                 'These are small models on small images; the size of a gap need not carry over.')
 
@@ -117,7 +117,7 @@ class Report:
         """Writes summary.md, and summary.json with the full records; nothing where nothing is measured."""
         if not self.rows:
             return
-        sections = [Section(row.head, row.dataset, row.leaf.metric[1], [row]) for row in self.rows.values()]
+        sections = [Section(row.head, row.entry.dataset, [row]) for row in self.rows.values()]
         with atomic_write(self.work_dir / 'summary.json') as file:
             file.write(to_json(sections))
         with atomic_write(self.work_dir / 'summary.md') as file:
@@ -128,7 +128,7 @@ class Report:
         """Returns the main table, the verdict, and on what both were measured."""
         table = self.main_table()
         table.title = ''
-        sections = [Section('', '', '', list(self.rows.values()))]
+        sections = [Section('', '', list(self.rows.values()))]
         return '\n\n'.join(filter(None, [table.markdown(), self.verdict(), summary_line(sections)])) + '\n'
 
     def tables(self, everything: bool = False) -> List[Table]:
