@@ -25,7 +25,6 @@ from .cost import TrainingCost, estimate
 from .queue import Job
 from .rows import Suite, SuiteRow
 
-
 _UNKNOWN_WORK = 1e15  # FLOPs, for the progress bar, of a training on data of unknown size
 
 
