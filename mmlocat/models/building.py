@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Tuple, Union
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         The model, with its data preprocessor.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = config.to_dict()['model']
+    settings = ConfigDict(config.to_dict()['model'])  # whose entries are attributes too, as segmentors ask for them
     if settings.get('backbone'):
         settings['backbone'] = {**settings['backbone'], 'init_cfg': None}
     settings.pop('pretrained', None)
