@@ -5,15 +5,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from mmlocat.experiments.demo.plan import ARMS, DEMO_ARMS, Budget, plan_seed
-from mmlocat.experiments.demo.report import run_demo
+from mmlocat.datasets import prepare_digit_scenes
+from mmlocat.experiments.suite.plan import plan_suite
+from mmlocat.experiments.suite.queue import cores
+from mmlocat.experiments.suite.rows import Suite, load_suite
+from mmlocat.experiments.suite.run import run_suite, too_few_gpus
 from mmlocat.utils import stoppable
+from mmlocat.utils.tables import console
 
 
-def main() -> int:
-    """Runs what is missing, then prints the table and draws the picture."""
+def read_options() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seeds', type=int, default=1, help='how many seeds, from 0 (default: 1)')
     parser.add_argument('--full', action='store_true', help='four arms, the control and the untrained floors')
@@ -27,13 +29,33 @@ def main() -> int:
             parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
     if args.work_dir.exists() and not args.work_dir.is_dir():
         parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
-    arms = tuple(ARMS) if args.full else DEMO_ARMS
-    budget = Budget(args.pretraining_images, args.segmentation_iterations)
-    work_dir = args.work_dir.resolve()
-    plans = [
-        plan_seed(seed, arms, work_dir, budget, with_upernet=seed == 0 and not args.full) for seed in range(args.seeds)
-    ]
-    return run_demo(plans, work_dir, Console())
+    return args
+
+
+def demo_suite(args: argparse.Namespace) -> Suite:
+    """Returns the suite that the options ask for."""
+    suite = load_suite('digitscenes' if args.full else 'demo', range(args.seeds))
+    images, steps = args.pretraining_images, args.segmentation_iterations
+    if images:
+        suite = suite.with_options([f'train_dataloader.dataset.indices={images}'], heads=False)
+    if steps:
+        suite = suite.with_options([f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}',
+                                    f'param_scheduler.0.total_steps={steps}'], heads=True)
+    return suite
+
+
+def main() -> int:
+    """Runs what is missing, then prints the table and draws the picture."""
+    args = read_options()
+    suite, work_dir, screen = demo_suite(args), args.work_dir.resolve(), console()
+    try:
+        screen.print(f'Data: {prepare_digit_scenes()}', highlight=False, soft_wrap=True)
+        trials = plan_suite(suite, work_dir)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    lanes = min(cores(), sum(not row.processes for row in suite.rows))
+    return run_suite(suite, trials, work_dir, lanes, screen, too_few_gpus(suite, screen))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ from typing import Dict, Iterator, List, Optional, Tuple
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 
@@ -34,16 +33,6 @@ class ParameterGroup:
     parameters: int = 0
 
 
-def build_model(config: Config) -> nn.Module:
-    """Builds the model of a config as mmengine's Runner does, with random weights and without reading any."""
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = deepcopy(config.model)
-    if config.get('data_preprocessor') is not None:
-        settings.setdefault('data_preprocessor', deepcopy(config.data_preprocessor))
-    with _quiet_mmengine():
-        return MODELS.build(settings)
-
-
 def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
     """Lists what the optimizer updates, parameters of equal treatment together.
 
@@ -63,7 +52,7 @@ def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
                          'optimizers, which this tool does not list')
     # What wraps the optimizer (mixed precision wants a GPU) has no say in the groups.
     kept = {key: deepcopy(wrapper[key]) for key in ('optimizer', 'paramwise_cfg', 'constructor') if key in wrapper}
-    with _quiet_mmengine():
+    with quiet_mmengine():
         optimizer = build_optim_wrapper(model, dict(type='OptimWrapper', **kept)).optimizer
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     base = wrapper['optimizer'].get('lr') or optimizer.defaults['lr']
@@ -79,8 +68,8 @@ def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
 
 
 @contextmanager
-def _quiet_mmengine() -> Iterator[None]:
-    """The libraries log what they build, with a line for every parameter; the tables say it shorter."""
+def quiet_mmengine() -> Iterator[None]:
+    """Keeps the libraries from logging what they build, with a line for every parameter; tables say it shorter."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)

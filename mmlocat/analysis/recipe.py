@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from mmengine.config import Config
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mmlocat.config import add_config_arguments, load_config
+from mmlocat.models.building import build_model
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
+from mmlocat.utils.tables import Table
 
-from .groups import ParameterGroup, build_model, frozen_parts, parameter_groups
+from .groups import ParameterGroup, frozen_parts, parameter_groups, quiet_mmengine
 from .schedule import learning_rates, training_length
 
 _EPOCH_LENGTH = 100  # iterations; only their place in an epoch is told of rates in a schedule of epochs
@@ -52,7 +51,9 @@ def describe(config: Config, title: str) -> Recipe:
     Raises:
         ValueError: It has no training recipe.
     """
-    model = build_model(config).train()
+    with quiet_mmengine():
+        model = build_model(config)
+    model.train()
     groups = parameter_groups(model, config)
     total = sum(parameter.numel() for parameter in model.parameters())
     frozen = [f'{name} ({count:,}{", stays in evaluation mode" if still else ""})'
@@ -78,35 +79,31 @@ def describe(config: Config, title: str) -> Recipe:
     return Recipe(title, facts, groups, [_call(step) for step in _training_pipeline(config)])
 
 
-def show(recipe: Recipe, console: Optional[Console] = None, names: int = 3) -> None:
-    """Prints a recipe.
+def tables(recipe: Recipe, names: int = 3) -> List[Table]:
+    """Returns a recipe as tables.
 
     Args:
-        recipe: What to print.
-        console: Where; standard output by default.
+        recipe: What to tell.
         names: How many parameters of a group to name.
     """
-    if console is None:
-        console = Console()
-        console = console if console.is_terminal else Console(width=120)
-    facts = Table(title=escape(recipe.title), show_header=False, title_justify='left', title_style='bold')
+    facts = Table(['topic', 'what the config says'], recipe.title, words=2)
     for topic, text in recipe.facts.items():
-        facts.add_row(topic, escape(text))
-    console.print(facts)
-    table = Table(title='What the optimiser updates', title_justify='left', title_style='bold')
-    for column in ('lr x', 'weight decay', 'depth', 'tensors', 'parameters'):
-        table.add_column(column, justify='right', no_wrap=True)
-    table.add_column('such as', overflow='fold')
+        facts.add(topic, text)
+    groups = Table(['such as', 'lr x', 'weight decay', 'depth', 'tensors', 'parameters'], 'What the optimiser updates')
     for group in recipe.groups:
         some = ', '.join(group.names[:names]) + (' ...' if len(group.names) > names else '')
-        depth = '' if group.depth is None else str(group.depth)
-        table.add_row(f'{group.lr_multiplier:.4g}', f'{group.weight_decay:g}', depth, str(len(group.names)),
-                      f'{group.parameters:,}', escape(some))
-    console.print(table)
-    steps = Table(title='Training images', show_header=False, title_justify='left', title_style='bold')
+        groups.add(some, f'{group.lr_multiplier:.4g}', f'{group.weight_decay:g}', group.depth, len(group.names),
+                   f'{group.parameters:,}')
+    steps = Table(['step', 'of training images'], 'Training images', words=2)
     for number, step in enumerate(recipe.augmentation, 1):
-        steps.add_row(str(number), escape(step))
-    console.print(steps)
+        steps.add(number, step)
+    return [facts, groups, steps]
+
+
+def show(recipe: Recipe, names: int = 3) -> None:
+    """Prints a recipe; see ``tables``."""
+    for table in tables(recipe, names):
+        table.print()
 
 
 def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:

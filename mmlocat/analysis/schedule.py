@@ -66,11 +66,11 @@ def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequenc
         defaults = dict(optimizer=optimizer, epoch_length=epoch_length)
         schedulers.append(PARAM_SCHEDULERS.build(scheduler, default_args=defaults))
     optimizer.step()  # schedulers want to see one
-    rates = torch.empty(iterations, len(multipliers), dtype=torch.float64)
+    rates = []
     for iteration in range(iterations):
-        rates[iteration] = torch.tensor([group['lr'] for group in optimizer.param_groups], dtype=torch.float64)
+        rates.append([group['lr'] for group in optimizer.param_groups])
         ends_epoch = counts_epochs and (iteration + 1) % epoch_length == 0
         for scheduler in schedulers:
             if ends_epoch or not scheduler.by_epoch:
                 scheduler.step()
-    return rates
+    return torch.tensor(rates, dtype=torch.float64)

@@ -59,7 +59,8 @@ class Table:
         from rich import table
         shown = table.Table(title=self.title or None, title_justify='left')
         for index, column in enumerate(self.columns):
-            shown.add_column(column, justify='left' if index < self.words else 'right', no_wrap=True)
+            words = index < self.words
+            shown.add_column(column, justify='left' if words else 'right', no_wrap=not words, overflow='fold')
         for row in self.rows:
             shown.add_row(*row)
         console().print(shown, markup=False)

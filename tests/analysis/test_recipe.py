@@ -1,6 +1,5 @@
 """tools/analysis/recipe.py says what is so, and what is wrong with its input."""
 
-import io
 import re
 import subprocess
 import sys
@@ -9,9 +8,8 @@ from pathlib import Path
 import mmseg
 import pytest
 from mmengine.config import Config
-from rich.console import Console
 
-from mmlocat.analysis.recipe import describe, recipe_job, show
+from mmlocat.analysis.recipe import describe, recipe_job, tables
 from mmlocat.analysis.schedule import learning_rates
 from mmlocat.config import load_config
 from tests.conftest import ROOT
@@ -20,9 +18,7 @@ CONFIGS = ROOT / 'configs'
 
 
 def tell(recipe):
-    text = io.StringIO()
-    show(recipe, Console(file=text, width=200))
-    return text.getvalue()
+    return '\n'.join(table.markdown() for table in tables(recipe))
 
 
 def recipe_of(name, **options):
@@ -86,7 +82,7 @@ def test_options_change_what_is_told(tmp_path, capsys):
     recipe_job([str(CONFIGS / 'locatvit-tiny_linear_ade20k.py'), '--names', '1', '--cfg-options',
                 f'checkpoint={tmp_path}/w.pth', 'model.backbone.frozen_stages=3', 'train_dataloader.batch_size=5',
                 'param_scheduler.0.eta_max=0.002'])()
-    text = re.sub(r'\s+', ' ', capsys.readouterr().out)
+    text = re.sub(r'[\s│]+', ' ', capsys.readouterr().out)
     assert f'{tmp_path.name}/w.pth' in text.replace(' ', '') and 'hf://' not in text
     assert 'highest 0.002' in text and 'which does not divide it' in text
     assert 'backbone.layers.2 (' in text and 'backbone.layers.3 (' not in text and 'backbone.cls_token (192)' in text

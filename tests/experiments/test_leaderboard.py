@@ -158,8 +158,8 @@ def test_mean_spread_and_difference(sections):
     rows = section(sections, 'linear', 'ade20k').rows
     measured, = [row for row in rows if row.runs]
     assert measured.difference == pytest.approx(33. - 32.64)
-    assert len(rows) == 20 and sum(row.model == 'Swin' for row in rows) == 1
-    assert [row.model for row in rows][:3] == ['ViT', 'LocAtViT', 'ViT + GAug']  # the paper's order, Tiny first
+    assert len(rows) == 20 and sum(row.entry.model == 'Swin' for row in rows) == 1
+    assert [row.entry.model for row in rows][:3] == ['ViT', 'LocAtViT', 'ViT + GAug']  # the paper's order, Tiny first
 
 
 def test_a_deviating_run_does_not_fill_the_papers_place(tmp_path):
@@ -230,15 +230,18 @@ def test_readme_markers(sections, tmp_path):
     readme = tmp_path / 'README.md'
     readme.write_text('before\n<!-- leaderboard:digitscenes -->\nold\n<!-- /leaderboard:digitscenes -->\nafter\n'
                       '<!-- leaderboard:imagenet -->\nkept\n<!-- /leaderboard:imagenet -->\n')
-    assert output.update_readme(readme, sections, tmp_path / 'docs' / 'board.png') == ['digitscenes']
+    marker = 'leaderboard:digitscenes'
+    texts = output.readme_texts(sections, readme, tmp_path / 'docs' / 'board.png')
+    assert output.update_readme(readme, texts) == [marker]
     text = readme.read_text()
     assert text.startswith('before\n') and 'old' not in text and '\nafter\n' in text and '\nkept\n' in text
     assert '](docs/board.png)' in text and '43.00 ± 4.24' in text and 'ADE20K' not in text
-    assert output.update_readme(readme, sections) == ['digitscenes']  # and again
+    texts = output.readme_texts(sections, readme)
+    assert output.update_readme(readme, texts) == [marker]  # and again
     assert readme.read_text().count('43.00 ± 4.24') == 1
     readme.write_text('nothing')
-    with pytest.raises(ValueError, match='no pair of markers for digitscenes, ade20k|no pair of markers for ade20k'):
-        output.update_readme(readme, sections)
+    with pytest.raises(ValueError, match='no pair of markers for .*leaderboard:digitscenes'):
+        output.update_readme(readme, texts)
     assert readme.read_text() == 'nothing'
 
 

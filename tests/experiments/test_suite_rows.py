@@ -36,6 +36,7 @@ rows:
     assert first.options == ('train_cfg.max_epochs=1', 'model.backbone.out_indices=[1,2]')
     assert (second.parent, second.checkpoint, second.train_args) == ('vit-nano_digitscenes', None, ('--no-validate', ))
     assert (third.name, third.seeds, third.checkpoint) == ('other', (0, ), str(tmp_path / 'w.pth'))
+    assert [row.title for row in suite.rows] == ['ViT', 'ViT', 'ViT', 'LocAtViT'] and first.processes is None
     assert fourth.checkpoint == 'hf://a/b' and fourth.config == ROOT / 'configs' / 'locatvit_linear_ade20k.py'
 
 
@@ -53,9 +54,9 @@ rows:
 
 
 def test_select_takes_along_what_a_row_starts_from(tmp_path):
-    suite = load_suite('digitscenes').select(['vit-nano_linear*'])
-    assert [row.name for row in suite.rows] == ['vit-nano_digitscenes', 'vit-nano_linear_digitscenes']
-    with pytest.raises(ValueError, match=r'--rows nothing\* fits no row; the suite has vit-nano_digitscenes'):
+    suite = load_suite('digitscenes').select(['vit/l*'])
+    assert [row.name for row in suite.rows] == ['vit/pretrain', 'vit/linear']
+    with pytest.raises(ValueError, match=r'--rows nothing\* fits no row; the suite has vit/pretrain'):
         suite.select(['nothing*'])
 
 
@@ -78,7 +79,10 @@ BASE = '- {config: vit-nano_digitscenes.py, seeds: [0, 1]}\n  - config: vit-nano
     (BASE + 'cfg-options: {model: {a: 1}}', r'row 2 .*, cfg-options: model holds a mapping; write its keys with dots'),
     (BASE + 'cfg-options: {randomness.seed: 1}', r'row 2 .*, cfg-options: randomness.seed has a key of its own, seeds'),
     (BASE + 'train-args: --amp', r'row 2 .*, train-args: expected a list of texts'),
-    (BASE + 'name: a/b', r'row 2 .*, name: expected a name without /'),
+    (BASE + 'name: ../b', r'row 2 .*, name: expected the name of a folder'),
+    (BASE + 'name: a_test', r'row 2 .*, name: expected the name of a folder'),
+    (BASE + 'name: vit-nano_digitscenes/head', r'row 2 .*, name: vit-nano_digitscenes/head is taken'),
+    (BASE + 'processes: 0', r'row 2 .*, processes: expected a positive whole number, got 0'),
     (BASE + 'name: vit-nano_digitscenes', r'row 2 .*, name: vit-nano_digitscenes is taken'),
     ("- {config: 'nothing*.py'}", r'row 1 .*, config: expected a pattern that fits'),
     ("- {config: '*.py', only: some}", r"row 1 .*, only: expected 'paper'"),
@@ -90,12 +94,28 @@ def test_errors_name_row_and_key(rows, message, tmp_path):
 
 @pytest.mark.parametrize('text', ['rows: 3', '[]', 'rows: []', 'a: 1', 'rows: [{config: x}]\nmore: 1'])
 def test_files_that_are_no_suites(text, tmp_path):
-    with pytest.raises(ValueError, match='must hold one key, rows'):
+    with pytest.raises(ValueError, match='must hold rows: a list of rows'):
         load(tmp_path, text)
 
 
+def test_seeds_and_comparison_of_a_whole_suite(tmp_path):
+    text = """
+seeds: [3, 4]
+compare: [a, b]
+rows:
+  - {config: vit-nano_digitscenes.py, name: a}
+  - {config: vit-nano-long_digitscenes.py, name: b, title: Longer, seeds: [3]}
+"""
+    suite = load(tmp_path, text)
+    assert [row.seeds for row in suite.rows] == [(3, 4), (3, )] and suite.compare == ('a', 'b')
+    assert [row.title for row in suite.rows] == ['ViT', 'Longer']
+    assert [row.seeds for row in load_suite(tmp_path / 'mine.yml', [7]).rows] == [(7, ), (3, )]
+    with pytest.raises(ValueError, match=r"compare: expected the names of two rows, got \['a', 'c'\]"):
+        load(tmp_path, text.replace('[a, b]', '[a, c]'))
+
+
 def test_files_that_are_missing_or_no_yaml(tmp_path):
-    with pytest.raises(FileNotFoundError, match='suite nothing.yml does not exist; mmlocat ships digitscenes, paper'):
+    with pytest.raises(FileNotFoundError, match='suite nothing.yml does not exist; mmlocat ships demo, digits'):
         load_suite('nothing.yml')
     with pytest.raises(ValueError, match='is not YAML'):
         load(tmp_path, 'rows: [')
@@ -111,19 +131,21 @@ def test_options_that_do_not_fit_name_the_row(tmp_path):
 
 
 def test_the_shipped_suite_of_digitscenes(tmp_path):
-    plan = plan_suite(load_suite('digitscenes'), tmp_path)
-    assert len(plan.chains) == 20 and len(plan.jobs) == 40
-    assert {job.row.name for job in plan.jobs if job.row.parent} == {
-        f'{arch}_linear_digitscenes'
-        for arch in ('vit-nano', 'locatvit-nano', 'locatvit-nano-gaug', 'locatvit-nano-prr')}
-    for chain in plan.chains:
-        pretraining, head = chain
-        weights = f'{pretraining.train.folder}/epoch_5.pth'
-        assert f'checkpoint={weights}' in head.train.command and head.seed == pretraining.seed
+    trials = plan_suite(load_suite('digitscenes'), tmp_path)
+    assert len(trials) == 60 and [trial.seed for trial in trials] == sorted([0, 1, 2, 3, 4] * 12)  # first seeds first
+    heads = [trial for trial in trials if trial.row.parent]
+    assert {trial.row.name for trial in heads} == {
+        f'{arm}/linear' for arm in ('vit', 'locatvit', 'gaug', 'prr', 'vit-long')}
+    for head in heads:
+        pretraining = head.parent
+        epochs = 8 if head.row.name == 'vit-long/linear' else 5
+        assert f'checkpoint={pretraining.train.folder}/epoch_{epochs}.pth' in head.train.command
+        assert head.train.after is pretraining.train and trials.index(pretraining) < trials.index(head)
         assert f'randomness.seed={head.seed}' in head.train.command and head.row.options == ()
+        assert head.seed == pretraining.seed
         assert str(head.train.folder / 'iter_800.pth') in head.test.command
-        assert parse(head.row.name).pretraining == pretraining.row.name
-    assert [chain[0].seed for chain in plan.chains] == sorted([0, 1, 2, 3, 4] * 4)  # first seeds first
+        if epochs == 5:  # the control is no recipe: its head's leaf asks for other weights
+            assert parse(head.row.config.name).pretraining == pretraining.row.config.stem
 
 
 def test_the_shipped_suite_of_the_paper():

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -12,17 +13,17 @@ import time
 
 import mmseg.apis
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
 import mmlocat
-from mmlocat.experiments.demo.run import is_done
 from mmlocat.experiments.leaderboard.board import build_board
 from mmlocat.experiments.leaderboard.runs import gather
 from mmlocat.experiments.suite.cost import estimate, flops_per_image
 from mmlocat.experiments.suite.plan import Launcher, plan_suite
 from mmlocat.experiments.suite.rows import load_suite
-from mmlocat.experiments.suite.run import run_suite, show_plan
+from mmlocat.experiments.suite.run import run_suite, show_plan, too_few_gpus
 from tests.conftest import ROOT
 
 TOOL = str(ROOT / 'tools' / 'benchmark' / 'run_suite.py')
@@ -47,8 +48,11 @@ def suite_file(tmp_path, digit_scenes):
 
 def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_environment):
     work_dir = tmp_path / 'work'
-    command = [sys.executable, TOOL, str(suite_file), '--work-dir', str(work_dir), '--jobs', '2']
-    pretraining = work_dir / PRETRAINING / 'seed5' / 'train'
+    readme = tmp_path / 'README.md'
+    readme.write_text('a\n<!-- suite:tiny -->\nold\n<!-- /suite:tiny -->\nb\n')
+    command = [sys.executable, TOOL, str(suite_file), '--work-dir', str(work_dir), '--jobs', '2',
+               '--readme', str(readme)]
+    pretraining = work_dir / 'seed5' / PRETRAINING
     process = subprocess.Popen(command, env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
     deadline = time.monotonic() + 120
@@ -61,9 +65,9 @@ def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_e
     assert process.returncode == 130 and 'the same command goes on' in out
     assert not (pretraining / 'epoch_20.pth').exists()
 
-    plan = plan_suite(load_suite(suite_file), work_dir)
+    trials = plan_suite(load_suite(suite_file), work_dir)
     dry = Console(file=io.StringIO())
-    show_plan(plan, dry)
+    show_plan(trials, dry)
     assert f'[resume] {PRETRAINING}, seed 5: train | 11260 iterations' in dry.file.getvalue()
     assert f'[to do] {HEAD}, seed 5: test' in dry.file.getvalue() and '2 trainings are left' in dry.file.getvalue()
     assert not (pretraining / 'epoch_20.pth').exists()
@@ -75,9 +79,13 @@ def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_e
     assert len(launches) == 2 and launches[0]['finished'] is None and launches[1]['first_iteration'] > 0
 
     # The next call has nothing to do; it also knows what an iteration takes here.
-    plan = plan_suite(load_suite(suite_file), work_dir)
-    assert all(is_done(step) for job in plan.jobs for step in (job.train, job.test))
-    assert plan.jobs[0].cost.source == 'measured here' and plan.jobs[0].cost.gpu_hours > 0
+    trials = plan_suite(load_suite(suite_file), work_dir)
+    assert all(job.done for trial in trials for job in (trial.train, trial.test))
+    assert trials[0].cost.source == 'measured here' and trials[0].cost.gpu_hours > 0
+    assert re.match(r'a\n<!-- suite:tiny -->\n\| model (.|\n)*\| ViT \+ GAug \| (.|\n)*Measured 20', readme.read_text())
+    assert 'old' not in readme.read_text()
+    assert '| ViT + GAug | one layer, frozen |' in (work_dir / 'summary.md').read_text()
+    assert re.search(r'ViT \+ GAug .* one layer, frozen .* 215,767', result.stdout)
 
     run, = [run for run in gather([work_dir]) if run.leaf.name == HEAD]
     assert run.seed == 5 and 0 <= run.value <= 100 and run.pretraining.leaf.name == PRETRAINING
@@ -88,7 +96,7 @@ def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_e
     assert {part.title for part in build_board([run])} == {'DigitScenes, frozen backbone, one-layer head'}
 
     # What was trained here is found by name and read by MMSegmentation's inferencer.
-    config, weights = mmlocat.resolve(HEAD, weights=str(work_dir / HEAD / 'seed5' / 'train' / 'iter_6.pth'))
+    config, weights = mmlocat.resolve(HEAD, weights=str(work_dir / 'seed5' / HEAD / 'iter_6.pth'))
     inferencer = mmseg.apis.MMSegInferencer(model=config, weights=weights, device='cpu')
     assert inferencer.model.decode_head.num_classes == 11
 
@@ -99,7 +107,8 @@ def test_a_failing_step_ends_with_its_log_and_a_word(suite_file, tmp_path, clean
     content['rows'][0]['cfg-options']['train_dataloader.dataset.nonsense'] = 1
     suite_file.write_text(yaml.safe_dump(content))
     console = Console(file=io.StringIO())
-    assert run_suite(plan_suite(load_suite(suite_file), tmp_path / 'w'), tmp_path / 'w', 1, console) == 1
+    suite = load_suite(suite_file)
+    assert run_suite(suite, plan_suite(suite, tmp_path / 'w'), tmp_path / 'w', 1, console) == 1
     said = console.file.getvalue()
     assert 'nonsense' in said and 'output.log' in said and 'The same command goes on from here.' in said
 
@@ -123,18 +132,41 @@ def one_row(tmp_path, **entry):
 def test_many_gpus_keep_the_recipes_batch(tmp_path):
     suite = one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b')
     for gpus, option in ((8, None), (4, 'train_dataloader.batch_size=8'), (1, 'train_dataloader.batch_size=32')):
-        job, = plan_suite(suite, tmp_path, Launcher(gpus)).jobs
+        job, = plan_suite(suite, tmp_path, Launcher(gpus))
         batch = [part for part in job.train.command if part.startswith('train_dataloader.batch_size')]
         assert batch == ([option] if option else [])
         assert any(part.endswith('dist_train.sh') for part in job.train.command) == (gpus > 1)
         assert 'checkpoint=hf://a/b' in job.train.command and 'checkpoint=hf://a/b' not in job.test.command
-    prints = {plan_suite(suite, tmp_path, Launcher(gpus)).jobs[0].train.fingerprint for gpus in (1, 2, 8)}
+    prints = {plan_suite(suite, tmp_path, Launcher(gpus))[0].train.fingerprint for gpus in (1, 2, 8)}
     assert len(prints) == 1  # what is done stays done on another number of GPUs
+
+
+@pytest.mark.parametrize(('gpus', 'hidden'), [(0, False), (1, True), (2, False)])
+def test_heads_of_two_processes_run_on_cpus_where_there_is_one_gpu(gpus, hidden, monkeypatch):
+    console = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    assert too_few_gpus(load_suite('demo'), console) == hidden
+    assert ('all runs on CPUs' in console.file.getvalue()) == hidden
+    assert not too_few_gpus(load_suite('paper'), console)
+
+
+def test_gpus_are_hidden_from_every_job(tmp_path, clean_environment, monkeypatch):
+    monkeypatch.setattr('mmlocat.experiments.suite.run.end_on_signals', lambda: None)
+    seen = []
+
+    def refuse(jobs, console, lanes, variables):
+        seen.append(variables)
+        raise ValueError('stop here')
+
+    monkeypatch.setattr('mmlocat.experiments.suite.run.Queue', refuse)
+    for hide in (True, False):
+        assert run_suite(load_suite('demo'), [], tmp_path, 1, Console(file=io.StringIO()), hide) == 1
+    assert seen == [dict(CUDA_VISIBLE_DEVICES=''), None]
 
 
 def test_slurm_commands_reach_srun(tmp_path, clean_environment):
     suite = one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b', seeds=[2])
-    job, = plan_suite(suite, tmp_path, Launcher(16, 'gpu')).jobs
+    job, = plan_suite(suite, tmp_path, Launcher(16, 'gpu'))
     (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@" threads=$OMP_NUM_THREADS\n')
     (tmp_path / 'srun').chmod(0o755)
     environment = dict(clean_environment, PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', OMP_NUM_THREADS='3')
@@ -145,21 +177,22 @@ def test_slurm_commands_reach_srun(tmp_path, clean_environment):
 
 
 def test_costs(tmp_path):
-    job, = plan_suite(one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b'), tmp_path).jobs
+    job, = plan_suite(one_row(tmp_path, config='vit_linear_ade20k.py', checkpoint='hf://a/b'), tmp_path)
     assert job.cost.iterations == 20000 and job.cost.gpu_hours is None and job.cost.source == ''
     assert job.cost.flops == 20000 * 32 * flops_per_image(job.config)
-    stated = estimate(job.config, 8, tmp_path, tflops=50)
+    stated = estimate(job.config, 8, tmp_path, 'vit_linear_ade20k', tflops=50)
     assert stated.gpu_hours == pytest.approx(job.cost.flops / 50e12 / 3600) and '50 TFLOP/s' in stated.source
     # A frozen backbone passes once, a trained one three times.
     free = copy.deepcopy(job.config)
     free.model.backbone.frozen_stages = -1
     assert 2.5 < flops_per_image(free) / flops_per_image(job.config) < 3
-    folder = tmp_path / 'seed0' / 'train'
+    folder = tmp_path / 'seed0' / 'vit_linear_ade20k'
     folder.mkdir(parents=True)
     launch = dict(processes=8, finished=dict(date='2026', seconds_per_iteration=0.9))
     (folder / 'provenance.json').write_text(json.dumps(dict(version=1, configs={}, launches=[launch], tests=[])))
-    measured = estimate(job.config, 8, tmp_path, tflops=50)
+    measured = estimate(job.config, 8, tmp_path, 'vit_linear_ade20k', tflops=50)
     assert measured.gpu_hours == pytest.approx(0.9 * 20000 * 8 / 3600) and measured.source == 'measured here'
-    assert estimate(job.config, 4, tmp_path, None).gpu_hours is None  # other numbers of GPUs say nothing
-    pretraining, = plan_suite(one_row(tmp_path, config='vit_imagenet.py'), tmp_path).jobs
+    # Other numbers of GPUs say nothing.
+    assert estimate(job.config, 4, tmp_path, 'vit_linear_ade20k', None).gpu_hours is None
+    pretraining, = plan_suite(one_row(tmp_path, config='vit_imagenet.py'), tmp_path)
     assert pretraining.cost.iterations == 300 * 1252  # of 1024 images, the last one of an epoch smaller

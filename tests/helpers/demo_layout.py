@@ -6,9 +6,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmlocat.config import load_config
-from mmlocat.experiments.demo.plan import ARMS
+from mmlocat.experiments.suite.rows import load_suite
 from mmlocat.experiments.trained import demo_model
-from mmlocat.utils import share_folder
 
 PRODUCTS = dict(linear='iter_1.pth', upernet='iter_1.pth', pretrain='epoch_1.pth')
 
@@ -17,8 +16,7 @@ def write_demo_models(work_dir, arms=('vit', 'locatvit'), heads=('linear', )):
     """Returns ``work_dir``, with a checkpoint of each arm and head as MMEngine lays them out."""
     for arm in arms:
         for head in heads:
-            name = ARMS[arm].pretraining if head == 'pretrain' else getattr(ARMS[arm], head)
-            config = load_config(str(share_folder() / 'configs' / name))
+            config = load_config(str(load_suite('demo').row(f'{arm}/{head}').config))
             init_default_scope(config.default_scope)
             torch.manual_seed(3)
             model = MODELS.build(config.model)
@@ -30,6 +28,6 @@ def write_demo_models(work_dir, arms=('vit', 'locatvit'), heads=('linear', )):
             folder = Path(work_dir) / 'seed0' / arm / head
             folder.mkdir(parents=True)
             torch.save(dict(state_dict=model.state_dict(), meta={}), folder / PRODUCTS[head])
-            (folder / 'step.json').write_text('{"fingerprint": "tests"}')
+            (folder / 'job.json').write_text('{"fingerprint": "tests", "seconds": 1}')
             assert demo_model(arm, head, work_dir).checkpoint == folder / PRODUCTS[head]
     return Path(work_dir)

@@ -1,7 +1,6 @@
 """What differs on a GPU: counting areas, deterministic gradients, one process a GPU. Most of it shows without one."""
 
 import copy
-import io
 import os
 from types import SimpleNamespace
 
@@ -9,10 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmseg.evaluation import IoUMetric
-from rich.console import Console
 
 from mmlocat.config import load_config
-from mmlocat.experiments.demo import report
 from mmlocat.models.backbones import position
 from mmlocat.models.building import build_model
 from mmlocat.training.class_iou import class_areas, count_class_areas
@@ -151,23 +148,3 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         adapt_to_hardware(copy.deepcopy(config), 'pytorch')
     config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     assert adapt_to_hardware(config, 'pytorch') == []
-
-
-@pytest.mark.parametrize(('gpus', 'hidden'), [(0, False), (1, True), (2, False)])
-def test_the_demo_runs_on_cpus_where_gpus_are_fewer_than_its_processes(gpus, hidden, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
-    def runner(plans, console, variables):
-        found.update(variables)
-        raise Stop
-
-    found, console = {}, Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
-    monkeypatch.setattr(report, 'prepare_digit_scenes', lambda: tmp_path)
-    monkeypatch.setattr(report, 'end_on_signals', lambda: None)
-    monkeypatch.setattr(report, 'StepRunner', runner)
-    with pytest.raises(Stop):
-        report.run_demo([], tmp_path / 'work', console)
-    assert found == (dict(CUDA_VISIBLE_DEVICES='') if hidden else {})
-    assert ('all runs on CPUs' in console.file.getvalue()) == hidden

@@ -6,8 +6,7 @@ import math
 from pathlib import Path
 from typing import Tuple
 
-from mmlocat.experiments.demo.plan import ARMS
-from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
+from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_arms, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse
@@ -46,7 +45,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--grid', type=grid_side, metavar='N',
                         help='N x N query patches evenly over the image (default: the middle one, without --at)')
     parser.add_argument('--format', choices=FORMATS, default='png', help='a PNG a page, or one PDF (default: png)')
-    parser.add_argument('--arm', choices=[arm for arm in ARMS if ARMS[arm].pretraining], default='locatvit',
+    parser.add_argument('--arm', choices=demo_arms('pretrain'), default='locatvit',
                         help='which of the demo models, without --config (default: locatvit)')
     add_analysis_options(parser, DEMO_WORK_DIR, 'work_dirs/attention_maps')
     return parse(parser)

@@ -56,7 +56,7 @@ def main() -> int:
             with atomic_write(args.out / 'class_iou.csv') as file:
                 file.write(output.class_csv(sections))
         if args.readme:
-            done = output.update_readme(args.readme, sections, plot)
+            done = output.update_readme(args.readme, output.readme_texts(sections, args.readme, plot))
             print(f'{args.readme}: {", ".join(done)} replaced', file=sys.stderr)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'Error: {error}', file=sys.stderr)

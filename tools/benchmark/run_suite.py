@@ -6,20 +6,21 @@ import sys
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from mmlocat.experiments.suite.plan import Launcher, plan_suite
 from mmlocat.experiments.suite.rows import load_suite
-from mmlocat.experiments.suite.run import run_suite, show_plan
+from mmlocat.experiments.suite.run import run_suite, show_plan, too_few_gpus
 from mmlocat.utils import stoppable
+from mmlocat.utils.tables import console
 
 
 def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('suite', help='YAML file, or the name of a shipped one: digitscenes, paper')
+    parser.add_argument('suite', help='YAML file, or the name of a shipped one: demo, digitscenes, paper, retrofit')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/SUITE')
-    parser.add_argument('--gpus', type=int, default=1, help='processes of each training and test (default: 1)')
+    parser.add_argument('--gpus', type=int, default=1,
+                        help='processes of each training and test whose row states none (default: 1)')
     parser.add_argument('--slurm', metavar='PARTITION', help='run every step as a Slurm job of --gpus GPUs')
     parser.add_argument('--jobs', type=int, default=1,
                         help='steps side by side, over Slurm or on CPUs (default: 1)')
@@ -27,13 +28,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--dry-run', action='store_true', help='print commands and estimated cost')
     parser.add_argument('--tflops', type=float, metavar='T',
                         help='sustained speed of a GPU in 1e12 FLOPs/s, to estimate GPU-hours that nobody measured')
+    parser.add_argument('--readme', type=Path,
+                        help='Markdown file: at the end, replace the text between <!-- suite:SUITE --> and its end')
     args = parser.parse_args()
     if args.gpus < 1 or args.jobs < 1:
         parser.error('--gpus and --jobs take positive whole numbers')
     if args.tflops is not None and args.tflops <= 0:
         parser.error(f'--tflops must be positive, got {args.tflops:g}')
-    if args.jobs > 1 and not args.slurm and torch.cuda.is_available():
-        parser.error('--jobs on this machine would make trainings share its GPUs; use it with --slurm')
     if args.work_dir and args.work_dir.exists() and not args.work_dir.is_dir():
         parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
     return args
@@ -47,15 +48,19 @@ def main() -> int:
         work_dir = (args.work_dir or Path('work_dirs') / suite.name).resolve()
         if args.rows:
             suite = suite.select(args.rows)
-        plan = plan_suite(suite, work_dir, Launcher(args.gpus, args.slurm), args.tflops)
+        trials = plan_suite(suite, work_dir, Launcher(args.gpus, args.slurm), args.tflops)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
-    console = Console()
+    screen = console()
     if args.dry_run:
-        show_plan(plan, console)
+        show_plan(trials, screen)
         return 0
-    return run_suite(plan, work_dir, args.jobs, console)
+    on_cpus = not args.slurm and too_few_gpus(suite, screen)
+    if args.jobs > 1 and not args.slurm and not on_cpus and torch.cuda.is_available():
+        print('Error: --jobs on this machine would make trainings share its GPUs; use it with --slurm', file=sys.stderr)
+        return 2
+    return run_suite(suite, trials, work_dir, args.jobs, screen, on_cpus, args.readme)
 
 
 if __name__ == '__main__':

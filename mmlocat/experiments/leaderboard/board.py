@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config
 
@@ -12,7 +12,7 @@ from mmlocat.analysis.flops import count
 from mmlocat.models.building import build_model, input_shape
 from mmlocat.utils import with_progress
 
-from .names import DATASETS, HEADS, Leaf, Published, order, published, published_for
+from .names import DATASETS, HEADS, Leaf, Published, metric, order, published, published_for
 from .runs import Run
 
 
@@ -21,37 +21,39 @@ class Row:
     """One line of the board.
 
     Args:
-        model: The model's name, the paper's where it has one.
-        size: 'tiny', 'small', 'base' or 'nano'.
-        head: As in ``Leaf``.
-        dataset: As in ``Leaf``.
-        leaf: The config; None for a model that this package does not have.
+        entry: What it is about: a config, or an entry of the paper for a model that nobody measured.
         published: The paper's entry, or None.
         runs: What was measured, by seed.
         deviations: Of all these runs: rows that deviate stand apart from those that do not.
+        title: In tables; model and size by default.
         parameters: Of the model; None if unknown.
         macs: Of one image at ``shape``; None if unknown.
         shape: (height, width) in px.
         images_per_second: None if not measured.
     """
 
-    model: str
-    size: str
-    head: str
-    dataset: str
-    leaf: Optional[Leaf] = None
+    entry: Union[Leaf, Published]
     published: Optional[Published] = None
     runs: List[Run] = field(default_factory=list)
     deviations: Tuple[str, ...] = ()
+    title: str = ''
     parameters: Optional[int] = None
     macs: Optional[int] = None
     shape: Optional[Tuple[int, int]] = None
     images_per_second: Optional[float] = None
 
+    def __post_init__(self) -> None:
+        self.title = self.title or f'{self.entry.model}, {self.entry.size.capitalize()}'
+
     @property
-    def title(self) -> str:
-        """Model and size."""
-        return f'{self.model}, {self.size.capitalize()}'
+    def head(self) -> str:
+        """As in ``Leaf``."""
+        return self.entry.head
+
+    @property
+    def config(self) -> Optional[str]:
+        """Name of the config; None for a model that nobody measured."""
+        return self.entry.name if isinstance(self.entry, Leaf) else None
 
     @property
     def values(self) -> List[float]:
@@ -81,6 +83,13 @@ class Row:
         return self.published is None or self.published.supported
 
 
+def mean_and_spread(values: Sequence[float], digits: int = 2) -> str:
+    """Returns a mean as text, with the sample standard deviation if there are several values."""
+    if len(values) < 2:
+        return ''.join(f'{value:.{digits}f}' for value in values)
+    return f'{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}'
+
+
 @dataclass(frozen=True)
 class Section:
     """The rows of one head and dataset, which share a metric.
@@ -88,14 +97,17 @@ class Section:
     Args:
         head: As in ``Leaf``.
         dataset: As in ``Leaf``.
-        metric: Its name with unit.
         rows: In the paper's order.
     """
 
     head: str
     dataset: str
-    metric: str
     rows: List[Row]
+
+    @property
+    def metric(self) -> str:
+        """The metric's name with unit."""
+        return metric(self.head)[1]
 
     @property
     def title(self) -> str:
@@ -120,30 +132,17 @@ def build_board(runs: Sequence[Run], paper: bool = False) -> List[Section]:
     rows = []
     for (leaf, deviations), group in grouped.items():
         group.sort(key=lambda run: (run.seed is None, run.seed or 0, run.test['date']))
-        rows.append(Row(leaf.model, leaf.size, leaf.head, leaf.dataset, leaf, published_for(leaf), group, deviations))
-    measured = {(row.head, row.dataset) for row in rows}
+        rows.append(Row(leaf, published_for(leaf), group, deviations))
+    measured = {(row.head, row.entry.dataset) for row in rows}
     # A row that deviates does not fill the paper's place.
     faithful = {row.published for row in rows if not row.deviations}
-    rows += [Row(entry.model, entry.size, entry.head, entry.dataset, published=entry) for entry in published()
+    rows += [Row(entry, entry) for entry in published()
              if entry not in faithful and (paper or (entry.head, entry.dataset) in measured)]
-    rows.sort(key=_row_order)
+    rows.sort(key=lambda row: (*order(row.entry), len(row.deviations) > 0, row.config or '', row.deviations))
     sections: Dict[tuple, List[Row]] = {}
     for row in rows:
-        sections.setdefault((row.head, row.dataset), []).append(row)
-    return [Section(head, dataset, _metric(head, dataset), own) for (head, dataset), own in sections.items()]
-
-
-def _metric(head: str, dataset: str) -> str:
-    return Leaf('', '', '', '', head, dataset).metric[1]
-
-
-def _row_order(row: Row) -> Tuple:
-    # An entry of the paper sorts as the leaf of the same model would.
-    leaf = row.leaf or Leaf('', '', row.size, '', row.head, row.dataset)
-    place = list(order(leaf))
-    models = list(dict.fromkeys(entry.model for entry in published()))
-    place[4] = models.index(row.model) if row.model in models else len(models)
-    return (*place[:5], len(row.deviations) > 0, place[5], row.deviations)
+        sections.setdefault((row.head, row.entry.dataset), []).append(row)
+    return [Section(head, dataset, own) for (head, dataset), own in sections.items()]
 
 
 def add_costs(sections: Sequence[Section]) -> None:

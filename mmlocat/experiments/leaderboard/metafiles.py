@@ -41,7 +41,8 @@ def family(leaf: Leaf) -> Optional[str]:
 
 def leaves() -> List[Leaf]:
     """Returns every shipped leaf, in the order of tables."""
-    return sorted((parse(path.name) for path in (share_folder() / 'configs').glob('*.py')), key=order)
+    return sorted((parse(path.name) for path in (share_folder() / 'configs').glob('*.py')),
+                  key=lambda leaf: (*order(leaf), leaf.name))
 
 
 def published_weights(leaf: Leaf) -> Optional[str]:

@@ -10,7 +10,7 @@ import csv
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 PAPER = Path(__file__).with_name('paper_results.csv')
 HEADS = {'': 'classifier', 'linear': 'frozen backbone, one-layer head', 'upernet': 'UperNet, fine-tuned'}
@@ -80,16 +80,16 @@ class Leaf:
         return title
 
     @property
-    def metric(self) -> Tuple[str, str]:
-        """The metric's key in a test's results, and its name with unit."""
-        return ('mIoU', 'mIoU %') if self.head else ('accuracy/top1', 'top-1 %')
-
-    @property
     def pretraining(self) -> Optional[str]:
         """The leaf whose result a segmentation leaf starts from, by its name; None for a classifier."""
         if not self.head:
             return None
         return f'{self.arch}_{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
+
+
+def metric(head: str) -> Tuple[str, str]:
+    """Returns the key in a test's results of what a head is measured by, and its name with unit."""
+    return ('mIoU', 'mIoU %') if head else ('accuracy/top1', 'top-1 %')
 
 
 def parse(name: str) -> Leaf:
@@ -160,10 +160,10 @@ def published_for(leaf: Leaf) -> Optional[Published]:
     return next((entry for entry in published() if (entry.model, entry.size, entry.head, entry.dataset) == key), None)
 
 
-def order(leaf: Leaf) -> Tuple:
+def order(entry: Union[Leaf, Published]) -> Tuple:
     """Returns a sorting key: datasets, heads and sizes, then the paper's order of models."""
-    models: List[str] = list(dict.fromkeys(entry.model for entry in published()))
+    models: List[str] = list(dict.fromkeys(one.model for one in published()))
     known = list(DATASETS)
-    return (known.index(leaf.dataset) if leaf.dataset in known else len(known), leaf.dataset,
-            list(HEADS).index(leaf.head), SIZES.index(leaf.size),
-            models.index(leaf.model) if leaf.model in models else len(models), leaf.name)
+    return (known.index(entry.dataset) if entry.dataset in known else len(known), entry.dataset,
+            list(HEADS).index(entry.head), SIZES.index(entry.size),
+            models.index(entry.model) if entry.model in models else len(models))

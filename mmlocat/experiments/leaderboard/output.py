@@ -6,16 +6,15 @@ import csv
 import io
 import json
 import os
-import re
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from mmlocat.utils import atomic_write
+from mmlocat.utils.tables import Table
 
-from .board import Row, Section
+from .board import Row, Section, mean_and_spread
 from .runs import Run, Training
 
-_MARKER = re.compile(r'<!-- leaderboard:(?P<name>[\w-]+) -->\n(?P<text>.*?)<!-- /leaderboard:(?P=name) -->', re.DOTALL)
 _LEGEND = ('Measured: mean ± sample standard deviation over the runs. Blank: not measured. A marked row is not the '
            'recipe of its config.')
 
@@ -25,14 +24,7 @@ def _number(value: Optional[float], digits: int = 2, sign: bool = False) -> str:
 
 
 def _measured(row: Row) -> str:
-    if not row.supported:
-        return 'not yet supported'
-    return _number(row.mean) + (f' ± {row.spread:.2f}' if row.spread is not None else '')
-
-
-def _table(header: List[str], body: List[List[str]], words: int = 1) -> str:
-    rule = ['---' if number < words else '---:' for number in range(len(header))]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *body]) + '\n'
+    return mean_and_spread(row.values) if row.supported else 'not yet supported'
 
 
 def section_markdown(section: Section) -> str:
@@ -55,29 +47,29 @@ def section_markdown(section: Section) -> str:
         ])
     header = ['model', f'published, {section.metric}', f'measured, {section.metric}', 'difference', 'runs',
               'parameters', 'G MACs', 'images/s']
-    kept = [column for column in range(len(header))
-            if column in (0, 2) or any(line[column] for line in body)]
-    text = _table([header[column] for column in kept], [[line[column] for column in kept] for line in body])
-    return text + ''.join(f'\n[{number}] {note}.\n' for number, note in enumerate(notes, 1))
+    kept = [column for column in range(len(header)) if column in (0, 2) or any(line[column] for line in body)]
+    table = Table([header[column] for column in kept])
+    for line in body:
+        table.add(*(line[column] for column in kept))
+    return f'{table.markdown()}\n' + ''.join(f'\n[{number}] {note}.\n' for number, note in enumerate(notes, 1))
 
 
 def provenance_markdown(sections: Sequence[Section]) -> str:
     """Returns what every measured row came from as a Markdown table; the JSON has all of it, run by run."""
-    header = ['config', 'config sha256', 'seeds', 'total batch', 'processes', 'device', 'commit', 'packages', 'tested',
-              'checkpoint sha256']
-    body = []
+    columns = ['config', 'config sha256', 'seeds', 'total batch', 'processes', 'device', 'commit', 'packages', 'tested',
+               'checkpoint sha256']
+    table = Table(columns, words=len(columns))
     for row in (row for section in sections for row in section.rows if row.runs):
         launches = [run.training.launches[-1] for run in row.runs if run.training]
         entries = [*launches, *(run.test for run in row.runs)]
-        body.append([
-            row.leaf.name, _join(entry['config'][:8] for entry in launches),
+        table.add(
+            row.config, _join(entry['config'][:8] for entry in launches),
             _join(run.seed for run in row.runs), _join(entry['total_batch'] for entry in launches),
             _join(entry['processes'] for entry in launches), _join(entry['device'] for entry in entries),
             _join(_commit(entry['checkout']) for entry in entries), _join(_packages(entry) for entry in entries),
             _join(run.test['date'][:10] for run in row.runs),
-            _join((run.test['checkpoint']['sha256'] or '')[:8] for run in row.runs)
-        ])
-    return _table(header, body, words=len(header))
+            _join((run.test['checkpoint']['sha256'] or '')[:8] for run in row.runs))
+    return f'{table.markdown()}\n'
 
 
 def _join(values) -> str:
@@ -123,37 +115,36 @@ def to_markdown(sections: Sequence[Section], provenance: bool = True, picture: O
     return '\n'.join(parts)
 
 
+def _facts(row: Row) -> dict:
+    """Returns what CSV and JSON both say of a row."""
+    return dict(
+        model=row.entry.model, size=row.entry.size, config=row.config,
+        published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
+        difference=row.difference, parameters=row.parameters, macs=row.macs, images_per_second=row.images_per_second)
+
+
 def to_csv(sections: Sequence[Section]) -> str:
     """Returns one line a row; blank where nothing was published or measured."""
-    rows = []
-    for section in sections:
-        for row in section.rows:
-            rows.append(dict(
-                model=row.model, size=row.size, head=row.head or 'classifier', dataset=row.dataset,
-                config=row.leaf.name if row.leaf else '', metric=section.metric,
-                published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
-                difference=row.difference, runs=len(row.values),
-                seeds=' '.join(str(run.seed) for run in row.runs if run.seed is not None), parameters=row.parameters,
-                macs=row.macs, images_per_second=row.images_per_second,
-                status='' if row.supported else 'not yet supported', deviations='; '.join(row.deviations)))
-    return _csv(rows)
+    columns = ('model size head dataset config metric published mean spread difference runs seeds parameters macs '
+               'images_per_second status deviations').split()
+    return _csv(columns, [dict(
+        _facts(row), head=section.head or 'classifier', dataset=section.dataset, metric=section.metric,
+        runs=len(row.values), seeds=' '.join(str(run.seed) for run in row.runs if run.seed is not None),
+        status='' if row.supported else 'not yet supported', deviations='; '.join(row.deviations))
+        for section in sections for row in section.rows])
 
 
 def class_csv(sections: Sequence[Section]) -> str:
     """Returns the IoU of each class and run in percent, one line each; blank where the class does not occur."""
-    rows = []
-    for section in sections:
-        for row in section.rows:
-            for run in row.runs:
-                for name, iou in zip(run.test['classes'] or (), run.test['class_iou'] or ()):
-                    rows.append(dict(config=row.leaf.name, seed=run.seed, deviates=bool(row.deviations), iou=iou,
-                                     **{'class': name}))
-    return _csv(rows) if rows else ''
+    return _csv(['config', 'seed', 'deviates', 'iou', 'class'], [
+        {'config': row.config, 'seed': run.seed, 'deviates': bool(row.deviations), 'iou': iou, 'class': name}
+        for section in sections for row in section.rows for run in row.runs
+        for name, iou in zip(run.test['classes'] or (), run.test['class_iou'] or ())])
 
 
-def _csv(rows: List[dict]) -> str:
+def _csv(columns: List[str], rows: List[dict]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
+    writer = csv.DictWriter(text, columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -163,12 +154,8 @@ def to_json(sections: Sequence[Section]) -> str:
     """Returns everything, run by run, with full provenance."""
     return json.dumps([dict(
         title=section.title, head=section.head or 'classifier', dataset=section.dataset, metric=section.metric,
-        rows=[dict(
-            model=row.model, size=row.size, config=row.leaf.name if row.leaf else None, supported=row.supported,
-            published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
-            difference=row.difference, parameters=row.parameters, macs=row.macs, shape=row.shape,
-            images_per_second=row.images_per_second, deviations=row.deviations, runs=[_run(run) for run in row.runs])
-            for row in section.rows]) for section in sections], indent=1)
+        rows=[dict(_facts(row), supported=row.supported, shape=row.shape, deviations=row.deviations,
+                   runs=[_run(run) for run in row.runs]) for row in section.rows]) for section in sections], indent=1)
 
 
 def _run(run: Run) -> dict:
@@ -183,43 +170,46 @@ def _training(training: Optional[Training]) -> Optional[dict]:
                 deviations=training.deviations)
 
 
-def update_readme(path: Path, sections: Sequence[Section], picture: Optional[Path] = None) -> List[str]:
-    """Replaces the text between ``<!-- leaderboard:DATASET -->`` and ``<!-- /leaderboard:DATASET -->``, atomically.
+def readme_texts(sections: Sequence[Section], readme: Path, picture: Optional[Path] = None) -> Dict[str, str]:
+    """Returns what a README shows of a board, by marker: ``leaderboard:DATASET``.
+
+    Args:
+        sections: From ``build_board``.
+        readme: The Markdown file.
+        picture: The plot, if it is to be shown there.
+    """
+    link = os.path.relpath(picture, readme.parent) if picture else None
+    return {f'leaderboard:{dataset}': to_markdown([section for section in sections if section.dataset == dataset],
+                                                  provenance=False, picture=link)
+            for dataset in dict.fromkeys(section.dataset for section in sections)}
+
+
+def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
+    """Replaces the text between ``<!-- MARKER -->`` and ``<!-- /MARKER -->``, atomically.
 
     Args:
         path: The Markdown file.
-        sections: Those of a marker's dataset go there.
-        picture: The plot, if it is to be shown there.
+        texts: What goes there, by marker. Other markers are left alone.
 
     Returns:
-        The datasets whose text was replaced; markers of other datasets are left alone.
+        The markers whose text was replaced.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has no marker for any dataset of the board.
+        ValueError: It has none of the markers.
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; --readme names a Markdown file with markers')
-    text = path.read_text(encoding='utf-8')
-    by_dataset: Dict[str, List[Section]] = {}
-    for section in sections:
-        by_dataset.setdefault(section.dataset, []).append(section)
-    link = os.path.relpath(picture, path.parent) if picture else None
-    done: List[str] = []
-
-    def replace(match) -> str:
-        name = match['name']
-        if name not in by_dataset:
-            return match[0]
-        done.append(name)
-        board = to_markdown(by_dataset[name], provenance=False, picture=link)
-        return f'<!-- leaderboard:{name} -->\n{board}<!-- /leaderboard:{name} -->'
-
-    text = _MARKER.sub(replace, text)
+    content = path.read_text(encoding='utf-8')
+    done = [marker for marker in texts if f'<!-- {marker} -->\n' in content and f'<!-- /{marker} -->' in content]
     if not done:
-        raise ValueError(f'{path} has no pair of markers for {", ".join(by_dataset)}; put, for example, '
-                         f'"<!-- leaderboard:{next(iter(by_dataset))} -->" and '
-                         f'"<!-- /leaderboard:{next(iter(by_dataset))} -->" on lines of their own')
+        first = next(iter(texts))
+        raise ValueError(f'{path} has no pair of markers for {", ".join(texts)}; put, for example, '
+                         f'"<!-- {first} -->" and "<!-- /{first} -->" on lines of their own')
+    for marker in done:
+        before, rest = content.split(f'<!-- {marker} -->\n', 1)
+        after = rest.split(f'<!-- /{marker} -->', 1)[1]
+        content = f'{before}<!-- {marker} -->\n{texts[marker]}<!-- /{marker} -->{after}'
     with atomic_write(path) as file:
-        file.write(text)
+        file.write(content)
     return done

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
-from mmlocat.utils import atomic_write
+from mmlocat.utils import staged
 
 from .board import Section
 
@@ -57,6 +57,6 @@ def draw(path: Path, sections: Sequence[Section]) -> None:
             handles.setdefault(label, handle)
     figure.legend(handles.values(), handles.keys(), loc='lower center', ncol=2, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.6 / height, 1, 1))
-    with atomic_write(path, 'wb') as file:
-        figure.savefig(file, dpi=130, format=path.suffix.lstrip('.') or 'png')
+    with staged(path) as place:
+        figure.savefig(place, dpi=130, format=path.suffix.lstrip('.') or 'png')
     pyplot.close(figure)

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, List, Optional, Union
 from mmlocat.training.provenance import FILE, read_record
 
 from .deviations import recipe_checkpoint, test_deviations, training_deviations
-from .names import Leaf, parse
+from .names import Leaf, metric, parse
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Run:
     @property
     def value(self) -> Optional[float]:
         """The leaf's metric, in percent; None if the test did not measure it."""
-        value = self.test['metrics'].get(self.leaf.metric[0])
+        value = self.test['metrics'].get(metric(self.leaf.head)[0])
         return None if value is None else float(value)
 
     @property
@@ -112,6 +112,23 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
             if key not in runs or runs[key].test['date'] <= test['date']:
                 runs[key] = run
     return list(runs.values())
+
+
+def recorded_run(test_folder: Path, training_folder: Path) -> Run:
+    """Returns what the last test in a folder measured of the training in another, not compared with any recipe.
+
+    Args:
+        test_folder: Work dir of the test.
+        training_folder: Work dir of the training whose result it tested.
+
+    Raises:
+        ValueError: A record cannot be read.
+    """
+    tested, trained = read_record(test_folder), read_record(training_folder)
+    test = tested['tests'][-1]
+    leaf = parse(test['leaf'])
+    training = Training(leaf, training_folder, trained['launches'], trained['configs'], [])
+    return Run(leaf, test_folder, test, tested['configs'][test['config']], training)
 
 
 def _training(folder: Path, record: dict) -> Training:

@@ -1,6 +1,5 @@
 """Trains and tests the rows of a suite, one command for a whole table: see README.md."""
 
-from mmlocat.utils import require_modules, require_openmmlab
+from mmlocat.utils import require_modules
 
-require_openmmlab('mmlocat.experiments.suite')
 require_modules(('rich', 'filelock'), 'demo', 'mmlocat.experiments.suite')

@@ -64,13 +64,14 @@ def _total_batch(config: Config) -> int:
     return (config.get('auto_scale_lr') or {}).get('base_batch_size') or config.train_dataloader.batch_size
 
 
-def estimate(config: Config, gpus: int, work_dir: Path, tflops: Optional[float]) -> TrainingCost:
+def estimate(config: Config, gpus: int, work_dir: Path, row: str, tflops: Optional[float]) -> TrainingCost:
     """Estimates a training.
 
     Args:
         config: With all options merged.
         gpus: Processes.
-        work_dir: Of this row; trainings of other seeds in it give the measured time of an iteration.
+        work_dir: Of the suite; trainings of other seeds in it give the measured time of an iteration.
+        row: Name of the row.
         tflops: Sustained speed of a GPU in 1e12 FLOPs a second, as the user states it; None for no assumption.
 
     Returns:
@@ -78,7 +79,7 @@ def estimate(config: Config, gpus: int, work_dir: Path, tflops: Optional[float])
     """
     iterations, images = training_length(config)
     flops = None if images is None else images * flops_per_image(config)
-    seconds = measured_seconds(work_dir, gpus)
+    seconds = measured_seconds(work_dir, row, gpus)
     if seconds is not None and iterations is not None:
         return TrainingCost(iterations, flops, seconds * iterations * gpus / 3600, 'measured here')
     if tflops and flops is not None:
@@ -99,10 +100,10 @@ def _depth(backbone: dict) -> int:
     return arch.get('num_layers', 12) if isinstance(arch, dict) else 12
 
 
-def measured_seconds(work_dir: Path, gpus: int) -> Optional[float]:
-    """Returns the seconds of an iteration of the last training below ``work_dir`` with as many processes, or None."""
+def measured_seconds(work_dir: Path, row: str, gpus: int) -> Optional[float]:
+    """Returns the seconds of an iteration of a row's last training with as many processes, or None."""
     found = []
-    for path in sorted(work_dir.glob('*/train/provenance.json')):
+    for path in sorted(work_dir.glob(f'seed*/{row}/provenance.json')):
         for launch in (read_record(path.parent) or {}).get('launches', []):
             finished = launch['finished'] or {}
             if launch['processes'] == gpus and finished.get('seconds_per_iteration'):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -17,12 +17,15 @@ from mmengine.config import Config, DictAction
 from mmlocat import __version__
 from mmlocat.config import load_config
 from mmlocat.datasets.digit_scenes import DigitScenesSpec
-from mmlocat.experiments.demo.plan import Step
+from mmlocat.training.provenance import FILE as RECORD
 from mmlocat.training.provenance import canonical_config
 from mmlocat.utils import sha256, share_folder
 
 from .cost import TrainingCost, estimate
+from .queue import Job
 from .rows import Suite, SuiteRow
+
+_UNKNOWN_WORK = 1e15  # FLOPs, for the progress bar, of a training on data of unknown size
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Launcher:
     """How the commands start processes.
 
     Args:
-        gpus: Processes of every training and test; the total batch stays the recipe's.
+        gpus: Processes of every training and test whose row states none; the total batch stays the recipe's.
         partition: Of Slurm; None runs on this machine.
     """
 
@@ -60,8 +63,8 @@ class Launcher:
         return [sys.executable, str(tools / f'{tool}.py'), *positional, *rest]
 
 
-@dataclass
-class Job:
+@dataclass(frozen=True)
+class Trial:
     """A row with one seed.
 
     Args:
@@ -71,67 +74,51 @@ class Job:
         train: Its training.
         test: Its test.
         cost: Of the training.
+        parent: The trial whose result it starts from, or None.
     """
 
     row: SuiteRow
     seed: int
     config: Config
-    train: Step
-    test: Step
+    train: Job
+    test: Job
     cost: TrainingCost
+    parent: Optional[Trial] = None
 
 
-@dataclass
-class Plan:
-    """All jobs of a suite.
-
-    Args:
-        chains: Jobs that start from one another's results, in order; chains do not depend on each other.
-    """
-
-    chains: List[List[Job]] = field(default_factory=list)
-
-    @property
-    def jobs(self) -> List[Job]:
-        """All jobs, chain by chain."""
-        return [job for chain in self.chains for job in chain]
-
-
-def plan_suite(suite: Suite, work_dir: Path, launcher: Launcher = Launcher(), tflops: Optional[float] = None) -> Plan:
+def plan_suite(suite: Suite, work_dir: Path, launcher: Launcher = Launcher(), tflops: Optional[float] = None
+               ) -> List[Trial]:
     """Writes down every command of a suite.
 
     Args:
         suite: From ``load_suite``.
-        work_dir: Root of all work dirs: ROW/seedN/train and ROW/seedN/test.
+        work_dir: Root of all work dirs: seedN/ROW of trainings and seedN/ROW_test of tests.
         launcher: How processes start.
         tflops: See ``estimate``.
 
     Returns:
-        The plan: first seeds first.
+        A trial for every row and seed: first seeds first, each after the one it starts from.
 
     Raises:
         ValueError: Options do not fit a config, or the total batch cannot be shared out evenly.
     """
-    jobs: Dict[Tuple[str, int], Job] = {}
-    chains: Dict[Tuple[str, int], List[Job]] = {}
-    root_of: Dict[Tuple[str, int], Tuple[str, int]] = {}
+    trials: Dict[Tuple[str, int], Trial] = {}
     for row in suite.rows:
         config = _merged(row)
-        cost = estimate(config, launcher.gpus, work_dir / row.name, tflops)
+        own = launcher if row.processes is None else replace(launcher, gpus=row.processes)
+        cost = estimate(config, own.gpus, work_dir, row.name, tflops)
         for seed in row.seeds:
-            parent = _parent(suite, row, seed)
-            job = _job(row, seed, config, work_dir, launcher, jobs[parent].train if parent else None, cost)
-            jobs[row.name, seed] = job
-            root_of[row.name, seed] = root_of[parent] if parent else (row.name, seed)
-            chains.setdefault(root_of[row.name, seed], []).append(job)
+            parent = trials[_parent(suite, row, seed)] if row.parent else None
+            trials[row.name, seed] = _trial(row, seed, config, work_dir, own, parent, cost)
     places = {row.name: number for number, row in enumerate(suite.rows)}
-    ordered = sorted(chains.items(), key=lambda item: (item[0][1], places[item[0][0]]))
-    return Plan([chain for _, chain in ordered])
+    return sorted(trials.values(), key=lambda trial: (_first_seed(trial), places[trial.row.name], trial.seed))
 
 
-def _parent(suite: Suite, row: SuiteRow, seed: int) -> Optional[Tuple[str, int]]:
-    if row.parent is None:
-        return None
+def _first_seed(trial: Trial) -> int:
+    return _first_seed(trial.parent) if trial.parent else trial.seed
+
+
+def _parent(suite: Suite, row: SuiteRow, seed: int) -> Tuple[str, int]:
     seeds = suite.row(row.parent).seeds
     return row.parent, seed if seed in seeds else seeds[0]
 
@@ -146,32 +133,33 @@ def _merged(row: SuiteRow) -> Config:
         raise ValueError(f'row {row.name}: {error}') from error
 
 
-def _job(row: SuiteRow, seed: int, config: Config, work_dir: Path, launcher: Launcher, parent: Optional[Step],
-         cost: TrainingCost) -> Job:
-    root = work_dir / row.name / f'seed{seed}'
+def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, launcher: Launcher, parent: Optional[Trial],
+           cost: TrainingCost) -> Trial:
+    folder = work_dir / f'seed{seed}' / row.name
+    test_folder = folder.with_name(f'{folder.name}_test')
     name = f'{row.name}, seed {seed}'
     length = config.train_cfg.get('max_iters')
     product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
-    checkpoint = str(parent.folder / parent.product) if parent else row.checkpoint
+    checkpoint = str(parent.train.folder / parent.train.product) if parent else row.checkpoint
     options = [f'randomness.seed={seed}', *row.options, *_batch(row, config, launcher.gpus)]
     if checkpoint:
         options.append(f'checkpoint={checkpoint}')
     fingerprint = _fingerprint(row, seed, config, parent)
-    # Seconds serve as weights of the progress bar; one an iteration keeps long trainings long.
-    hours = cost.gpu_hours
-    seconds = hours * 3600 / launcher.gpus if hours is not None else float(cost.iterations or 1000)
-    train = Step(
-        f'{name}: train', root / 'train',
-        launcher.command(f'{row.name}-{seed}', 'train', row.config, [
-            '--work-dir', str(root / 'train'), *row.train_args, '--cfg-options', *options]),
-        product, seconds, fingerprint, resumable=True)
-    test = Step(
-        f'{name}: test', root / 'test',
-        launcher.command(f'{row.name}-{seed}-test', 'test', row.config, [
-            str(root / 'train' / product), '--work-dir', str(root / 'test'), '--out',
-            str(root / 'test' / 'metrics.json'), *(['--cfg-options', *row.options] if row.options else [])]),
-        'metrics.json', max(1., seconds / 50), hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest())
-    return Job(row, seed, config, train, test, cost)
+    slurm_name = f'{row.name.replace("/", "-")}-{seed}'
+    work = cost.flops or _UNKNOWN_WORK
+    lanes = row.processes or 1
+    train = Job(
+        f'{name}: train', folder,
+        launcher.command(slurm_name, 'train', row.config, [
+            '--work-dir', str(folder), *row.train_args, '--cfg-options', *options]),
+        product, fingerprint, work, parent.train if parent else None, resumable=True, lanes=lanes)
+    test = Job(
+        f'{name}: test', test_folder,
+        launcher.command(f'{slurm_name}-test', 'test', row.config, [
+            str(folder / product), '--work-dir', str(test_folder),
+            *(['--cfg-options', *row.options] if row.options else [])]),
+        RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), work / 50, train, lanes=lanes)
+    return Trial(row, seed, config, train, test, cost, parent)
 
 
 def _batch(row: SuiteRow, config: Config, gpus: int) -> List[str]:
@@ -187,13 +175,15 @@ def _batch(row: SuiteRow, config: Config, gpus: int) -> List[str]:
     return [] if batch == config.train_dataloader.batch_size else [f'train_dataloader.batch_size={batch}']
 
 
-def _fingerprint(row: SuiteRow, seed: int, config: Config, parent: Optional[Step]) -> str:
-    """Hashes what the result depends on; not where files lie, nor how many processes share the batch."""
+def _fingerprint(row: SuiteRow, seed: int, config: Config, parent: Optional[Trial]) -> str:
+    """Hashes what the result depends on; not where files lie, nor how many processes the user lets share the batch."""
     text = json.dumps(canonical_config(config), sort_keys=True)
-    origin = parent.fingerprint if parent else row.checkpoint or ''
+    origin = parent.train.fingerprint if parent else row.checkpoint or ''
     if origin and Path(origin).is_file():
         origin = _content(origin)
     parts = [__version__, row.config.name, str(seed), text, origin, *row.train_args]
+    if row.processes:
+        parts.append(f'{row.processes} processes')
     if 'DigitScenes' in text:
         parts.append(json.dumps(DigitScenesSpec().describe()))
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()

@@ -1,0 +1,5 @@
+"""Comparisons of many trainings: suites that train and test them, of which the demo is one, and the leaderboard."""
+
+from mmlocat.utils import require_openmmlab
+
+require_openmmlab('mmlocat.experiments')

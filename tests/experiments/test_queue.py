@@ -1,0 +1,190 @@
+"""Running jobs: reuse, resume, order, failure, interruption."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from mmlocat.experiments.suite.queue import Job, JobFailed, Queue, ended
+
+WRITE = '''
+import pathlib, sys
+pathlib.Path(sys.argv[1]).write_text(" ".join(sys.argv[2:]))
+print("Iter(train) [ 5/10]")
+'''
+
+
+def job(tmp_path, name='a', code=WRITE, fingerprint='f', **options):
+    folder = tmp_path / name
+    return Job(name, folder, [sys.executable, '-c', code, str(folder / 'out')], 'out', fingerprint, **options)
+
+
+def run(*jobs, lanes=1):
+    console = Console(file=io.StringIO(), width=200)
+    with Queue(jobs, console, lanes) as queue:
+        finished = list(queue.run())
+    assert all(one.done for one in finished)
+    return console.file.getvalue()
+
+
+def test_a_job_runs_once(tmp_path):
+    first = job(tmp_path)
+    assert not first.done
+    run(first)
+    assert first.done
+    stamp = (tmp_path / 'a' / 'out').stat().st_mtime_ns
+    assert 'a: done before' in run(first)
+    assert (tmp_path / 'a' / 'out').stat().st_mtime_ns == stamp
+
+
+def test_a_job_whose_inputs_changed_starts_anew(tmp_path):
+    run(job(tmp_path))
+    (tmp_path / 'a' / 'leftover').touch()
+    changed = job(tmp_path, fingerprint='g')
+    assert not changed.done
+    run(changed)
+    assert changed.done and not (tmp_path / 'a' / 'leftover').exists()
+
+
+def test_a_missing_product_is_made_again(tmp_path):
+    run(job(tmp_path))
+    (tmp_path / 'a' / 'out').unlink()
+    assert not job(tmp_path).done
+
+
+def test_an_interrupted_training_resumes(tmp_path):
+    training = job(tmp_path, resumable=True)
+    training.folder.mkdir()
+    (training.folder / 'job.json').write_text(json.dumps(dict(fingerprint='f', process=None, seconds=None)))
+    (training.folder / 'last_checkpoint').write_text(str(training.folder / 'epoch_1.pth'))
+    (training.folder / 'epoch_1.pth').touch()
+    assert 'a: resuming' in run(training)
+    assert (training.folder / 'out').read_text() == '--resume'
+    # Another recipe's checkpoint is not gone on from.
+    other = job(tmp_path, 'b', resumable=True)
+    other.folder.mkdir()
+    (other.folder / 'job.json').write_text(json.dumps(dict(fingerprint='else')))
+    (other.folder / 'last_checkpoint').write_text('x')
+    run(other)
+    assert (other.folder / 'out').read_text() == ''
+    # Neither is one that a kill took away after its name was written.
+    gone = job(tmp_path, 'c', resumable=True)
+    gone.folder.mkdir()
+    (gone.folder / 'job.json').write_text(json.dumps(dict(fingerprint='f')))
+    (gone.folder / 'last_checkpoint').write_text(str(gone.folder / 'epoch_1.pth'))
+    run(gone)
+    assert (gone.folder / 'out').read_text() == ''
+
+
+def test_a_failing_job_shows_its_last_lines_and_log(tmp_path):
+    failing = job(tmp_path, code='print("the reason"); raise SystemExit(3)')
+    with pytest.raises(JobFailed, match=r'a failed with exit code 3(.|\n)*the reason(.|\n)*output.log'):
+        run(failing)
+    assert not failing.done
+    silent = job(tmp_path, 'b', code='pass')
+    with pytest.raises(JobFailed, match='b failed with exit code 0'):
+        run(silent)
+
+
+def test_a_failing_job_ends_the_others(tmp_path):
+    sleeper = job(tmp_path, 'sleeper', code='import time; time.sleep(60)')
+    failing = job(tmp_path, 'failing', code='raise SystemExit(1)')
+    begin = time.monotonic()
+    with pytest.raises(JobFailed, match='failing failed'):
+        run(sleeper, failing, lanes=2)
+    assert time.monotonic() - begin < 30 and not ended(sleeper.folder)
+    with pytest.raises(ProcessLookupError):
+        os.kill(json.loads((sleeper.folder / 'job.json').read_text())['process'], 0)
+
+
+def spans(*jobs):
+    return {one.name: tuple(map(float, (one.folder / 'out').read_text().split())) for one in jobs}
+
+
+def test_jobs_wait_for_what_they_need_and_for_lanes(tmp_path):
+    """Two small ones side by side, then one that takes both lanes and holds back a small one behind it."""
+    timed = ('import pathlib, sys, time; begin = time.time(); time.sleep(0.6); '
+             'pathlib.Path(sys.argv[1]).write_text(f"{begin} {time.time()}")')
+    first, second = job(tmp_path, 'first', timed), job(tmp_path, 'second', timed)
+    wide = job(tmp_path, 'wide', timed, after=first, lanes=2)
+    behind = job(tmp_path, 'behind', timed)
+    run(first, second, wide, behind, lanes=2)
+    found = spans(first, second, wide, behind)
+    assert found['second'][0] < found['first'][1]
+    assert found['wide'][0] >= max(found['first'][1], found['second'][1]) and found['behind'][0] >= found['wide'][1]
+    alone = job(tmp_path, 'alone', timed, lanes=2)  # more lanes than there are: all of them
+    run(alone, lanes=1)
+    assert alone.done
+
+
+def test_progress_of_a_training_is_read_from_its_log(tmp_path):
+    waiting = 'import sys, time, pathlib; print("{}", flush=True); time.sleep(1); pathlib.Path(sys.argv[1]).touch()'
+    jobs = [job(tmp_path, 'a', waiting.format('Epoch(train)  [3][ 50/100] lr: 1'), work=3.),
+            job(tmp_path, 'b', waiting.format('Iter(train) [ 30/40]'), work=1.)]
+    jobs = [Job(**{**vars(one), 'product': name, 'command': [*one.command[:3], str(one.folder / name)]})
+            for one, name in zip(jobs, ('epoch_5.pth', 'iter_40.pth'))]
+    seen = set()
+
+    class Watched(Queue):
+
+        def _show(self):
+            super()._show()
+            seen.add(round(self._progress.tasks[0].percentage, 1))
+
+    with Watched(jobs, Console(file=io.StringIO()), lanes=1) as queue:
+        assert list(queue.run()) == jobs
+    assert {37.5, 75.0, 93.8, 100.0} <= seen  # half of five epochs of three quarters, then three quarters of the rest
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interruption_ends_every_process(number, tmp_path, clean_environment):
+    script = tmp_path / 'main.py'
+    script.write_text(f'''
+import sys
+from pathlib import Path
+from rich.console import Console
+from mmlocat.experiments.suite.queue import Job, Queue, end_on_signals
+end_on_signals()
+folder = Path(sys.argv[1])
+code = "import os, time, pathlib; pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid())); time.sleep(60)"
+try:
+    with Queue([Job('slow', folder / 'slow', [sys.executable, '-c', code], 'out', 'f')], Console()) as queue:
+        list(queue.run())
+except KeyboardInterrupt:
+    sys.exit(130)
+''')
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=clean_environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / 'pid').exists() or not (tmp_path / 'pid').read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    threading.Timer(0.2, lambda: os.kill(process.pid, number)).start()
+    assert process.wait(40) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / 'pid').read_text()), 0)
+
+
+def test_what_a_killed_run_left_running_is_ended(tmp_path):
+    training = job(tmp_path, resumable=True)
+    training.folder.mkdir()
+    sleep = [sys.executable, '-c', 'import time; time.sleep(60)', str(training.folder)]
+    leftover = subprocess.Popen(sleep, start_new_session=True)
+    other = subprocess.Popen([*sleep[:3], str(tmp_path)], start_new_session=True)  # a number that was given again
+    try:
+        (training.folder / 'job.json').write_text(json.dumps(dict(fingerprint='f', process=leftover.pid)))
+        assert 'a: ended what a killed run had left running' in run(training)
+        assert leftover.wait(10) != 0 and training.done
+        second = job(tmp_path, 'b')
+        second.folder.mkdir()
+        (second.folder / 'job.json').write_text(json.dumps(dict(fingerprint='f', process=other.pid)))
+        assert 'left running' not in run(second)
+        assert other.poll() is None
+    finally:
+        leftover.kill(), other.kill()
