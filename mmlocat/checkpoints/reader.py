@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 from torch import Tensor
 
@@ -17,6 +19,9 @@ from .safe_pickle import load_pickle
 from .sources import locate, timm_weights
 
 Grid = Tuple[int, int]
+
+# What was read, by source and trust, while a ``reading_once`` block is open; None outside of any.
+_KEPT: Optional[Dict[Tuple[str, bool], Checkpoint]] = None
 
 
 @dataclass
@@ -34,6 +39,25 @@ class Checkpoint:
     whole: Any = None  # all that was in the file, optimizer and all
 
 
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Opens each checkpoint once, however often it is asked for until the block ends.
+
+    For a job that checks its weights before it loads them: ``read_checkpoint`` and, through it, MMEngine's loaders
+    hand out the same tensors, on the CPU, each time in new dicts. Leave the block before training begins: an optimizer
+    may go on in the tensors it was given. Blocks may lie in each other; the outermost drops what was kept.
+    """
+    global _KEPT
+    if _KEPT is not None:
+        yield
+        return
+    _KEPT = {}
+    try:
+        yield
+    finally:
+        _KEPT = None
+
+
 def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: Any = 'cpu') -> Checkpoint:
     """Reads the weights of a checkpoint.
 
@@ -41,7 +65,7 @@ def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: An
         source: A file of any name (.pth, .pth.tar, .bin, .safetensors: the content tells), a folder with
             model.safetensors, ``hf://OWNER/REPO[@REVISION][/FILE]``, ``timm://NAME``, or a web address.
         trust_pickle: Whether a pickle may hold anything. It can then run any code that is in it.
-        map_location: As in ``torch.load``.
+        map_location: As in ``torch.load``; the CPU inside ``reading_once``.
 
     Returns:
         The weights under the names they were saved with, and what is known about them.
@@ -52,6 +76,15 @@ def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: An
         ValueError: The address is malformed.
     """
     source = str(source)
+    if _KEPT is None:
+        return _read(source, trust_pickle, map_location)
+    if (source, trust_pickle) not in _KEPT:
+        _KEPT[source, trust_pickle] = _read(source, trust_pickle, 'cpu')
+    kept = _KEPT[source, trust_pickle]
+    return replace(kept, state_dict=copy(kept.state_dict), meta=dict(kept.meta))  # copy() keeps _metadata
+
+
+def _read(source: str, trust_pickle: bool, map_location: Any) -> Checkpoint:
     if source.startswith('timm://'):
         state = timm_weights(source)
         return Checkpoint(state, source, None, 'timm', '', detect_format(list(state)), None)

@@ -38,6 +38,8 @@ def register_schemes() -> None:
 def install_reader(trust_pickle: bool = False) -> None:
     """Makes MMEngine read every file and web address through ``read_checkpoint`` in this process.
 
+    Inside ``mmlocat.checkpoints.reading_once`` MMEngine gets what was read there before.
+
     Args:
         trust_pickle: Whether pickles may hold anything; also for processes started from this one.
     """

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmlocat.checkpoints import CheckpointError, read_checkpoint
+from mmlocat.checkpoints import CheckpointError, read_checkpoint, reading_once
 from mmlocat.checkpoints.safe_pickle import plain_types
 
 WEIGHTS = OrderedDict(a=torch.arange(6.).reshape(2, 3), b=torch.ones(2, dtype=torch.float16))
@@ -43,6 +43,34 @@ def test_safetensors_under_any_name(tmp_path):
     checkpoint = read_checkpoint(str(tmp_path / 'x.pth'))
     assert checkpoint.container == 'safetensors' and checkpoint.ref_grid is None
     assert torch.equal(checkpoint.state_dict['a'], WEIGHTS['a'])
+
+
+def test_reading_once_opens_a_file_once(tmp_path, monkeypatch):
+    """Whoever checks weights and MMEngine, which loads them, get the same tensors from one look into the file."""
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    from mmlocat.checkpoints import reader
+    from mmlocat.checkpoints.schemes import install_reader
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    install_reader()
+    opened = []
+    monkeypatch.setattr(reader, 'load_pickle', lambda *args, load=reader.load_pickle: opened.append(args) or load(*args))
+    weights = OrderedDict(WEIGHTS)
+    weights._metadata = OrderedDict({'': dict(ref_grid=(3, 4))})
+    file = str(saved(dict(state_dict=weights, optimizer=dict(lr=1)), tmp_path / 'x.pth'))
+    with reading_once():
+        checked = read_checkpoint(file)
+        del checked.state_dict['b'], checked.meta  # what one reader takes out, the next one still finds
+        loaded = CheckpointLoader.load_checkpoint(file, map_location='meta')
+        with reading_once():
+            again = read_checkpoint(file)
+        assert len(opened) == 1 and loaded['optimizer'] == dict(lr=1) and again.ref_grid == (3, 4)
+        assert loaded['state_dict']['a'] is checked.state_dict['a'] is again.state_dict['a']
+        assert set(loaded['state_dict']) == {'a', 'b'} and loaded['state_dict']._metadata['']['ref_grid'] == (3, 4)
+        read_checkpoint(file, trust_pickle=True)  # another question about the same file
+        assert len(opened) == 2
+    read_checkpoint(file)
+    assert len(opened) == 3
 
 
 @pytest.mark.parametrize(('nest', 'nesting'), [
