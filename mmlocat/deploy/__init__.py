@@ -1,1 +1,1 @@
-"""Models that leave Python: ONNX files, checked, and their int8 versions, measured."""
+"""Models and weights that leave: ONNX files, other layouts of weights, checkpoints to publish; each is checked."""

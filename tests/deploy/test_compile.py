@@ -1,8 +1,9 @@
-"""torch.export and torch.compile: the same numbers as without, and how often a graph breaks."""
+"""torch.export and torch.compile: the same numbers as without, and how often a graph breaks; PyTorch's own int8."""
 
 import copy
 import os
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -232,3 +233,18 @@ def test_the_operator_keeps_its_promises(dropout_p, prefix):
     alpha = torch.rand(2, 3, 12, 1).requires_grad_()
     torch.library.opcheck(torch.ops.mmlocat.streaming_attention.default,
                           (query, key, value, variance, alpha, torch.tensor(7), [3, 3], [3, 4], prefix, 0.3, dropout_p))
+
+
+def test_pytorchs_own_dynamic_quantisation_runs():
+    """It replaces nn.Linear; the layers of GAug, whose weights are read, it must leave alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        from torch.ao.quantization import quantize_dynamic
+        model = LocAtViT(dict(NANO, num_layers=2), 24, 4).eval()
+        quantised = quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    assert 'quantized' in type(quantised.layers[1].attn.qkv).__module__
+    assert isinstance(quantised.layers[1].attn.gaug.log_var, torch.nn.Linear)
+    images = torch.randn(2, 3, 30, 24)
+    with torch.no_grad():
+        expected, actual = model(images)[0], quantised(images)[0]
+    assert 0 < (expected - actual).abs().max() < 0.1 < expected.abs().max()
