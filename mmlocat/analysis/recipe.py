@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmlocat.config import add_config_arguments, load_config
+from mmlocat.training.context import Context
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
 
 from .groups import ParameterGroup, build_model, frozen_parts, parameter_groups
@@ -128,7 +129,7 @@ def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
     parser.add_argument('--names', type=int, default=3, help='how many parameters of a group to name (default: 3)')
     args = parser.parse_args(argv)
     config = load_config(args.config, args.cfg_options)
-    set_initial_checkpoint(config, args.cfg_options)
+    set_initial_checkpoint(config, Context(changed=args.cfg_options or {}))
     return partial(show, describe(config, Path(args.config).name), names=args.names)
 
 
