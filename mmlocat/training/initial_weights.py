@@ -36,12 +36,13 @@ def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
     """
     changed = context.changed
     overridden = any(key.startswith('model.backbone.init_cfg') for key in changed) and 'checkpoint' not in changed
-    if 'checkpoint' not in config or overridden:
+    backbone = inner_model(config).get('backbone')
+    if 'checkpoint' not in config or backbone is None or overridden:
         return []
     checkpoint = config.checkpoint
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ValueError(f'checkpoint={checkpoint!r} is not the name of a file')
-    inner_model(config).backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
+    backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
     return []
 
 
