@@ -1,4 +1,4 @@
-"""CheckedRunner by itself: with models that are not LocAtViT, every form of a type, one build and one look at a file."""
+"""CheckedRunner by itself: models that are not LocAtViT, every form of a type, one build and one look at a file."""
 
 import itertools
 
@@ -31,8 +31,8 @@ _numbers = itertools.count()
 
 
 def forms(kind, module):
-    """Every way in which a config can name a class."""
-    return [kind.__name__, f'mmpretrain.{kind.__name__}', f'mmseg.{kind.__name__}', f'mmengine.{kind.__name__}', kind,
+    """Every way in which a config of mmseg can name a class."""
+    return [kind.__name__, f'mmpretrain.{kind.__name__}', f'mmengine.{kind.__name__}', kind,
             LazyObject(module, kind.__name__)]
 
 
@@ -45,15 +45,15 @@ def plain_config(data_root, work_dir, **changes):
         backbone=dict(type='VisionTransformer', img_size=36, patch_size=4, embed_dims=16, num_layers=2, num_heads=2,
                       mlp_ratio=2, out_indices=[1], interpolate_mode='bicubic'),
         decode_head=dict(type='FCNHead', in_channels=16, in_index=0, channels=16, num_convs=1, num_classes=11,
-                         norm_cfg=dict(type='SyncBN', requires_grad=True)))
+                         norm_cfg=dict(type='SyncBN', requires_grad=True)),
+        test_cfg=dict(mode='whole'))
     for name in ('train', 'val', 'test'):
         config[f'{name}_dataloader'].dataset.data_root = str(data_root)
     config.merge_from_dict({
         'train_cfg.max_iters': 4, 'train_cfg.val_interval': 4, 'param_scheduler.0.total_steps': 8,
         'default_hooks.checkpoint.interval': 2, 'train_dataloader.batch_size': 4, 'work_dir': str(work_dir),
         'experiment_name': f'plain{next(_numbers)}'})
-    for name in ('checkpoint', 'optim_wrapper.paramwise_cfg'):
-        config.pop(name, None)
+    config.pop('checkpoint')
     config.merge_from_dict(changes)
     return config
 
@@ -108,7 +108,7 @@ def test_every_epoch_goes_on_in_its_middle(kind, runner):
 @pytest.mark.parametrize('kind', [*forms(OptimWrapper, 'mmengine.optim'), None], ids=str)
 def test_every_optim_wrapper_gets_mixed_precision(kind, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    config = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1))))
+    config = Config(dict(default_scope='mmseg', optim_wrapper=dict(optimizer=dict(type='SGD', lr=1))))
     if kind is not None:
         config.optim_wrapper.type = kind
     amp.enable_amp(config)
@@ -120,21 +120,22 @@ def test_every_optim_wrapper_gets_mixed_precision(kind, monkeypatch):
 @pytest.mark.parametrize('kind', forms(AmpOptimWrapper, 'mmengine.optim'), ids=str)
 def test_every_mixed_precision_runs_on_a_cpu(kind, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    config = Config(dict(optim_wrapper=dict(type=kind, optimizer=dict(type='SGD', lr=1))))
+    config = Config(dict(default_scope='mmseg', optim_wrapper=dict(type=kind, optimizer=dict(type='SGD', lr=1))))
     adapt_to_hardware(config, Context())
     assert config.optim_wrapper.type == 'CPUAmpOptimWrapper'
 
 
-@pytest.mark.parametrize('kind', ['SyncBN', 'mmseg.SyncBN', 'mmengine.SyncBN', torch.nn.SyncBatchNorm], ids=str)
+@pytest.mark.parametrize('kind', ['SyncBN', 'mmpretrain.SyncBN', 'mmengine.SyncBN', torch.nn.SyncBatchNorm], ids=str)
 def test_every_sync_bn_runs_as_bn_on_a_cpu(kind, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    config = Config(dict(model=dict(decode_head=[dict(norm_cfg=dict(type=kind, eps=1e-3))])))
+    config = Config(dict(default_scope='mmseg', model=dict(decode_head=[dict(norm_cfg=dict(type=kind, eps=1e-3))])))
     adapt_to_hardware(config, Context())
     assert config.model.decode_head[0].norm_cfg == dict(type='BN', eps=1e-3)
 
 
 def test_what_nobody_registered_is_none():
-    assert resolve_type('NoSuchHook', HOOKS, 'mmseg') is resolve_type(dict(), HOOKS) is resolve_type(None, HOOKS) is None
+    for node in ('NoSuchHook', dict(type='NoSuchHook'), dict(), None):
+        assert resolve_type(node, HOOKS, 'mmseg') is None
 
 
 def test_a_runner_gets_the_checks_by_whatever_name():
@@ -143,7 +144,7 @@ def test_a_runner_gets_the_checks_by_whatever_name():
 
     assert runner_class(Config({})) is CheckedRunner
     for kind in (*forms(Runner, 'mmengine.runner'), *forms(CheckedRunner, 'mmlocat.training')):
-        assert runner_class(Config(dict(runner_type=kind))) is CheckedRunner
+        assert runner_class(Config(dict(default_scope='mmseg', runner_type=kind))) is CheckedRunner
     own = runner_class(Config(dict(runner_type=Own)))
     assert issubclass(own, CheckedRunner) and issubclass(own, Own)
     with pytest.raises(ValueError, match="runner_type='Rnner' is neither a Runner nor a FlexibleRunner"):

@@ -5,9 +5,9 @@ import torch
 from mmengine.config import Config
 
 from mmlocat.models import LocAtViT
+from mmlocat.training.context import Context
 from mmlocat.training.fsdp import WholeMetadataHook, wrap_transformer_blocks
 from mmlocat.training.hardware import adapt_to_hardware, check_sharding
-from mmlocat.training.context import Context
 from mmlocat.training.runner import CheckedFlexibleRunner, runner_class
 from tests.conftest import ROOT
 
@@ -16,7 +16,7 @@ FSDP = ROOT / 'configs' / '_base_' / 'fsdp.py'
 
 def leaf(**changes):
     config = Config.fromfile(str(ROOT / 'configs' / 'locatvit-nano_upernet_digitscenes.py'))
-    config.update(dict(launcher='none', **changes))
+    config.update({'launcher': 'none', **changes})
     return config
 
 
