@@ -13,7 +13,7 @@ DEV := $(VENV)/.mmlocat-dev
 PYTEST := -m pytest -n $(WORKERS)
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-.PHONY: install install-dev demo demo-full demo-quick app docs test test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-fast test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean
 
 install: $(READY)
 
@@ -51,6 +51,14 @@ docs: install-dev
 
 test: install-dev
 	$(TEST) -m "not soak"
+
+# The inner loop, in under two minutes: attention, models, loading and configs, without what compiles, trains or starts
+# processes.
+FAST_TESTS := $(addprefix tests/,test_configs.py test_floors.py checkpoints/test_names.py checkpoints/test_reader.py \
+	$(addprefix attention/test_,backends.py choice.py golden.py kernel.py module.py refinement.py) \
+	$(addprefix models/test_,building.py golden_models.py loading.py locat_vit.py patch_refinement.py wrong_arguments.py))
+test-fast: install-dev
+	$(TEST) -m "not soak" $(FAST_TESTS)
 
 # pytest exits with 5 where no test is marked, which is no failure.
 test-soak: install-dev

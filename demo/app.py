@@ -7,14 +7,15 @@ Drop a picture, click a patch: its Gaussians, its attention with and without the
 import argparse
 import sys
 
+from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.visualization.options import add_model_options, parse
+from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 
 
 def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model_options(parser)
+    add_segmentor_options(parser, DEMO_WORK_DIR)
     parser.add_argument('--samples', nargs='+', help="images to pick from (default: scenes, for the demo's models)")
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, this machine '
                         'alone; 0.0.0.0 lets everybody in who reaches it)')
@@ -29,7 +30,7 @@ def main() -> None:
 
     def prepare():
         from mmlocat.visualization.web.serve import app_job  # where gradio is missing, a line says so
-        return app_job(args)
+        return app_job(args, lambda: load_segmentors(args, lambda arm: demo_model(arm, work_dir=args.demo_dir)))
 
     prepare_or_exit(prepare)()
 

@@ -9,8 +9,9 @@ import sys
 
 from rich.console import Console
 
+from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.visualization.options import add_model_options, parse
+from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 from mmlocat.visualization.segment import image_demo_job
 
 
@@ -19,7 +20,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', nargs='+', metavar='IMAGES',
                         help='images, videos, folders, quoted patterns, and numbers of cameras')
-    add_model_options(parser)
+    add_segmentor_options(parser, DEMO_WORK_DIR)
     parser.add_argument('--out-dir', default='work_dirs/image_demo', help='default: work_dirs/image_demo')
     parser.add_argument('--batch-size', type=int, default=1, help='images of one size at a time (default: 1)')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the colours, 0 to 1 (default: 0.6)')
@@ -33,7 +34,11 @@ def read_options() -> argparse.Namespace:
 def main() -> int:
     """Segments everything; the exit code is 1 if an input could not be read."""
     args = read_options()
-    return min(1, prepare_or_exit(lambda: image_demo_job(args, Console()))())
+
+    def load():
+        return load_segmentors(args, lambda arm: demo_model(arm, work_dir=args.demo_dir))
+
+    return min(1, prepare_or_exit(lambda: image_demo_job(args, load, Console()))())
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 """Parameters and multiply-accumulates (MACs) of a config's model, module by module.
 
 PyTorch's ``FlopCounterMode`` does the counting, on the meta device: shapes alone, no memory, no time. There,
-``scaled_dot_product_attention`` falls apart into the two matrix products that the counter knows; its fused kernel for
-CPUs, which the counter does not know, gets the same formula. GAug writes its mask in one piece for this (the 'sdpa'
+``scaled_dot_product_attention`` falls apart into the two matrix products that the counter knows; on a CPU its fused
+kernel, which the counter does not know, is switched off. GAug writes its mask in one piece for this (the 'sdpa'
 back-end), so all back-ends count alike. The mask is made of elementwise products, which no counter sees, so they are
 added by formula: a query of an H x W grid multiplies H + W distances, H factors by alpha, and H * W pairs of factors.
 
@@ -13,8 +13,9 @@ One MAC is a multiplication and an addition: what papers on vision transformers 
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import torch
 from mmengine.config import Config
@@ -94,12 +95,12 @@ def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 
     if min(*shape, batch) < 1:
         raise ValueError(f'height, width and batch must be positive whole numbers, got {(*shape, batch)}')
     model = build_model(config, device)
-    counter = FlopCounterMode(display=False, custom_mapping=_fused_kernels())
+    counter = FlopCounterMode(display=False)
     spent = _Spent(counter)
     for name, module in model.named_modules():
         spent.watch(name, module)
     try:
-        with counter, torch.no_grad():
+        with _without_flash_attention(), counter, torch.no_grad():
             model(torch.zeros(batch, 3, *shape, device=device))
     except (RuntimeError, NotImplementedError) as error:
         raise RuntimeError(f'the model cannot run on {shape[0]} x {shape[1]} px on device {device!r}: {error}'
@@ -147,17 +148,15 @@ class _Spent:
         return sum(self.of(f'{name}.{child}' if name else child, part) for child, part in module.named_children())
 
 
-def _fused_kernels() -> Dict[Any, Any]:
-    """Returns the formula for the CPU's fused attention, which the counter lacks; FLOPs, two a MAC."""
+@contextmanager
+def _without_flash_attention() -> Iterator[None]:
+    """Has attention computed by products that the counter knows.
 
-    def formula(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
-        batch, heads, queries, dims = _shape(query)
-        return 2 * batch * heads * queries * _shape(key)[2] * (dims + _shape(value)[3])
-
-    packet = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
-    return {} if packet is None else {packet: formula}
-
-
-def _shape(tensor: Any) -> Tuple[int, ...]:
-    return tuple(getattr(tensor, 'shape', tensor))  # PyTorch hands over the one or the other, by version
-
+    Of the fused kernel for CPUs ``FlopCounterMode`` counts nothing (PyTorch 2.1 to 2.14); a test says when it does.
+    """
+    before = torch.backends.cuda.flash_sdp_enabled()  # of CPUs too, despite its name
+    torch.backends.cuda.enable_flash_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_flash_sdp(before)

@@ -1,4 +1,4 @@
-"""Which back-end computes a call: the one that is named, or for 'auto' the first of a short list that can."""
+"""Chooses the back-end of a call: the one that is named, or for 'auto' the first of a short list that can run it."""
 
 from __future__ import annotations
 

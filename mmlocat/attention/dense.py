@@ -1,4 +1,4 @@
-"""The equation as printed in the paper: the oracle of every test. Never optimised."""
+"""Computes the equation as the paper prints it, with every N x N tensor; the other back-ends are tested against it."""
 
 from __future__ import annotations
 

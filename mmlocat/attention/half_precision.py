@@ -1,4 +1,4 @@
-"""What PyTorch's own attention does in float16 on a CPU, which depends on its version."""
+"""Tells whether PyTorch's own attention computes float16 on a CPU, which depends on its version."""
 
 from __future__ import annotations
 

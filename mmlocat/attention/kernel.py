@@ -1,4 +1,4 @@
-"""What the Gaussian of GAug owes to the grid a model was pretrained on."""
+"""The Gaussian of GAug: its constants, which come from the pretraining grid, and its factors along each axis."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class GaussianAttention(nn.Module):
                 layer.bias.zero_()
 
     def start_as_identity(self) -> None:
-        """Makes alpha vanish almost: attention begins as a plain ViT's, and all weights still have gradients."""
+        """Makes alpha nearly zero, so that attention begins as a plain ViT's while all weights have gradients."""
         with torch.no_grad():
             self.log_alpha.bias.fill_(_IDENTITY_BIAS)
 
@@ -101,7 +101,7 @@ class GaussianAttention(nn.Module):
         return self.kernel.variance(logits[..., :2], grid), self.kernel.alpha(logits[..., 2:])
 
     def listen(self, listener: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
-        """Has every later call's Gaussians told to a listener, also where a fused back-end makes no tensors of them.
+        """Calls a listener with variance and alpha of every later call, also where a fused back-end forms neither.
 
         They are predicted once more for it, without gradients.
 

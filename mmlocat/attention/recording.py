@@ -1,4 +1,4 @@
-"""What the mathematics must know while PyTorch records a graph of it."""
+"""Tells whether a graph is being recorded (torch.compile, torch.export, ONNX), where some steps take another form."""
 
 from __future__ import annotations
 

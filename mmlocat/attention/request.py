@@ -1,4 +1,4 @@
-"""What a back-end is asked whether it can run it."""
+"""One call of attention, as back-ends see it when they are asked whether they can run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Separable factors handed to ``scaled_dot_product_attention`` as a mask.
+"""Runs PyTorch's ``scaled_dot_product_attention`` with the Gaussian, multiplied from its two factors, as the mask.
 
 The exponentials number H + W a query instead of H * W, and the mask is written once. It has N x N entries a
 head; with gradients, PyTorch's CPU version takes its mathematical path, which holds several such matrices. For

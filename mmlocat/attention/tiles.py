@@ -1,4 +1,4 @@
-"""How the streaming back-end cuts a call into tiles: sizes that were measured, and the cutting."""
+"""Cuts a call of the streaming back-end into tiles, whose sizes were measured."""
 
 from __future__ import annotations
 

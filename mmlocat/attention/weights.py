@@ -1,4 +1,4 @@
-"""The attention weights themselves, which fused attention never shows."""
+"""Computes the attention weights themselves, which fused attention never forms."""
 
 from __future__ import annotations
 

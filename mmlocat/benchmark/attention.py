@@ -1,4 +1,4 @@
-"""GAug attention by back-end against plain attention: time and memory, parity first.
+"""Measures GAug attention by back-end beside plain attention: time and memory, once all agree with the oracle.
 
 Our side starts from q, k and v: it predicts variance and alpha, and its gradients reach q through both.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from functools import partial
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from mmlocat.attention import GaussianAttention, GaussianKernel, available_backends
 from mmlocat.attention.choice import automatic_order, unable
 
-from .measure import Ratio, in_fresh_process, in_turns, peak_growth
+from .measure import Result, peak_growth, results
 
 PLAIN = 'plain'
 PASSES = ('forward', 'forward + backward')
@@ -48,19 +49,10 @@ class Case(NamedTuple):
         return self.size[0] * self.size[1] + 1
 
     @property
-    def shown_grid(self) -> str:
-        """The grid as tables show it."""
-        return str(self.grid) if isinstance(self.grid, int) else ' x '.join(map(str, self.grid))
-
-
-class Result(NamedTuple):
-    """One row: a case, a pass and a contender."""
-
-    case: Case
-    passes: str
-    name: str
-    time: Ratio
-    extra: Optional[float]  # MiB beyond inputs, output and the gradients of q, k and v
+    def shown(self) -> Dict[str, Any]:
+        """What tables show of the case."""
+        grid = str(self.grid) if isinstance(self.grid, int) else ' x '.join(map(str, self.grid))
+        return dict(grid=grid, batch=self.batch, heads=self.heads, dtype=self.dtype)
 
 
 class Inputs:
@@ -99,10 +91,6 @@ class Inputs:
         out = self.attend(name)
         leaves = self.leaves + ([] if name == PLAIN else list(self.gaug.parameters()))
         return [out.detach(), *torch.autograd.grad(out, leaves, self.direction)]
-
-    def runner(self, name: str, passes: str) -> Callable[[], Any]:
-        """Returns ``run`` with these arguments, to be called again and again."""
-        return lambda: self.run(name, passes)
 
 
 @contextmanager
@@ -195,11 +183,10 @@ def refusal(case: Case, passes: Sequence[str], names: Sequence[str]) -> Optional
     return None
 
 
-def extra_memory(case: Case, name: str, passes: str) -> Optional[float]:
-    """Measures MiB beyond inputs, output and gradients in this process, after a small warm-up call."""
+def extra_memory(case: Case, passes: str, name: str) -> Optional[float]:
+    """Measures MiB beyond inputs, output and gradients of q, k and v in this process, after a small warm-up call."""
     Inputs(case._replace(grid=4)).run(name, passes)
-    inputs = Inputs(case)
-    growth, kept = peak_growth(inputs.runner(name, passes), case.device)
+    growth, kept = peak_growth(partial(Inputs(case).run, name, passes), case.device)
     return None if growth is None else (growth - sum(t.numel() * t.element_size() for t in kept[:4])) / 2**20
 
 
@@ -218,9 +205,5 @@ def measure(case: Case, passes: str, names: Sequence[str], seconds: float, large
     contenders = able(case, passes, names, largest)
     check_parity(case, contenders, passes)
     inputs = Inputs(case)
-    runs: Dict[str, Callable[[], Any]] = {name: inputs.runner(name, passes) for name in contenders}
-    times = in_turns(runs, PLAIN, case.device, seconds)
-    return [
-        Result(case, passes, name, times[name],
-               in_fresh_process(extra_memory, case, name, passes) if with_memory else None) for name in contenders
-    ]
+    runs = {name: partial(inputs.run, name, passes) for name in contenders}
+    return results(case, passes, runs, PLAIN, seconds, extra_memory if with_memory else None)

@@ -1,10 +1,10 @@
-"""Whole backbones: LocAtViT against this package's plain ViT and MMPretrain's, inference and training step."""
+"""Measures LocAtViT beside this package's plain ViT and MMPretrain's: inference and training steps."""
 
 from __future__ import annotations
 
 import warnings
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmlocat.attention import GaussianAttention
 from mmlocat.utils import require_openmmlab
 
-from .measure import Ratio, in_fresh_process, in_turns, peak_growth
+from .measure import Result, peak_growth, results
 
 BASELINE, OURS = 'mmpretrain ViT', 'LocAtViT'
 MODELS = (BASELINE, 'plain', OURS)
@@ -31,15 +31,10 @@ class Case(NamedTuple):
     dtype: str = 'float32'
     device: str = 'cpu'
 
-
-class Result(NamedTuple):
-    """One row: a case, a mode and a model."""
-
-    case: Case
-    mode: str
-    name: str
-    time: Ratio
-    extra: Optional[float]  # MiB of growth during the call
+    @property
+    def shown(self) -> Dict[str, Any]:
+        """What tables show of the case."""
+        return dict(arch=self.arch, image=self.image, batch=self.batch, dtype=self.dtype)
 
 
 @lru_cache(maxsize=1)
@@ -61,11 +56,6 @@ def classes() -> Tuple[type, type]:
     return VisionTransformer, LocAtViT
 
 
-def size_of(arch: str) -> Union[str, dict]:
-    """Returns what LocAtViT takes as ``arch``: a name, or the numbers of the size 'nano'."""
-    return _NANO if arch == 'nano' else arch
-
-
 def build(name: str, case: Case) -> nn.Module:
     """Builds one model for images of this size, in eval mode, without drop path.
 
@@ -74,7 +64,7 @@ def build(name: str, case: Case) -> nn.Module:
     torch.manual_seed(0)
     vit, locat_vit = classes()
     options = dict(img_size=case.image, patch_size=_PATCH, out_type='featmap')
-    arch = size_of(case.arch)
+    arch = _NANO if case.arch == 'nano' else case.arch
     if name != BASELINE:
         model = locat_vit(arch, gaug=name != 'plain', ref_grid=14, **options)
     else:
@@ -135,7 +125,7 @@ def random_images(case: Case) -> Tensor:
     return torch.randn(case.batch, 3, case.image, case.image, device=case.device).to(getattr(torch, case.dtype))
 
 
-def extra_memory(case: Case, name: str, mode: str) -> Optional[float]:
+def extra_memory(case: Case, mode: str, name: str) -> Optional[float]:
     """Measures by how many MiB memory grows in this process during one call, gradients and optimizer included."""
     small = case._replace(arch='tiny', image=64)
     runner(build(name, small), random_images(small), mode)()
@@ -144,13 +134,16 @@ def extra_memory(case: Case, name: str, mode: str) -> Optional[float]:
     return None if growth is None else growth / 2**20
 
 
-def measure(case: Case, mode: str, names: Sequence[str], seconds: float, with_memory: bool) -> List[Result]:
-    """Checks parity, then measures the models of a case in turns, and their memory each in a process of its own."""
+def measure(case: Case, mode: str, seconds: float, with_memory: bool) -> List[Result]:
+    """Checks parity, then measures the models of a case in turns, and their memory each in a process of its own.
+
+    Args:
+        case: Images and size of model.
+        mode: One of ``MODES``.
+        seconds: Time for the turns.
+        with_memory: Whether to measure memory.
+    """
     check_parity(case)
     images = random_images(case)
-    runs: Dict[str, Callable[[], Any]] = {name: runner(build(name, case), images, mode) for name in names}
-    times = in_turns(runs, BASELINE, case.device, seconds)
-    return [
-        Result(case, mode, name, times[name],
-               in_fresh_process(extra_memory, case, name, mode) if with_memory else None) for name in names
-    ]
+    runs = {name: runner(build(name, case), images, mode) for name in MODELS}
+    return results(case, mode, runs, BASELINE, seconds, extra_memory if with_memory else None)

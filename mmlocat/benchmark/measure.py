@@ -1,4 +1,4 @@
-"""Runs in turns, medians with quartiles, and peak memory in a fresh process."""
+"""Measures side by side: runs in turns, medians with quartiles, and peak memory in a fresh process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import statistics
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import torch
 
-from .clocks import Clock, WallClock
+from .clocks import clock_for
 
 _STATUS = Path('/proc/self/status')
 _CLEAR = Path('/proc/self/clear_refs')
+Name = TypeVar('Name', bound=Hashable)
 
 
 class Ratio(NamedTuple):
@@ -25,24 +26,37 @@ class Ratio(NamedTuple):
     ratio: float  # median over the baseline's median
     low: float  # quartiles of the ratio, turn by turn
     high: float
+    turns: int
 
 
-def take_turns(contenders: Mapping[str, Callable[[], Any]], clock: Clock, seconds: float,
-               min_turns: int = 3) -> Dict[str, List[float]]:
+class Result(NamedTuple):
+    """One row of a table: a case, a mode (such as 'forward') and a contender."""
+
+    case: Any
+    mode: str
+    name: str
+    time: Ratio
+    extra: Optional[float]  # MiB; None where it was not measured
+
+
+def take_turns(contenders: Mapping[Name, Callable[[], Any]], device: str, seconds: float, min_turns: int = 3,
+               graphs: bool = False) -> Dict[Name, List[float]]:
     """Runs every contender once a turn, so that what slows the machine down slows all of them.
 
     Each turn has an order of its own, so that none always finds the caches that the same other leaves behind.
 
     Args:
         contenders: What to call, by name.
-        clock: Calls one and returns its seconds.
+        device: Its clock is used: a GPU's own events, else the computer's clock.
         seconds: Turns go on until so much time has passed.
         min_turns: But there are at least so many, after one that is not counted.
+        graphs: Whether the calls are replays of CUDA graphs.
 
     Returns:
         The seconds of every turn by name.
     """
-    times: Dict[str, List[float]] = {name: [] for name in contenders}
+    clock = clock_for(device, graphs)
+    times: Dict[Name, List[float]] = {name: [] for name in contenders}
     order, shuffle = list(contenders.items()), random.Random(0).shuffle
     begin, turns = None, 0
     while begin is None or turns < min_turns or time.perf_counter() - begin < seconds:
@@ -60,26 +74,43 @@ def compare(own: Sequence[float], base: Sequence[float]) -> Ratio:
     """Returns median and ratio of a contender's turns, against a baseline's of the same turns."""
     low, _, high = statistics.quantiles([mine / other for mine, other in zip(own, base)], n=4)
     median = statistics.median(own)
-    return Ratio(median, median / statistics.median(base), low, high)
+    return Ratio(median, median / statistics.median(base), low, high, len(own))
 
 
-def in_turns(contenders: Mapping[str, Callable[[], Any]], baseline: str, device: str, seconds: float,
-             min_turns: int = 3, clock: Optional[Clock] = None) -> Dict[str, Ratio]:
-    """Runs contenders in turns, see ``take_turns``, and compares each with one of them.
+def in_turns(contenders: Mapping[Name, Callable[[], Any]], baseline: Name, device: str, seconds: float,
+             min_turns: int = 3, graphs: bool = False) -> Dict[Name, Ratio]:
+    """Runs contenders in turns and compares each with one of them.
 
     Args:
         contenders: What to call, by name.
         baseline: The name that ratios refer to.
-        device: Waited for before and after each call.
+        device: See ``take_turns``, also for the others.
         seconds: Turns go on until so much time has passed.
         min_turns: But there are at least so many.
-        clock: Calls one and returns its seconds. Defaults to the computer's clock.
+        graphs: Whether the calls are replays of CUDA graphs.
 
     Returns:
         Medians and ratios by name.
     """
-    times = take_turns(contenders, clock or WallClock(device), seconds, min_turns)
+    times = take_turns(contenders, device, seconds, min_turns, graphs)
     return {name: compare(own, times[baseline]) for name, own in times.items()}
+
+
+def results(case: Any, mode: str, runs: Mapping[str, Callable[[], Any]], baseline: str, seconds: float,
+            memory: Optional[Callable[[Any, str, str], Optional[float]]] = None) -> List[Result]:
+    """Measures contenders in turns, and the memory of each in a process of its own.
+
+    Args:
+        case: What is measured; it names a ``device``.
+        mode: Such as 'forward'.
+        runs: What to call, by name.
+        baseline: The name that ratios refer to.
+        seconds: Time for the turns.
+        memory: Measures MiB from case, mode and name; a function of a module. Not measured without.
+    """
+    times = in_turns(runs, baseline, case.device, seconds)
+    return [Result(case, mode, name, time, in_fresh_process(memory, case, mode, name) if memory else None)
+            for name, time in times.items()]
 
 
 def _resident(field: str) -> int:

@@ -119,6 +119,19 @@ def _detect(names: Sequence[str]) -> _Format:
     return _UNKNOWN
 
 
+def bare(checkpoint: Mapping[str, Any]) -> Translated:
+    """Takes weights out of nests and wrappers, and leaves their names as they are.
+
+    Args:
+        checkpoint: As ``translate`` takes it.
+    """
+    inner, nesting = unnest(checkpoint)
+    unwrapped = {name: _unwrap(name) for name, value in inner.items() if isinstance(value, Tensor)}
+    has_backbone = any(inside for _, inside in unwrapped.values())
+    return Translated({new if inside or not has_backbone else name: inner[name]
+                       for name, (new, inside) in unwrapped.items()}, 'own', nesting)
+
+
 def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     """Renames the entries of a ViT's state dict to those of ``LocAtViT``.
 

@@ -1,4 +1,4 @@
-"""Looks at every sample right after loading: at what the libraries would train on in silence, or stop at deep inside.
+"""Looks at every sample right after loading, for what the libraries would train on in silence or stop at deep inside.
 
 A label beyond the classes is an IndexError of the loss on a CPU and a device-side assertion on a GPU, and is left out
 of mmseg's IoU without a word. An image of NaN makes every weight NaN.
@@ -47,12 +47,11 @@ class SampleGuard:
             raise ValueError(f'{results.get("img_path")}: the image holds NaN or infinity; make the file anew, or take '
                              'it out of the data')
         if label is not None and self.classes is not None:
-            largest = int(np.max(label)) if np.size(label) else 0
-            smallest = int(np.min(label)) if np.size(label) else 0
-            if largest >= self.classes or smallest < 0:
-                raise ValueError(f'{results.get("img_path")}: label {largest if smallest >= 0 else smallest}, but the '
-                                 f'model predicts {self.classes} classes, 0 to {self.classes - 1}; correct the list of '
-                                 "images, or num_classes of the model's head")
+            wrong = [int(value) for value in np.ravel(label) if not 0 <= value < self.classes]
+            if wrong:
+                raise ValueError(f'{results.get("img_path")}: label {wrong[0]}, but the model predicts {self.classes} '
+                                 f'classes, 0 to {self.classes - 1}; correct the list of images, or num_classes of the '
+                                 "model's head")
         return results
 
     def _check_map(self, results: dict, label_map: np.ndarray) -> None:

@@ -46,13 +46,13 @@ class Conversion:
         return tuple(image // patch for image, patch in sizes)
 
     def rows(self) -> List[Tuple[str, str, str, str]]:
-        """Returns lines of a table: part, tensors, parameters, dtype."""
+        """Returns lines of a table: part, dtype, tensors, parameters."""
         rows = []
         for part, tensors in (('backbone', self.backbone), ('heads', self.rest)):
             if tensors:
                 dtypes = sorted({str(t.dtype).split('.')[-1] for t in tensors.values()})
                 count = sum(t.numel() for t in tensors.values())
-                rows.append((part, str(len(tensors)), f'{count:,}', ', '.join(dtypes)))
+                rows.append((part, ', '.join(dtypes), str(len(tensors)), f'{count:,}'))
         return rows
 
 

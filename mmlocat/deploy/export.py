@@ -16,11 +16,11 @@ from mmengine.config import Config
 import mmlocat
 from mmlocat.utils import first_line, require_modules, staged
 
-from .model import Exportable, load_model
-from .runtime import TOLERANCE, Difference, OnnxModel, compare, unseen_shapes
+from .compare import Difference
+from .model import Exportable, load
+from .runtime import TOLERANCE, OnnxModel, compare, unseen_shapes
 
 OPSET = 20  # the first with Gelu; onnxruntime has it since 1.17
-_SCOPES = 'pkg.torch.onnx.name_scopes'  # the modules that a node comes from
 _LIMIT = 2 * 1000**3  # bytes in a protocol buffer, with room for the graph
 
 
@@ -63,7 +63,7 @@ def export_onnx(config: Config, checkpoint: str, output: Union[str, Path], *, pa
 
     Args:
         config: Of MMPretrain or MMSegmentation.
-        checkpoint: The trained weights; see ``load_model``.
+        checkpoint: The trained weights; see ``model.load``.
         output: The file to write, ending in .onnx. It appears when all is done and checked, or not at all.
         part: 'model' for logits, 'backbone' for features.
         pixels: Whether the graph takes RGB values from 0 to 255 and normalises them.
@@ -84,14 +84,15 @@ def export_onnx(config: Config, checkpoint: str, output: Union[str, Path], *, pa
     """
     path = check_target(output)
     _require_exporter(check)
-    model, meta = load_model(config, checkpoint, part, trust_pickle)
+    model = load(config, checkpoint, part, trust_pickle)
     exportable = Exportable(model, pixels)
+    backbone = exportable.backbone
     result = Export(path, exportable.task, exportable.names(), remarks=_remarks(exportable))
     with staged(path) as place:
         report('recording the graph')
-        shape = record(exportable, place, opset, _describe(config, exportable, meta))
+        shape = record(exportable, place, opset, _describe(config, exportable, model.checkpoint_meta))
         if check:
-            shapes = unseen_shapes(_patch_size(exportable), shape, _image_size(exportable))
+            shapes = unseen_shapes(backbone.patch_size, shape, backbone.img_size)
             runs = OnnxModel(place)
             for difference in compare(runs, exportable, model, shapes, tolerance):
                 result.differences.append(difference)
@@ -117,8 +118,8 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
         raise ValueError(f'the weights take {weights / 1000**3:.1f} GB, more than the 2 GB that an ONNX file can hold; '
                          'export a smaller arch')
     from torch.export import Dim
-    rows, columns = _patch_size(exportable)
-    shape = (2, exportable.backbone.patch_embed.projection.in_channels, 7 * rows + 1, 9 * columns + 3)
+    rows, columns = exportable.backbone.patch_size
+    shape = (2, exportable.backbone.in_channels, 7 * rows + 1, 9 * columns + 3)
     # Two patches at least: with one, PyTorch would have to record another graph. The graph itself runs with one, too.
     dynamic = {0: Dim('batch'), 2: Dim('height', min=rows + 1), 3: Dim('width', min=columns + 1)}
     try:
@@ -135,12 +136,8 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
                            f'{type(causes[-1]).__name__}: {first_line(causes[-1])}') from error
     for node in program.model.graph:
         # The exporter notes where in whose files each node comes from: half of a small file, and nobody's business.
-        scopes = node.metadata_props.get(_SCOPES)
-        node.metadata_props.clear()
-        if scopes:
-            node.metadata_props[_SCOPES] = scopes
-        for value in node.outputs:
-            value.metadata_props.clear()
+        for noted in (node, *node.outputs):
+            noted.metadata_props.clear()
     program.model.metadata_props.update(properties)
     program.save(str(path), external_data=False)
     return shape
@@ -153,14 +150,6 @@ def _require_exporter(check: bool) -> None:
     modules = ('onnx', 'onnxscript', *(('onnxruntime', ) if check else ()))
     require_modules(modules, 'deploy', 'ONNX export', 'onnxruntime is for the check alone: --no-check does without'
                     if check else '')
-
-
-def _patch_size(exportable: Exportable) -> Tuple[int, int]:
-    return tuple(exportable.backbone.patch_embed.projection.stride)
-
-
-def _image_size(exportable: Exportable) -> Tuple[int, int]:
-    return tuple(exportable.backbone.img_size)
 
 
 def _remarks(exportable: Exportable) -> List[str]:
@@ -177,15 +166,14 @@ def _remarks(exportable: Exportable) -> List[str]:
 
 def _describe(config: Config, exportable: Exportable, meta: Dict[str, Any]) -> Dict[str, str]:
     """Returns what a user of the file alone must know, as ONNX keeps it: texts."""
-    kernel = exportable.backbone.kernel
     known = dict(
         producer=f'mmlocat {mmlocat.__version__}',
         config=Path(config.filename).name if config.filename else '',
         task=exportable.task,
         channel_order='RGB',
         input='RGB values from 0 to 255' if exportable.pixels else 'normalised',
-        patch_size=_patch_size(exportable),
-        ref_grid=kernel.ref_grid if kernel else None,
+        patch_size=exportable.backbone.patch_size,
+        ref_grid=exportable.backbone.ref_grid,
         classes=(meta.get('dataset_meta') or {}).get('classes'))
     if exportable.normalises:
         known.update(mean=exportable.mean.flatten().tolist(), std=exportable.std.flatten().tolist())
@@ -196,14 +184,11 @@ def _describe(config: Config, exportable: Exportable, meta: Dict[str, Any]) -> D
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silences what the exporter says to its developers."""
-    loggers = [logging.getLogger(name) for name in ('torch', 'torch.onnx', 'onnxscript', 'onnx_ir')]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+        logging.disable(before)

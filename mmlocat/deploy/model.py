@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, Tuple
+from typing import Tuple
 
 import torch
 from mmengine.config import Config
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmlocat.attention import GaussianAttention
-from mmlocat.checkpoints import CheckpointError, read_checkpoint
-from mmlocat.models import LocAtViT
-from mmlocat.models.building import build_model
-from mmlocat.training.initial_weights import check_model_weights
+from mmlocat.checkpoints import read_checkpoint
+from mmlocat.models.backbones.protocol import find_backbone
+from mmlocat.models.building import build_model, load_weights
 
 from .pooling import make_pooling_exportable
 
@@ -24,8 +23,7 @@ PARTS = ('model', 'backbone')
 _ATTENTION_BACKEND = 'sdpa'
 
 
-def load_model(config: Config, checkpoint: str, part: str = 'model',
-               trust_pickle: bool = False) -> Tuple[nn.Module, Dict[str, Any]]:
+def load(config: Config, checkpoint: str, part: str = 'model', trust_pickle: bool = False) -> nn.Module:
     """Builds the model of a config, or its backbone alone, with trained weights, in evaluation mode.
 
     Args:
@@ -35,34 +33,24 @@ def load_model(config: Config, checkpoint: str, part: str = 'model',
         trust_pickle: Whether a pickle may hold anything.
 
     Returns:
-        The model, and what the checkpoint says about itself.
+        The model; its attribute ``checkpoint_meta`` is what the checkpoint says about itself.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         RuntimeError: It cannot be read, or does not fit.
-        ValueError: ``part`` is unknown, or the backbone is no LocAtViT.
+        ValueError: ``part`` is unknown, or the backbone is none of the family.
     """
     if part not in PARTS:
         raise ValueError(f'part={part!r} is unknown; choose one of {", ".join(PARTS)}')
     read = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
-    model = build_model(config, 'cpu')
-    backbone = getattr(model, 'backbone', None)
-    if not isinstance(backbone, LocAtViT):
-        raise ValueError(f'the backbone of this config is {type(backbone).__name__}; mmlocat exports LocAtViT (plain '
-                         'ViTs too: gaug=False), for others there is mmdeploy')
-    state = read.state_dict
-    if part == 'backbone':
-        model = backbone
-        state._metadata = {'': {'ref_grid': read.ref_grid}}
-        try:
-            model.load_state_dict(state, strict=False)  # its load hook is strict, and says what is wrong
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f'{checkpoint}: {error}') from error
-    else:
-        check_model_weights(config, checkpoint, trust_pickle)
-        model.load_state_dict(state, strict=False)
-    model.eval()  # which returns None in MMPretrain
-    return model, read.meta
+    model = build_model(config)
+    backbone = find_backbone(model)
+    if backbone is None:
+        raise ValueError(f'the backbone of this config is {type(getattr(model, "backbone", None)).__name__}; mmlocat '
+                         'exports LocAtViT and its siblings (plain ViTs too: gaug=False), for others there is mmdeploy')
+    model = backbone if part == 'backbone' else model
+    load_weights(model, read)
+    return model
 
 
 def task_of(model: nn.Module) -> str:
@@ -71,7 +59,7 @@ def task_of(model: nn.Module) -> str:
     Raises:
         ValueError: The model is none of them, or has no form that takes images of any size.
     """
-    if isinstance(model, LocAtViT):
+    if find_backbone(model) is model:
         return 'backbone'
     if not hasattr(model, 'extract_feat') or not any(hasattr(model, name) for name in ('head', 'decode_head')):
         raise ValueError(f'{type(model).__name__} is neither a classifier (extract_feat and head) nor a segmentor '
@@ -87,22 +75,11 @@ def task_of(model: nn.Module) -> str:
     return 'segmentor'
 
 
-def reference(model: nn.Module, images: Tensor) -> Tuple[Tensor, ...]:
-    """Returns what MMPretrain's or MMSegmentation's own code computes for normalised images (B, 3, H, W)."""
-    task = task_of(model)
-    with torch.no_grad():
-        if task == 'backbone':
-            return tuple(model(images))
-        if task == 'classifier':
-            return (model(images, mode='tensor'), )
-        return (model.encode_decode(images, [dict(img_shape=tuple(images.shape[2:]))] * len(images)), )
-
-
 class Exportable(nn.Module):
     """A copy of a model as a function of images alone.
 
     Args:
-        model: What ``load_model`` returned; left as it is.
+        model: What ``load`` returned; left as it is.
         pixels: Whether images come as RGB values from 0 to 255, normalised inside; else normalised already.
 
     Raises:
@@ -116,10 +93,6 @@ class Exportable(nn.Module):
         for module in self.model.modules():
             if isinstance(module, GaussianAttention):
                 module.backend = _ATTENTION_BACKEND
-        backbone = self.backbone
-        if backbone.pos_embed is not None and backbone.interpolate_mode not in ('bicubic', 'bilinear'):
-            raise ValueError(f'interpolate_mode={backbone.interpolate_mode!r} of the position embedding has no form '
-                             "for any size; only 'bicubic' and 'bilinear' can be exported")
         preprocessor = getattr(model, 'data_preprocessor', None)
         self.normalises = getattr(preprocessor, 'mean', None) is not None
         if pixels and not self.normalises:
@@ -132,15 +105,16 @@ class Exportable(nn.Module):
         self.eval()
 
     @property
-    def backbone(self) -> LocAtViT:
-        """The LocAtViT inside."""
-        return self.model if self.task == 'backbone' else self.model.backbone
+    def backbone(self) -> nn.Module:
+        """The backbone inside; see ``protocol.LocAtBackbone``."""
+        return find_backbone(self.model)
 
     def names(self) -> Tuple[str, ...]:
         """Returns the names of the outputs."""
-        if self.task == 'backbone':
-            return tuple(f'block_{index}' for index in sorted(self.backbone.out_indices))
-        return ('logits', )
+        if self.task != 'backbone':
+            return ('logits', )
+        last = len(self.backbone.blocks) - 1
+        return tuple(f'block_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, ))))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Returns images as the model takes them."""
@@ -156,8 +130,7 @@ class Exportable(nn.Module):
         images = self.normalise(images)
         if self.task == 'backbone':
             return tuple(self.model(images))
-        features = self.model.extract_feat(images)
-        if self.task == 'classifier':
-            return (self.model.head(features), )
-        logits = self.model.decode_head(features)
-        return (interpolate(logits, size=images.shape[2:], mode='bilinear', align_corners=False), )
+        logits = self.model(images, mode='tensor')
+        if self.task == 'segmentor':
+            logits = interpolate(logits, size=images.shape[2:], mode='bilinear', align_corners=False)
+        return (logits, )

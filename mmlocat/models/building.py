@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any, Dict, Tuple, Union
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from mmlocat.checkpoints import read_checkpoint
+from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.config import load_config
+
+from .backbones.loading import is_gaug
+from .backbones.protocol import find_backbone
 
 
 def build_model(config: Config, device: str = 'cpu') -> nn.Module:
@@ -25,7 +28,7 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         The model, with its data preprocessor.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = config.to_dict()['model']
+    settings = ConfigDict(config.to_dict()['model'])  # whose entries are attributes too, as segmentors ask for them
     if settings.get('backbone'):
         settings['backbone'] = {**settings['backbone'], 'init_cfg': None}
     settings.pop('pretrained', None)
@@ -59,12 +62,31 @@ def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], d
     settings = config if isinstance(config, Config) else load_config(str(config))
     read = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
     model = build_model(settings)
-    check_weights(model, read.state_dict, read.source)
-    model.load_state_dict(read.state_dict, strict=False)
-    model.cfg, model.checkpoint_meta = settings, read.meta
+    model.cfg = settings
+    load_weights(model, read)
+    return model.to(device)
+
+
+def load_weights(model: nn.Module, read: Checkpoint) -> None:
+    """Gives a model the weights of a checkpoint, all of which must fit.
+
+    Args:
+        model: Of MMPretrain or MMSegmentation, or a backbone of the family alone, which takes its part of any model's
+            weights; gets ``checkpoint_meta`` and, where the checkpoint has it, ``dataset_meta``.
+        read: The checkpoint.
+
+    Raises:
+        RuntimeError: It is of another model.
+    """
+    if find_backbone(model) is not model:
+        check_weights(model, read.state_dict, read.source)
+    try:
+        model.load_state_dict(read.state_dict, strict=False)  # a backbone's load hook is strict
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f'{read.source}: {error}') from error
+    model.checkpoint_meta = read.meta
     if read.meta.get('dataset_meta'):
         model.dataset_meta = read.meta['dataset_meta']
-    return model.to(device)
 
 
 def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) -> None:
@@ -79,9 +101,11 @@ def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) 
         RuntimeError: It lacks weights of the model, or has them in another shape.
     """
     own = model.state_dict()
+    embedding = getattr(find_backbone(model), 'position_embedding', None)
+    resizable = ('pos_embed', embedding.name if embedding else 'pos_embed')
     wrong = [name for name, value in own.items() if name not in state_dict
-             or (state_dict[name].shape != value.shape and not name.endswith('pos_embed'))]
-    unused = [name for name in state_dict if name not in own and '.attn.gaug.' in name]
+             or (state_dict[name].shape != value.shape and not name.endswith(resizable))]
+    unused = [name for name in state_dict if name not in own and is_gaug(name)]
     if wrong or unused:
         names = wrong or unused
         problem = 'are missing or have another shape' if wrong else 'are in the checkpoint alone'

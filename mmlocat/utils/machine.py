@@ -1,10 +1,18 @@
-"""What a figure was measured on, in words."""
+"""What a figure was measured on: processor, driver, versions and commit."""
 
 from __future__ import annotations
 
 import platform
-from datetime import date
+import subprocess
+from datetime import date, datetime, timezone
+from importlib import metadata
 from pathlib import Path
+from typing import Any, Dict
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# Names of distributions; of those that bring the same modules, one is installed.
+_DISTRIBUTIONS = ('triton', 'pytorch-triton', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain',
+                  'onedl-mmsegmentation', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
 
 
 def processor(device: str) -> str:
@@ -27,3 +35,43 @@ def machine(device: str) -> str:
     if not device.startswith('cuda'):
         name = f'{name}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}'
     return f'{date.today()}, {name}, PyTorch {torch.__version__}'
+
+
+def _output(*command: str) -> str:
+    """Returns what a command prints, or '' where it cannot be run."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ''
+
+
+def commit() -> str:
+    """Returns the commit that this package is run from, and whether tracked files differ from it."""
+    root = _PACKAGE.parent
+    found = _output('git', '-C', str(root), 'rev-parse', 'HEAD') if (root / '.git').exists() else ''
+    if not found:
+        return 'unknown: not a git checkout'
+    changed = _output('git', '-C', str(root), 'status', '--porcelain', '--untracked-files=no')
+    return found[:12] + (', with changes' if changed else '')
+
+
+def machine_and_software(device: str) -> Dict[str, Any]:
+    """Describes date, processor, driver, CUDA, versions and commit, as JSON-ready data.
+
+    Args:
+        device: Such as 'cpu' or 'cuda'.
+    """
+    import torch
+
+    import mmlocat
+    versions = {'python': platform.python_version(), 'mmlocat': mmlocat.__version__, 'torch': torch.__version__}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    cuda = device.startswith('cuda')
+    driver = _output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader').split('\n')[0] or 'unknown'
+    return dict(date=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), device=device, card=processor(device),
+                driver=driver if cuda else None, cuda=torch.version.cuda if cuda else None, versions=versions,
+                commit=commit())

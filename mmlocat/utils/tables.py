@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Union
 
 from .files import atomic_write
 
@@ -23,7 +23,7 @@ class Table:
         words: So many of the first columns hold words, which stand left; the others hold figures, which stand right.
     """
 
-    def __init__(self, columns: Sequence[str], title: str = '', words: int = 1) -> None:
+    def __init__(self, columns: Iterable[str], title: str = '', words: int = 1) -> None:
         self.columns, self.title, self.words = list(columns), title, words
         self.rows: List[List[str]] = []
 
@@ -63,6 +63,29 @@ class Table:
         for row in self.rows:
             shown.add_row(*row)
         console().print(shown, markup=False)
+
+    def print_row(self, *cells: Any, markdown: bool = False, widths: Iterable[int] = ()) -> None:
+        """Appends a row and prints it at once, title and heads before the first.
+
+        Who interrupts a long measurement keeps what it has found.
+
+        Args:
+            *cells: See ``add``.
+            markdown: Whether in Markdown instead of aligned columns.
+            widths: Characters of each column at least, for what is longer than the heads.
+        """
+        self.add(*cells)
+        first = len(self.rows) == 1
+        if markdown:
+            print(self.markdown() if first else self.markdown().splitlines()[-1], flush=True)
+            return
+        least = list(widths) or [0] * len(self.columns)
+        widths = [max(len(column), width) for column, width in zip(self.columns, least)]
+        if first and self.title:
+            print(self.title)
+        for row in (self.columns, self.rows[-1]) if first else self.rows[-1:]:
+            print('  '.join(cell.ljust(width) if index < self.words else cell.rjust(width)
+                            for index, (cell, width) in enumerate(zip(row, widths))), flush=True)
 
     def write(self, path: Union[str, Path]) -> None:
         """Writes the table, as JSON where the name ends so, else as Markdown; whole or not at all.

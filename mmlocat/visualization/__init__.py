@@ -4,6 +4,8 @@ from mmlocat.utils import require_openmmlab
 
 require_openmmlab('mmlocat.visualization')
 
-from .maps import BlockMaps, Maps, collect, prepare_image  # noqa: E402
+from .blocks import BlockMaps, Maps  # noqa: E402
+from .maps import collect, prepare_image  # noqa: E402
+from .segmentor import DEMO_MAX_SIDE, load_segmentor  # noqa: E402
 
-__all__ = ['BlockMaps', 'Maps', 'collect', 'prepare_image']
+__all__ = ['BlockMaps', 'DEMO_MAX_SIDE', 'Maps', 'collect', 'load_segmentor', 'prepare_image']

@@ -45,20 +45,6 @@ class AttentionRow(NamedTuple):
         return self.without_gaug if self.with_gaug is None else self.with_gaug
 
 
-class Ellipses(NamedTuple):
-    """The Gaussians of some query patches at one sigma, in px of the image that went in.
-
-    Args:
-        centres: x and y of each, shape (Q, 2).
-        half_axes: Sigma along x and y, shape (h, Q, 2).
-        alpha: Scale, in units of an attention logit, shape (h, Q).
-    """
-
-    centres: np.ndarray
-    half_axes: np.ndarray
-    alpha: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
 class BlockMaps:
     """One block's attention for one image.
@@ -68,10 +54,12 @@ class BlockMaps:
         grid: Patches (H, W).
         patch_size: Height and width of a patch in px.
         num_prefix_tokens: P, class and register tokens before the patches.
+        has_class_token: Whether the first of them is a class token.
         scale: Factor on q k^T.
         query: Shape (h, N, d).
         key: Shape (h, N, d).
         tokens: What the block gives, shape (N, C).
+        bias: What is added to the logits beside S, such as that of relative positions, shape (h, N, N).
         kernel: Constants of the pretraining grid; None for a block without GAug, like ``variance``.
         variance: Shape (h, H*W, 2), squared patches, rows first.
         scales: Alpha, shape (h, H*W, 1).
@@ -81,10 +69,12 @@ class BlockMaps:
     grid: Grid
     patch_size: Tuple[int, int]
     num_prefix_tokens: int
+    has_class_token: bool
     scale: float
     query: Tensor
     key: Tensor
     tokens: Tensor
+    bias: Optional[Tensor] = None
     kernel: Optional[GaussianKernel] = None
     variance: Optional[Tensor] = None
     scales: Optional[Tensor] = None
@@ -122,13 +112,17 @@ class BlockMaps:
         return torch.tensor([row * self.grid[1] + column for row, column in patches], device=self.query.device)
 
     def _weights(self, numbers: Tensor, with_gaug: bool) -> Tensor:
-        """Returns rows (h, Q, N) of the attention matrix."""
-        bias = None
+        """Returns the rows of patches (h, Q, N) of the attention matrix."""
+        gaussians = None
         if with_gaug:
-            bias = gaussian_bias(self.variance[None], self.scales[None], self.kernel, self.grid,
-                                 self.num_prefix_tokens, numbers)
-        query = self.query[None, :, self.num_prefix_tokens + numbers]
-        return attention_weights(query, self.key[None], bias, scale=self.scale)[0]
+            gaussians = gaussian_bias(self.variance[None], self.scales[None], self.kernel, self.grid,
+                                      self.num_prefix_tokens, numbers)[0]
+        return self._rows(self.num_prefix_tokens + numbers, gaussians)
+
+    def _rows(self, tokens: Tensor, gaussians: Optional[Tensor] = None) -> Tensor:
+        """Returns the rows of tokens (h, Q, N) of the attention matrix, given S of theirs."""
+        added = [part for part in (gaussians, None if self.bias is None else self.bias[:, tokens]) if part is not None]
+        return attention_weights(self.query[:, tokens], self.key, sum(added) if added else None, scale=self.scale)
 
     def attention(self, patch: Patch) -> AttentionRow:
         """Returns what a query patch attends to.
@@ -149,28 +143,29 @@ class BlockMaps:
 
     def class_attention(self) -> Optional[np.ndarray]:
         """Returns what the class token attends to, (h, H, W): GAug leaves its row alone. None without such a token."""
-        if not self.num_prefix_tokens:
+        if not self.has_class_token:
             return None
-        row = attention_weights(self.query[None, :, :1], self.key[None], scale=self.scale)[0, :, 0]
+        row = self._rows(torch.zeros(1, dtype=torch.long, device=self.query.device))[:, 0]
         return row[:, self.num_prefix_tokens:].unflatten(1, self.grid).cpu().numpy()
 
-    def ellipses(self, patches: Sequence[Patch]) -> Ellipses:
-        """Returns the Gaussians of query patches, to be drawn over the image.
+    def ellipse(self, head: int, patch: Patch) -> Tuple[float, float, float, float]:
+        """Returns a head's Gaussian of a patch at one sigma, in px of the image that went in.
 
         Args:
-            patches: Rows and columns.
+            head: From 0.
+            patch: Row and column.
+
+        Returns:
+            x and y of its centre, and sigma along x and along y.
 
         Raises:
-            ValueError: The block has no GAug, or a patch lies outside the grid.
+            ValueError: The block has no GAug, or the patch lies outside the grid.
         """
         if not self.has_gaug:
             raise ValueError(f'block {self.index + 1} has plain attention: there are no Gaussians')
-        numbers = self._numbers(patches)
-        size = torch.tensor(self.patch_size[::-1])  # x and y
-        where = torch.tensor([(column, row) for row, column in patches])
-        sigma = self.variance[:, numbers].sqrt().flip(-1).cpu()
-        return Ellipses(((where + 0.5) * size).numpy(), (sigma * size).numpy(),
-                        self.scales[:, numbers, 0].cpu().numpy())
+        sigma = self.variance[head, self._numbers([patch])[0]].sqrt()
+        height, width = self.patch_size
+        return ((patch[1] + 0.5) * width, (patch[0] + 0.5) * height, float(sigma[1]) * width, float(sigma[0]) * height)
 
     def mean_distance(self, with_gaug: Optional[bool] = None) -> np.ndarray:
         """Returns the mean attention distance of each head, (h,), in patches; see ``attention_distance``.

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import itertools
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from mmlocat.visualization.sources import IMAGES
-
-from .loading import largest_side, read_image, read_labels
-from .maps import Maps, collect_batch, prepare_image
+from .blocks import BlockMaps, Maps
+from .maps import collect, largest_side, prepare_image
 from .measures import class_similarity, effective_rank, patch_similarity
+from .sources import IMAGES, read_image, read_labels, shrink
 
 IGNORED = 255
-_BATCH = 16
 _NEIGHBOURS = 20
 
 
-@dataclass(frozen=True)
-class BlockFeatures:
-    """What is measured of one block's output.
+class Measure(NamedTuple):
+    """How a measure is shown: head and digits of its column, title and unit of its panel, which not all have."""
 
-    Args:
-        block: From 1.
-        class_similarity: Cosine similarity of patch tokens to the class token; None without one.
-        patch_similarity: Cosine similarity of two different patch tokens of an image.
-        effective_rank: Of an image's patch tokens.
-        attention_distance: Mean over heads and query patches, in patches, as the model attends.
-        linear: Share of patches that a linear probe gets right, in percent; None without labels.
-        linear_by_class: The same, for each class, averaged over classes.
-        neighbours: Share of patches that 20 nearest neighbours get right, by cosine, in percent; None without labels.
-        neighbours_by_class: The same, for each class, averaged over classes.
-    """
-
-    block: int
-    class_similarity: Optional[float]
-    patch_similarity: float
-    effective_rank: float
-    attention_distance: float
-    linear: Optional[float] = None
-    linear_by_class: Optional[float] = None
-    neighbours: Optional[float] = None
-    neighbours_by_class: Optional[float] = None
+    column: str
+    digits: int
+    panel: str = ''
+    unit: str = ''
 
 
-MEASURES = tuple(field.name for field in fields(BlockFeatures) if field.name != 'block')
+# What is measured of the output of each block. Shares are in percent, and None without labels; those by class are
+# averaged over classes. Neighbours are the 20 nearest, by cosine.
+MEASURES = {
+    'class_similarity': Measure('to [CLS]', 2, 'Patch tokens to [CLS]', 'cosine similarity'),  # None without a token
+    'patch_similarity': Measure('to each other', 2, 'Patch tokens to each other', 'cosine similarity'),
+    'effective_rank': Measure('eff. rank', 1, 'Effective rank of patch tokens', 'directions'),
+    'attention_distance': Measure('distance', 2, 'Mean attention distance', 'patches'),
+    'linear': Measure('linear %', 1),
+    'linear_by_class': Measure('by class %', 1, 'Linear probe of patches', '% right, mean over classes'),
+    'neighbours': Measure('k-NN %', 1),
+    'neighbours_by_class': Measure('by class %', 1, '20 nearest neighbours of patches', '% right, mean over classes'),
+}
+BlockFeatures = Dict[str, Optional[float]]  # by measure
 
 
 class Pair(NamedTuple):
@@ -56,6 +48,13 @@ class Pair(NamedTuple):
 
     image: Path
     labels: Optional[Path]
+
+
+class _Labelled(NamedTuple):
+    """Some labelled patches of an image: their features, (blocks, n, C), and labels, (n,)."""
+
+    features: np.ndarray
+    labels: np.ndarray
 
 
 def find_pairs(images: Path, labels: Optional[Path], most: int) -> List[Pair]:
@@ -93,57 +92,22 @@ def patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
         maps: Gives grid and patch size.
     """
     (rows, columns), (height, width) = maps.grid, maps.patch_size
-    padded = np.full((rows * height, columns * width), IGNORED, labels.dtype)
-    padded[:labels.shape[0], :labels.shape[1]] = labels
+    padding = [(0, rows * height - labels.shape[0]), (0, columns * width - labels.shape[1])]
+    padded = np.pad(labels, padding, constant_values=IGNORED)
     cells = padded.reshape(rows, height, columns, width).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
     return np.array([np.bincount(cell).argmax() for cell in cells])
 
 
-def _batches(model: nn.Module, pairs: Sequence[Pair], max_side: int,
-             done: Callable[[], None]) -> Iterator[Tuple[List[Pair], List[np.ndarray], List[Maps]]]:
-    """Yields consecutive images of one size, and what the model makes of them."""
-    waiting: List[Tuple[Pair, np.ndarray]] = []
-
-    def run() -> Tuple[List[Pair], List[np.ndarray], List[Maps]]:
-        members, pictures = map(list, zip(*waiting))
-        waiting.clear()
-        return members, pictures, collect_batch(model, torch.cat([prepare_image(model, p) for p in pictures]))
-
-    for pair in pairs:
-        picture, _ = read_image(pair.image, max_side)
-        if waiting and (len(waiting) == _BATCH or picture.shape != waiting[0][1].shape):
-            yield run()
-        waiting.append((pair, picture))
-        done()
-    if waiting:
-        yield run()
+def _draw_patches(maps: Maps, labels: np.ndarray, most: int, random: np.random.Generator) -> _Labelled:
+    """Draws labelled patches of an image; alike for every model, since that depends on labels alone."""
+    found = patch_labels(labels, maps)
+    chosen = random.permutation(np.flatnonzero(found != IGNORED))[:most]
+    tokens = [block.tokens[block.num_prefix_tokens:][torch.from_numpy(chosen)].float().cpu().numpy()
+              for block in maps.blocks]
+    return _Labelled(np.stack(tokens), found[chosen])
 
 
-class _Patches:
-    """Features of labelled patches, by block: as many of each image, drawn alike for every model."""
-
-    def __init__(self, images: int, most: int, seed: int) -> None:
-        self.each = max(1, most // max(1, images))
-        self.random = np.random.default_rng(seed)
-        self.features: Dict[int, List[np.ndarray]] = {}
-        self.labels: List[np.ndarray] = []
-
-    def add(self, maps: Maps, labels: np.ndarray) -> None:
-        """Draws patches of an image."""
-        usable = np.flatnonzero(labels != IGNORED)
-        chosen = self.random.permutation(usable)[:self.each]
-        self.labels.append(labels[chosen])
-        numbers = torch.from_numpy(chosen)
-        for block in maps.blocks:
-            tokens = block.tokens[block.num_prefix_tokens:].cpu()
-            self.features.setdefault(block.index, []).append(tokens[numbers].float().numpy())
-
-    def of(self, block: int) -> Tuple[np.ndarray, np.ndarray]:
-        """Returns features (n, C) and labels (n,)."""
-        return np.concatenate(self.features[block]), np.concatenate(self.labels)
-
-
-def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarray]) -> Tuple[float, ...]:
+def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarray]) -> List[float]:
     """Fits a linear probe and nearest neighbours to features, by scikit-learn, and tests both.
 
     Args:
@@ -170,12 +134,11 @@ def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarr
         present = np.isin(test[1], np.unique(train[1]))  # a class that was never shown cannot be learned
         figures += [100 * accuracy_score(test[1], found),
                     100 * balanced_accuracy_score(test[1][present], found[present])]
-    return tuple(figures)
+    return figures
 
 
 def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pair] = (), max_side: int = 0,
-                     max_patches: int = 10000, seed: int = 0,
-                     progress: Callable[[str], None] = lambda what: None) -> List[BlockFeatures]:
+                     max_patches: int = 10000, seed: int = 0) -> List[BlockFeatures]:
     """Measures the features of every block of a frozen model.
 
     Args:
@@ -185,10 +148,9 @@ def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pa
         max_side: Longer images are shrunk to so many px; 0 takes three times the side of pretraining.
         max_patches: So many labelled patches at most to learn from, and as many to test on.
         seed: Of drawing them.
-        progress: Told what has been done: 'image', 'block'.
 
     Returns:
-        One for each block.
+        For each block the figures by name, None for what was not measured.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -196,32 +158,33 @@ def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pa
         TypeError: The model has no ViT.
     """
     max_side = max_side or largest_side(model)
-    sums: Dict[int, np.ndarray] = {}
-    sets = [_Patches(len(part), max_patches, seed) for part in (train, pairs)]
-    for part, patches in zip((train, pairs), sets):
-        for members, pictures, found in _batches(model, part, max_side, lambda: progress('image')):
-            for pair, picture, maps in zip(members, pictures, found):
-                if train and pair.labels:
-                    patches.add(maps, patch_labels(read_labels(pair.labels, picture.shape[:2]), maps))
+    measured: List[List[List[float]]] = []  # by image and block
+    learned: List[_Labelled] = []
+    tested: List[_Labelled] = []
+    for part, patches in ((train, learned), (pairs, tested)):
+        random = np.random.default_rng(seed)
+        for pair in part:
+            picture = shrink(read_image(pair.image), max_side)[..., ::-1]
+            maps = collect(model, prepare_image(model, picture))
+            if train and pair.labels:
+                labels = read_labels(pair.labels, picture.shape[:2])
+                patches.append(_draw_patches(maps, labels, max(1, max_patches // len(part)), random))
             if part is pairs:
-                _add_measures(sums, found, model.backbone.cls_token is not None)
+                measured.append([_measure(block) for block in maps.blocks])
     rows = []
-    for block, total in sums.items():
-        similarity, *others = total / len(pairs)
-        figures = ()
+    for index, figures in enumerate(np.mean(measured, axis=0).tolist()):
         if train:
-            figures = probe(sets[0].of(block), sets[1].of(block))
-            progress('block')
-        rows.append(BlockFeatures(block + 1, None if np.isnan(similarity) else similarity, *others, *figures))
+            figures += probe(*[(np.concatenate([image.features[index] for image in images]),
+                                np.concatenate([image.labels for image in images])) for images in (learned, tested)])
+        known = [None if np.isnan(figure) else figure for figure in figures]
+        rows.append(dict(itertools.zip_longest(MEASURES, known)))
     return rows
 
 
-def _add_measures(sums: Dict[int, np.ndarray], found: List[Maps], has_class: bool) -> None:
-    """Adds up the measures that need no labels, over images that are of one size."""
-    for index, block in enumerate(found[0].blocks):
-        tokens = torch.stack([maps.blocks[index].tokens for maps in found]).float()
-        patches = tokens[:, block.num_prefix_tokens:]
-        similarity = class_similarity(tokens, block.num_prefix_tokens).sum().item() if has_class else float('nan')
-        distance = sum(float(maps.blocks[index].mean_distance().mean()) for maps in found)
-        figures = [similarity, patch_similarity(patches).sum().item(), effective_rank(patches).sum().item(), distance]
-        sums[index] = sums.get(index, 0) + np.array(figures)
+def _measure(block: BlockMaps) -> List[float]:
+    """Returns the measures that need no labels, in the order of ``MEASURES``; not a number without a class token."""
+    tokens = block.tokens[None].float()
+    patches = tokens[:, block.num_prefix_tokens:]
+    similarity = class_similarity(tokens, block.num_prefix_tokens).item() if block.has_class_token else float('nan')
+    return [similarity, patch_similarity(patches).item(), effective_rank(patches).item(),
+            float(block.mean_distance().mean())]

@@ -1,13 +1,15 @@
 """Attention and Gaussians of one forward pass: collected from the modules that the model runs.
 
-Nothing is computed a second way: query and key are what ``attn.qkv`` gave, variance and alpha what ``attn.gaug``
-predicts, and weights come from ``gaussian_bias`` and ``attention_weights``, which are the model's dense back-end.
+Nothing is computed a second way: query and key are what the model's attention was given, variance and alpha what its
+``GaussianAttention`` predicts, and weights come from ``gaussian_bias`` and ``attention_weights``, which are the dense
+back-end.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Tuple
+from contextlib import ExitStack
+from inspect import signature
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -15,81 +17,113 @@ from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
-from mmlocat.attention import refinement_weights
-from mmlocat.attention.kernel import Grid, at_least_float32
+from mmlocat.attention import GaussianAttention, refinement_weights
+from mmlocat.attention.kernel import at_least_float32
 from mmlocat.models import PatchRefinement
 from mmlocat.models.backbones.layers import split_heads
+from mmlocat.models.backbones.protocol import find_backbone
 
-from .blocks import AttentionRow, BlockMaps, Ellipses, Maps, Patch
+from .blocks import BlockMaps, Maps
 
-__all__ = ['AttentionRow', 'BlockMaps', 'Ellipses', 'Maps', 'Patch', 'backbone_of', 'collect', 'collect_batch',
-           'prepare_image']
-
-
-class _Seen:
-    """What the hooks of one forward pass have seen."""
-
-    def __init__(self) -> None:
-        self.grid: Grid = (0, 0)
-        self.qkv: Dict[int, Tensor] = {}
-        self.gaug: Dict[int, Tuple[Tensor, Tensor]] = {}
-        self.tokens: Dict[int, Tensor] = {}
-        self.to_refine: Optional[Tensor] = None
+_SIDE_FACTOR = 3  # pictures up to so many times the side of pretraining are looked at as they are
 
 
-def backbone_of(model: nn.Module) -> VisionTransformer:
-    """Returns the ViT of a model, or of a backbone itself.
+class Backbone(NamedTuple):
+    """What is read of a backbone, whether of the LocAt family or MMPretrain's plain ViT.
+
+    Args:
+        module: The backbone itself.
+        blocks: Its transformer blocks, in the order in which they run.
+        num_prefix_tokens: P, class and register tokens before the patches.
+        img_size: (height, width) of pretraining in px.
+    """
+
+    module: nn.Module
+    blocks: Sequence[nn.Module]
+    num_prefix_tokens: int
+    img_size: Tuple[int, int]
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first prefix token is a class token, which takes part in PRR and classifies."""
+        return self.num_prefix_tokens > 0 and getattr(self.module, 'cls_token', True) is not None
+
+    @property
+    def patch_embedding(self) -> nn.Conv2d:
+        """The convolution that cuts the image into patches: the first one."""
+        return next(module for module in self.module.modules() if isinstance(module, nn.Conv2d))
+
+
+def backbone_of(model: nn.Module) -> Backbone:
+    """Returns the backbone of a model, or of a backbone itself.
+
+    Raises:
+        TypeError: It is of another kind, or one of its blocks has an attention that cannot be read.
+    """
+    found = find_backbone(model)
+    if found is not None:
+        backbone = Backbone(found, found.blocks, found.num_prefix_tokens, found.img_size)
+    else:
+        found = getattr(model, 'backbone', model)
+        if not isinstance(found, VisionTransformer):
+            raise TypeError("attention maps are read from a LocAtViT, a backbone that answers LocAtBackbone, or "
+                            f"MMPretrain's VisionTransformer, got {type(found).__name__}; "
+                            'name one of them in the config')
+        backbone = Backbone(found, found.layers, found.num_extra_tokens, found.img_size)
+    for block in backbone.blocks:
+        attention = getattr(block, 'attn', None)
+        if _gaug(block) is None and not isinstance(attention, MultiheadAttention):
+            raise TypeError(f'attention of {type(found).__name__} cannot be read: a block has neither '
+                            f"GaussianAttention nor MMPretrain's MultiheadAttention, but {type(attention).__name__}")
+    return backbone
+
+
+def largest_side(model: nn.Module) -> int:
+    """Returns how many px a picture's longer side may have, unless a user says otherwise: three times pretraining's.
 
     Raises:
         TypeError: The backbone is of another kind.
     """
-    backbone = getattr(model, 'backbone', model)
-    blocks = getattr(backbone, 'layers', ())
-    if not isinstance(backbone, VisionTransformer) or not all(
-            isinstance(getattr(block, 'attn', None), MultiheadAttention) for block in blocks):
-        raise TypeError(f"attention maps are read from a LocAtViT or MMPretrain's VisionTransformer, "
-                        f'got {type(backbone).__name__}; name one of them in the config')
-    return backbone
+    return _SIDE_FACTOR * max(backbone_of(model).img_size)
 
 
-def _refinement(model: nn.Module) -> Optional[PatchRefinement]:
-    return next((module for module in model.modules() if isinstance(module, PatchRefinement)), None)
+def _gaug(block: nn.Module) -> Optional[GaussianAttention]:
+    return next((module for module in block.modules() if isinstance(module, GaussianAttention)), None)
 
 
-@contextmanager
-def _listening(model: nn.Module, seen: _Seen) -> Iterator[None]:
-    """Writes into ``seen`` what the model's own modules are given and give, in evaluation mode."""
-    backbone, refinement = backbone_of(model), _refinement(model)
-    was_training = model.training
+def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
+    """Writes into ``seen``, by the names of ``BlockMaps``, what a block's own modules are given and give.
 
-    def keep(place: Dict[int, object], index: int):
-        return lambda module, args, output: place.__setitem__(index, output)
+    The stack removes the hooks.
+    """
 
-    def keep_gaussians(index: int):
-        return lambda variance, alpha: seen.gaug.__setitem__(index, (variance, alpha))
+    def hear_call(module: GaussianAttention, args: tuple, kwargs: dict) -> None:
+        call = signature(module.forward).bind(*args, **kwargs).arguments
+        query, key, bias = (None if call.get(name) is None else at_least_float32(call[name]).detach()
+                            for name in ('query', 'key', 'bias'))
+        tokens = query.shape[-2]
+        seen.update(query=query[0], key=key[0], kernel=module.kernel,
+                    bias=None if bias is None else bias.expand(*query.shape[:2], tokens, tokens)[0],
+                    scale=call.get('scale') or query.shape[-1]**-0.5)
 
-    def keep_grid(module, args, output) -> None:
-        seen.grid = tuple(output[1])
+    def hear_gaussians(variance: Tensor, alpha: Tensor) -> None:
+        seen.update(variance=variance[0], scales=alpha[0])
 
-    def keep_tokens(module, args) -> None:
-        inputs = args[0] if isinstance(args[0], Tensor) else args[0][-1]
-        seen.to_refine = inputs if inputs.dim() == 3 else None
+    def hear_qkv(module: nn.Module, args: tuple, output: Tensor) -> None:
+        query, key, _ = split_heads(at_least_float32(output), block.attn.num_heads)
+        seen.update(query=query[0], key=key[0],  # MMPretrain's has no scale of its own
+                    scale=getattr(block.attn, 'scale', None) or block.attn.head_dims**-0.5)
 
-    handles = [backbone.patch_embed.register_forward_hook(keep_grid)]
-    for index, block in enumerate(backbone.layers):
-        handles.append(block.register_forward_hook(keep(seen.tokens, index)))
-        handles.append(block.attn.qkv.register_forward_hook(keep(seen.qkv, index)))
-        if getattr(block.attn, 'gaug', None) is not None:
-            handles.append(block.attn.gaug.listen(keep_gaussians(index)))
-    if refinement is not None:
-        handles.append(refinement.register_forward_pre_hook(keep_tokens))
-    model.eval()  # returns None in MMPretrain's own
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(was_training)
+    def hear_tokens(module: nn.Module, args: tuple, output: Any) -> None:
+        seen['tokens'] = (output if isinstance(output, Tensor) else output[0])[0]
+
+    stack.callback(block.register_forward_hook(hear_tokens).remove)
+    gaug = _gaug(block)
+    if gaug is None:
+        stack.callback(block.attn.qkv.register_forward_hook(hear_qkv).remove)
+    else:
+        stack.callback(gaug.register_forward_pre_hook(hear_call, with_kwargs=True).remove)
+        stack.callback(gaug.listen(hear_gaussians).remove)
 
 
 def prepare_image(model: nn.Module, image: np.ndarray) -> Tensor:
@@ -112,52 +146,14 @@ def prepare_image(model: nn.Module, image: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def collect_batch(model: nn.Module, images: Tensor) -> List[Maps]:
-    """Runs a model once and returns what its blocks computed, for every image.
-
-    Args:
-        model: A classifier, a segmentor, or a backbone: a ``LocAtViT``, with GAug or without, or MMPretrain's
-            ``VisionTransformer``.
-        images: Normalised, shape (B, 3, height, width); padded by the model to whole patches.
-
-    Returns:
-        One for each image.
-
-    Raises:
-        TypeError: The backbone is of another kind.
-    """
-    seen = _Seen()
-    with _listening(model, seen):
-        model.extract_feat(images) if hasattr(model, 'extract_feat') else model(images)
-    backbone, refinement = backbone_of(model), _refinement(model)
-    size = backbone.patch_embed.projection.kernel_size
-    prefix = backbone.num_extra_tokens
-    refined = None
-    if seen.to_refine is not None and backbone.cls_token is not None:
-        first = torch.zeros(1, dtype=torch.long, device=images.device)
-        rows = refinement_weights(at_least_float32(seen.to_refine), refinement.num_heads, first)[:, :, 0]
-        refined = rows[..., prefix:].unflatten(-1, seen.grid).cpu().numpy()  # (B, h, H, W)
-    by_image: List[List[BlockMaps]] = [[] for _ in images]
-    for index, block in enumerate(backbone.layers):
-        attn = block.attn
-        query, key, _ = split_heads(at_least_float32(seen.qkv[index]), attn.num_heads)
-        variance, scales = seen.gaug.get(index, (None, None))
-        kernel = attn.gaug.kernel if index in seen.gaug else None
-        scale = getattr(attn, 'scale', None) or attn.head_dims**-0.5  # MMPretrain's has none of its own
-        for i, blocks in enumerate(by_image):
-            blocks.append(
-                BlockMaps(index, seen.grid, size, prefix, scale, query[i], key[i], seen.tokens[index][i], kernel,
-                          None if variance is None else variance[i], None if scales is None else scales[i]))
-    return [Maps(blocks, seen.grid, size, None if refined is None else refined[i])
-            for i, blocks in enumerate(by_image)]
-
-
 def collect(model: nn.Module, image: Tensor) -> Maps:
-    """Runs a model on one image, (3, height, width) or (1, 3, height, width), normalised; see ``collect_batch``.
+    """Runs a model on one image and returns what its blocks computed.
 
     Args:
-        model: See ``collect_batch``.
-        image: See ``prepare_image``.
+        model: A classifier, a segmentor, or a backbone: any that answers ``LocAtBackbone``, or MMPretrain's
+            ``VisionTransformer``.
+        image: Normalised, shape (3, height, width) or (1, 3, height, width), see ``prepare_image``; padded by the model
+            to whole patches.
 
     Raises:
         TypeError: The backbone is of another kind.
@@ -166,4 +162,34 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
     images = image[None] if image.dim() == 3 else image
     if images.dim() != 4 or len(images) != 1:
         raise ValueError(f'one image has shape (3, height, width) or (1, 3, height, width), got {tuple(image.shape)}')
-    return collect_batch(model, images)[0]
+    backbone = backbone_of(model)
+    refinement = next((module for module in model.modules() if isinstance(module, PatchRefinement)), None)
+    embedding = backbone.patch_embedding
+    seen: List[Dict[str, Any]] = [{} for _ in backbone.blocks]
+    grids, to_refine = [], []
+
+    def hear_grid(module: nn.Module, args: tuple, output: Tensor) -> None:
+        grids.append(tuple(output.shape[-2:]))
+
+    def hear_refined(module: nn.Module, args: tuple) -> None:
+        to_refine.append(args[0] if isinstance(args[0], Tensor) else args[0][-1])
+
+    with ExitStack() as stack:
+        stack.callback(model.train, model.training)
+        model.eval()
+        for block, place in zip(backbone.blocks, seen):
+            _listen(stack, block, place)
+        stack.callback(embedding.register_forward_hook(hear_grid).remove)
+        if refinement is not None:
+            stack.callback(refinement.register_forward_pre_hook(hear_refined).remove)
+        model.extract_feat(images) if hasattr(model, 'extract_feat') else model(images)
+    grid, prefix = grids[0], backbone.num_prefix_tokens
+    refined = None
+    if to_refine and to_refine[0].dim() == 3 and backbone.has_class_token:
+        first = torch.zeros(1, dtype=torch.long, device=images.device)
+        row = refinement_weights(at_least_float32(to_refine[0]), refinement.num_heads, first)[0, :, 0]
+        refined = row[:, prefix:].unflatten(-1, grid).cpu().numpy()  # (h, H, W)
+    size = tuple(embedding.kernel_size)
+    blocks = [BlockMaps(index, grid, size, prefix, backbone.has_class_token, **place)
+              for index, place in enumerate(seen)]
+    return Maps(blocks, grid, size, refined)

@@ -1,21 +1,18 @@
-"""A picture beside the segmentations that models make of it, with a legend; drawn by Pillow, quick enough for video."""
+"""A picture beside the segmentations that models make of it, with a legend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from .sheets import LINE, SWATCH, below, beside, swatch, text_width, write
 
 Size = Tuple[int, int]  # width and height in px, as Pillow has them
 
-_MARGIN = 16
-_TEXT = 16  # px
-_LINE = 24
-_SWATCH = 16
+_MARGIN = 16  # px
 _MOST_CLASSES = 24  # in a legend; of longer lists those that cover most of the picture are named
 _LONG_SIDE = (320, 768)  # px of a panel
 
@@ -35,37 +32,6 @@ class Prediction:
     labels: np.ndarray
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
-
-
-@lru_cache(maxsize=None)
-def font(size: int = _TEXT) -> ImageFont.FreeTypeFont:
-    """Returns the typeface of all text.
-
-    Args:
-        size: In px.
-    """
-    import matplotlib  # brings a font that is the same everywhere
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'), size)
-
-
-def _width(text: str) -> int:
-    return round(font().getlength(text))
-
-
-def fit_text(text: str, width: int) -> str:
-    """Shortens text in its middle until it is at most ``width`` px wide.
-
-    Args:
-        text: One line.
-        width: In px.
-    """
-    if _width(text) <= width:
-        return text
-    for keep in range(len(text) - 1, 1, -1):
-        short = f'{text[:(keep + 1) // 2]}…{text[len(text) - keep // 2:]}'
-        if _width(short) <= width:
-            return short
-    return '…'
 
 
 def panel_size(width: int, height: int) -> Size:
@@ -95,10 +61,10 @@ def paint(image: np.ndarray, prediction: Prediction, opacity: float = 0.6) -> np
     weight = (opacity * known)[..., None].astype(np.float32)
     grey = (image @ np.float32([0.299, 0.587, 0.114]))[..., None]
     painted = np.where(weight > 0, grey * (1 - weight) + colours * weight, image)
-    outline = np.zeros(labels.shape, bool)
-    outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    outline[1:] |= labels[1:] != labels[:-1]
     if opacity > 0:
+        outline = np.zeros(labels.shape, bool)
+        outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+        outline[1:] |= labels[1:] != labels[:-1]
         painted[outline] = 255
     return painted.round().astype(np.uint8)
 
@@ -130,21 +96,16 @@ def _legend(predictions: Sequence[Prediction], width: int, fixed: bool) -> Image
     """Draws the legend of models with the same classes; ``fixed`` gives every frame of a video the same height."""
     classes, palette = predictions[0].classes, predictions[0].palette
     shown, remark = named_classes(predictions)
-    column = min(width, _SWATCH + 8 + max(_width(name) for name in classes) + 20)
+    column = min(width, SWATCH + 8 + max(text_width(name) for name in classes) + 20)
+    cells = [beside([swatch(tuple(map(int, palette[index]))), write(classes[index], column - SWATCH - 8)])
+             for index in shown]
+    slots = min(len(classes), _MOST_CLASSES) if fixed else max(1, len(cells))
+    cells += [Image.new('RGB', (column, LINE), 'white')] * (slots - len(cells))
     columns = max(1, width // column)
-    slots = min(len(classes), _MOST_CLASSES) if fixed else max(1, len(shown))
-    rows = -(-slots // columns)
-    has_remark = bool(remark) or (fixed and len(classes) > _MOST_CLASSES)
-    picture = Image.new('RGB', (width, (rows + has_remark) * _LINE), 'white')
-    draw = ImageDraw.Draw(picture)
-    for slot, index in enumerate(shown):
-        x, y = slot % columns * column, slot // columns * _LINE
-        colour = tuple(map(int, palette[index]))
-        draw.rectangle((x, y + 2, x + _SWATCH, y + 2 + _SWATCH), fill=colour, outline='#555555')
-        draw.text((x + _SWATCH + 8, y), fit_text(classes[index], column - _SWATCH - 12), fill='black', font=font())
-    if remark:
-        draw.text((0, rows * _LINE), fit_text(remark, width), fill='black', font=font())
-    return picture
+    rows = [beside(cells[first:first + columns]) for first in range(0, slots, columns)]
+    if remark or (fixed and len(classes) > _MOST_CLASSES):
+        rows.append(write(remark, width))
+    return below(rows)
 
 
 def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str = '', opacity: float = 0.6,
@@ -165,34 +126,21 @@ def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str =
     resample = Image.Resampling.NEAREST if width > image.shape[1] else Image.Resampling.LANCZOS
     shown = np.asarray(Image.fromarray(image).resize((width, height), resample))
     panels = [('Picture', shown), *((p.title, paint(shown, p, opacity)) for p in predictions)]
-    total = _MARGIN + len(panels) * (width + _MARGIN)
+    sheet = beside([below([write(title, width), Image.fromarray(panel)]) for title, panel in panels], _MARGIN)
 
-    groups: List[List[Prediction]] = []
+    groups: Dict[str, List[Prediction]] = {}
     for prediction in predictions:
-        key = (list(prediction.classes), np.asarray(prediction.palette).tolist())
-        for group in groups:
-            if key == (list(group[0].classes), np.asarray(group[0].palette).tolist()):
-                group.append(prediction)
-                break
-        else:
-            groups.append([prediction])
-    legends = [_legend(group, total - 2 * _MARGIN, fixed_legend) for group in groups]
-
-    top = _MARGIN + (_LINE if caption else 0)
-    tall = top + _LINE + height + sum(_MARGIN + legend.height + _LINE * (len(groups) > 1) for legend in legends)
-    sheet = Image.new('RGB', (total + total % 2, tall + _MARGIN + (tall + _MARGIN) % 2), 'white')
-    draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN - 4), fit_text(caption, total - 2 * _MARGIN), fill='black', font=font())
-    for column, (title, panel) in enumerate(panels):
-        x = _MARGIN + column * (width + _MARGIN)
-        draw.text((x, top - 2), fit_text(title, width), fill='black', font=font())
-        sheet.paste(Image.fromarray(panel), (x, top + _LINE))
-    y = top + _LINE + height
-    for group, legend in zip(groups, legends):
-        y += _MARGIN
+        key = str((list(prediction.classes), np.asarray(prediction.palette).tolist()))
+        groups.setdefault(key, []).append(prediction)
+    for group in groups.values():
+        legend = _legend(group, sheet.width, fixed_legend)
         if len(groups) > 1:
-            draw.text((_MARGIN, y), f'Classes of {group[0].title}', fill='black', font=font())
-            y += _LINE
-        sheet.paste(legend, (_MARGIN, y))
-        y += legend.height
-    return np.asarray(sheet)
+            legend = below([write(f'Classes of {group[0].title}', sheet.width), legend])
+        sheet = below([sheet, legend], _MARGIN)
+    if caption:
+        sheet = below([write(caption, sheet.width), sheet])
+
+    width, height = sheet.width + 2 * _MARGIN, sheet.height + 2 * _MARGIN
+    page = Image.new('RGB', (width + width % 2, height + height % 2), 'white')
+    page.paste(sheet, (_MARGIN, _MARGIN))
+    return np.asarray(page)

@@ -1,24 +1,30 @@
-"""What a user may name as input: images, folders, patterns, videos and cameras."""
+"""What a user may name as input: images, label maps, folders, patterns, videos and cameras."""
 
 from __future__ import annotations
 
 import glob
+import itertools
 import math
-import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Sequence, Union
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import mmcv
 import numpy as np
+from PIL import Image
+
+from mmlocat.utils import staged
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+_KINDS = ' '.join(IMAGES + VIDEOS)
 _FPS = 25.0  # of cameras and files that do not state theirs
 _CODEC = 'mp4v'  # the one MP4 codec that OpenCV's wheels can write everywhere
 
 
+@dataclass(frozen=True)
 class Source:
     """One input.
 
@@ -27,8 +33,8 @@ class Source:
         camera: The camera's number.
     """
 
-    def __init__(self, path: Optional[Path] = None, camera: Optional[int] = None) -> None:
-        self.path, self.camera = path, camera
+    path: Optional[Path] = None
+    camera: Optional[int] = None
 
     def __str__(self) -> str:
         return f'camera {self.camera}' if self.path is None else str(self.path)
@@ -53,37 +59,35 @@ def find_sources(inputs: Sequence[str]) -> List[Source]:
         FileNotFoundError: An input does not exist, or a folder or pattern has no images and videos.
         ValueError: An input is a web address, or a file of a kind that is not read.
     """
-    found: List[Source] = []
+    found = {}
     for text in inputs:
-        path = Path(text)
-        if '://' in text:
-            raise ValueError(f'{text} is a web address; download it first, and give the file')
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES + VIDEOS)
-            if not files:
-                raise FileNotFoundError(f'folder {text} has no images and videos ({_kinds()})')
-        elif path.exists():
-            if path.suffix.lower() not in IMAGES + VIDEOS:
-                raise ValueError(f'{text} is neither an image nor a video by its suffix ({_kinds()})')
-            files = [path]
-        elif text.isdecimal():
-            found.append(Source(camera=int(text)))
-            continue
-        elif glob.has_magic(text):
-            matches = sorted(map(Path, glob.glob(text, recursive=True)))
-            files = [file for file in matches if file.is_file() and file.suffix.lower() in IMAGES + VIDEOS]
-            if not files:
-                raise FileNotFoundError(f'no image or video matches {text} ({_kinds()})')
-        else:
-            raise FileNotFoundError(f'{text} does not exist; give files, folders, a quoted pattern, '
-                                    'or the number of a camera')
-        known = {source.path.resolve() for source in found if source.path}
-        found += [Source(file) for file in files if file.resolve() not in known]
-    return found
+        for source in _sources_of(text):
+            found.setdefault(source.path.resolve() if source.path else source, source)
+    return list(found.values())
 
 
-def _kinds() -> str:
-    return ' '.join(IMAGES + VIDEOS)
+def _sources_of(text: str) -> List[Source]:
+    """Returns what one input names; see ``find_sources``."""
+    path = Path(text)
+    if '://' in text:
+        raise ValueError(f'{text} is a web address; download it first, and give the file')
+    if path.is_dir():
+        candidates, problem = path.iterdir(), f'folder {text} has no images and videos ({_KINDS})'
+    elif path.exists():
+        if path.suffix.lower() not in IMAGES + VIDEOS:
+            raise ValueError(f'{text} is neither an image nor a video by its suffix ({_KINDS})')
+        return [Source(path)]
+    elif text.isdecimal():
+        return [Source(camera=int(text))]
+    elif glob.has_magic(text):
+        candidates, problem = map(Path, glob.glob(text, recursive=True)), f'no image or video matches {text} ({_KINDS})'
+    else:
+        raise FileNotFoundError(f'{text} does not exist; give files, folders, a quoted pattern, '
+                                'or the number of a camera')
+    files = sorted(file for file in candidates if file.suffix.lower() in IMAGES + VIDEOS and file.is_file())
+    if not files:
+        raise FileNotFoundError(problem)
+    return [Source(file) for file in files]
 
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
@@ -93,8 +97,11 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
         path: The file.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: It cannot be decoded.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'image {path} does not exist')
     try:
         # From bytes: OpenCV opens no names with letters outside ASCII on Windows, and warns on the console.
         pixels = mmcv.imfrombytes(Path(path).read_bytes(), backend='cv2')
@@ -105,9 +112,49 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
     return pixels
 
 
+def shrink(picture: np.ndarray, max_side: Optional[int]) -> np.ndarray:
+    """Returns a picture whose longer side has at most ``max_side`` px.
+
+    Args:
+        picture: Shape (H, W, 3).
+        max_side: None leaves it as it is.
+    """
+    height, width = picture.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return picture
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def read_labels(path: Union[str, Path], shape: Optional[Tuple[int, int]] = None) -> np.ndarray:
+    """Reads a map of labels, one byte a pixel.
+
+    Args:
+        path: A picture of one channel; palettes are left alone.
+        shape: Height and width to bring it to, nearest pixel; None leaves them.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such picture.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'label map {path} does not exist')
+    try:
+        with Image.open(path) as file:
+            if file.mode not in ('L', 'P'):
+                raise ValueError(f'its mode is {file.mode}')
+            if shape is not None and abs(file.size[0] / file.size[1] / (shape[1] / shape[0]) - 1) > 0.1:
+                raise ValueError(f'it is {file.size[0]} x {file.size[1]} px, and its image, as shown, {shape[1]} x '
+                                 f'{shape[0]}: is the image turned by its EXIF data, and the labels are not?')
+            return np.asarray(file if shape is None else file.resize(shape[::-1], Image.Resampling.NEAREST))
+    except (OSError, SyntaxError, ValueError) as error:  # all that Pillow says of damaged files
+        raise ValueError(f'{path} cannot be read as a label map of one byte a pixel ({error})') from error
+
+
 @contextmanager
 def open_video(source: Source) -> Iterator[cv2.VideoCapture]:
-    """Opens a video file or a camera.
+    """Opens a video file or a camera, which mmcv's VideoReader does not take.
 
     Args:
         source: One that moves.
@@ -129,12 +176,10 @@ def open_video(source: Source) -> Iterator[cv2.VideoCapture]:
 
 def frames_of(capture: cv2.VideoCapture, most: Optional[int] = None) -> Iterator[np.ndarray]:
     """Yields frames as BGR, shape (H, W, 3), uint8, ``most`` at most."""
-    count = 0
-    while most is None or count < most:
+    for _ in itertools.count() if most is None else range(most):
         read, frame = capture.read()
         if not read:
             return
-        count += 1
         yield frame
 
 
@@ -158,29 +203,21 @@ def write_video(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None
     Raises:
         RuntimeError: This build of OpenCV cannot write MP4, or what it wrote cannot be read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.mp4')
-    writer: List[cv2.VideoWriter] = []
+    writer = cv2.VideoWriter()
 
     def append(frame: np.ndarray) -> None:
-        if not writer:
-            size = (frame.shape[1], frame.shape[0])
-            writer.append(cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*_CODEC), rate, size))
-            if not writer[0].isOpened():
+        if not writer.isOpened():
+            writer.open(str(temporary), cv2.VideoWriter_fourcc(*_CODEC), rate, frame.shape[1::-1])
+            if not writer.isOpened():
                 raise RuntimeError(f'{path} cannot be written: OpenCV {cv2.__version__} here has no {_CODEC} encoder; '
                                    'pip install opencv-python has one')
-        writer[0].write(np.ascontiguousarray(frame[..., ::-1]))
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
 
-    try:
-        yield append
-        if writer:
-            writer[0].release()
-            with open_video(Source(temporary)) as capture:
-                if next(frames_of(capture), None) is None:
-                    raise RuntimeError(f'{path}: OpenCV cannot read what it wrote; the file was removed')
-            os.replace(temporary, path)
-    finally:
-        if writer:
-            writer[0].release()
-        if temporary.exists():
-            temporary.unlink()
+    with staged(path) as temporary:
+        try:
+            yield append
+        finally:
+            writer.release()
+        with open_video(Source(temporary)) as capture:
+            if next(frames_of(capture), None) is None:
+                raise RuntimeError(f'{path}: OpenCV cannot read what it wrote; the file was removed')

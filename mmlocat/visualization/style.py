@@ -1,15 +1,19 @@
-"""Colours that people with colour-vision deficiency tell apart, and small helpers of all pictures."""
+"""How all pictures look: colours that people with colour-vision deficiency tell apart, matplotlib's pages, saving."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import List
 
+import numpy as np
+
 from mmlocat.utils import atomic_write
 
 # Okabe and Ito's, without the yellow, which is faint on white.
 LINES = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 MARKERS = 'os^Dvx*'
+# The same with the yellow and white, for lines over a picture: one a head.
+HEADS = ('#e69f00', '#56b4e9', '#009e73', '#f0e442', '#0072b2', '#d55e00', '#cc79a7', '#ffffff')
 ATTENTION, SCALE, SIGMA, DIFFERENCE = 'viridis', 'viridis', 'cividis', 'PuOr'
 FORMATS = ('png', 'pdf')
 
@@ -27,8 +31,49 @@ def line_colours(count: int) -> List[str]:
     if count <= len(LINES):
         return list(LINES[:count])
     from matplotlib.colors import to_hex
-    colours = pyplot().get_cmap('viridis')
-    return [to_hex(colours(0.95 * i / (count - 1))) for i in range(count)]
+    return [to_hex(colour) for colour in pyplot().get_cmap('viridis')(np.linspace(0, 0.95, count))]
+
+
+def colour_scale(low: float, high: float):
+    """Returns matplotlib's scale of colours from ``low`` to ``high``, whose ends differ even where these are equal."""
+    from matplotlib.colors import Normalize
+    from matplotlib.transforms import nonsingular
+    return Normalize(*nonsingular(low, high, expander=1e-3, tiny=1e-9))
+
+
+def new_page(width: float, height: float, heading: str):
+    """Returns an empty figure that matplotlib lays out so that nothing touches.
+
+    Args:
+        width: In inches; 7 at the least, so that the heading fits.
+        height: In inches.
+        heading: What stands above all.
+    """
+    figure = pyplot().figure(figsize=(max(width, 7.0), height), layout='constrained')
+    figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+def draw_band(axes, x, mean, spread, colour: str, **options) -> None:
+    """Draws a line, and around it a band of one standard deviation.
+
+    Args:
+        axes: Of matplotlib.
+        x: Shape (n,).
+        mean: Shape (n,).
+        spread: Standard deviations, shape (n,); zeros draw no band.
+        colour: Of both.
+        **options: Of the line.
+    """
+    mean, spread = np.asarray(mean), np.asarray(spread)
+    axes.plot(x, mean, color=colour, **options)
+    if spread.any():
+        axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+
+
+def share_legend(figure, handles: list, columns: int) -> None:
+    """Puts one legend for all panels below them."""
+    figure.legend(handles=handles, loc='outside lower center', ncol=columns, frameon=False)
 
 
 def save(figure, path: Path, dpi: int = 110) -> None:
@@ -38,18 +83,3 @@ def save(figure, path: Path, dpi: int = 110) -> None:
             figure.savefig(file, format=path.suffix.lstrip('.'), dpi=dpi)
     finally:
         pyplot().close(figure)
-
-
-def picture_path(path) -> Path:
-    """Returns the path of a picture that is to be written.
-
-    Args:
-        path: Text or path.
-
-    Raises:
-        ValueError: Its suffix is none of ``FORMATS``, or it is a folder.
-    """
-    path = Path(path)
-    if path.suffix.lstrip('.') not in FORMATS or path.is_dir():
-        raise ValueError(f'{path} must be a file that ends in {" or ".join(f".{name}" for name in FORMATS)}')
-    return path

@@ -7,11 +7,9 @@ import re
 from pathlib import Path
 from typing import Dict, List, Tuple, Union
 
-import numpy as np
-
 from mmlocat.engine.gaussian_stats import PREFIX
 
-from .style import line_colours, pyplot, save
+from .style import draw_band, line_colours, new_page, save, share_legend
 
 _TAG = re.compile(rf'{PREFIX}/block(\d+)/head(\d+)/(sigma|alpha)(_std)?$')
 _COLUMNS = 4
@@ -20,15 +18,8 @@ _UNITS = {'sigma': 'σ (patches)', 'alpha': 'α (logit)'}
 Series = Dict[Tuple[str, int, int], List[Tuple[int, float, float]]]  # (name, block, head): step, mean, spread
 
 
-def find_logs(log: Union[str, Path]) -> List[Path]:
-    """Finds the files of scalars of a work dir, oldest first: a resumed training has several.
-
-    Args:
-        log: A work dir, or one such file.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
+def _find_logs(log: Union[str, Path]) -> List[Path]:
+    """Finds the files of scalars of a work dir, oldest first: a resumed training has several."""
     path = Path(log)
     if path.is_file():
         return [path]
@@ -51,7 +42,7 @@ def read_log(log: Union[str, Path]) -> Series:
         ValueError: A line cannot be read, or the hook has written nothing.
     """
     records: Dict[Tuple[str, int, int], Dict[int, Tuple[float, float]]] = {}
-    for path in find_logs(log):
+    for path in _find_logs(log):
         lines = path.read_text(encoding='utf-8').splitlines()
         for number, line in enumerate(lines, 1):
             try:
@@ -81,34 +72,27 @@ def draw_timeline(series: Series, path: Path, heading: str) -> None:
     """
     blocks = sorted({block for _, block, _ in series})
     heads = sorted({head for _, _, head in series})
-    colours = dict(zip(heads, line_colours(len(heads))))
     columns = min(_COLUMNS, len(blocks))
     rows = -(-len(blocks) // columns)
-    figure, panels = pyplot().subplots(2 * rows, columns, figsize=(max(3.1 * columns + 0.4, 7.0), 2.3 * 2 * rows + 1.0),
-                                       squeeze=False, sharex=True, layout='constrained')
-    for half, name in enumerate(_UNITS):
-        for number in range(rows * columns):
-            panel = panels[half * rows + number // columns, number % columns]
-            if number >= len(blocks):
-                panel.set_visible(False)
-                continue
-            for head in heads:
-                found = series.get((name, blocks[number], head))
+    figure = new_page(3.1 * columns + 0.4, 2.3 * 2 * rows + 1.0, heading)
+    panels = figure.subplots(2 * rows, columns, squeeze=False, sharex=True).reshape(2, rows * columns)
+    for half, (name, unit) in zip(panels, _UNITS.items()):
+        for number, (panel, block) in enumerate(zip(half, blocks)):
+            for head, colour in zip(heads, line_colours(len(heads))):
+                found = series.get((name, block, head))
                 if found:
-                    steps, mean, spread = map(np.array, zip(*found))
-                    panel.plot(steps, mean, color=colours[head], label=f'head {head}', linewidth=1.5,
-                               marker='o' if len(steps) < 20 else None, markersize=3)
-                    panel.fill_between(steps, mean - spread, mean + spread, color=colours[head], alpha=0.15,
-                                       linewidth=0)
-            panel.set_title(f'block {blocks[number]}', fontsize=10)
+                    steps, mean, spread = zip(*found)
+                    draw_band(panel, steps, mean, spread, colour, label=f'head {head}', linewidth=1.5,
+                              marker='o' if len(steps) < 20 else None, markersize=3)
+            panel.set_title(f'block {block}', fontsize=10)
             panel.grid(True, alpha=0.3)
             panel.locator_params(axis='x', nbins=4)
             if number % columns == 0:
-                panel.set_ylabel(_UNITS[name])
+                panel.set_ylabel(unit)
             if number + columns >= len(blocks):
                 panel.set_xlabel('iteration')
                 panel.tick_params(labelbottom=True)
-    figure.suptitle(heading, fontsize=11)
-    figure.legend(handles=panels[0, 0].get_legend_handles_labels()[0], loc='outside lower center',
-                  ncol=min(6, len(heads)), frameon=False)
+        for panel in half[len(blocks):]:
+            panel.set_visible(False)
+    share_legend(figure, panels[0, 0].get_legend_handles_labels()[0], min(6, len(heads)))
     save(figure, path, dpi=120)

@@ -1,5 +1,6 @@
 """The benchmarks: statistics, memory, parity before time, and the scripts as the docs call them."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ import torch
 from mmlocat.attention import streaming
 from mmlocat.benchmark import attention, backbone, clocks
 from mmlocat.benchmark.measure import in_fresh_process, in_turns, peak_growth
+from mmlocat.utils.machine import machine_and_software, processor
+from mmlocat.utils.tables import Table
 from tests.conftest import ROOT
 
 
@@ -22,8 +25,26 @@ def test_turns_give_ratios_to_the_baseline():
                         'fast': lambda: (calls.append('fast'), time.sleep(0.005))}, 'fast', 'cpu', 0.1)
     turns = [tuple(calls[i:i + 2]) for i in range(0, len(calls), 2)]
     assert len(turns) >= 4 and set(turns) == {('fast', 'slow'), ('slow', 'fast')}
-    assert results['fast'].ratio == 1
+    assert results['fast'].ratio == 1 and results['fast'].turns == len(turns) - 1  # the first is not counted
     assert 1.5 < results['slow'].ratio < 6 and results['slow'].low <= results['slow'].high
+
+
+def test_rows_are_printed_as_they_come_with_heads_before_the_first(capsys):
+    table = Table({'name': 6, 'ms': 5}, 'A title')
+    table.print_row('a', 1.5, widths=(6, 5))
+    table.print_row('bb', None, widths=(6, 5))
+    assert capsys.readouterr().out.splitlines() == ['A title', 'name       ms', 'a         1.5', 'bb' + 11 * ' ']
+    table = Table(('name', 'ms'), 'A title')
+    table.print_row('a', 1.5, markdown=True)
+    table.print_row('bb', None, markdown=True)
+    assert capsys.readouterr().out == table.markdown() + '\n'
+
+
+def test_a_report_says_what_it_was_measured_on():
+    about = machine_and_software('cpu')
+    assert about['card'] == processor('cpu') and about['device'] == 'cpu' and about['driver'] is about['cuda'] is None
+    assert about['versions']['torch'] == torch.__version__ and json.dumps(about)
+    assert re.fullmatch('[0-9a-f]{12}(, with changes)?|unknown: not a git checkout', about['commit'])
 
 
 def grow(mebibytes):
@@ -55,7 +76,7 @@ def test_contenders_are_those_that_can_take_a_case(monkeypatch):
 
 def test_a_case_has_a_grid_of_any_shape():
     case = attention.Case(grid=(3, 5), heads=2, head_dims=16, batch=2)
-    assert (case.size, case.tokens, case.shown_grid) == ((3, 5), 16, '3 x 5')
+    assert (case.size, case.tokens, case.shown['grid']) == ((3, 5), 16, '3 x 5')
     assert [each.shape for each in attention.Inputs(case).leaves] == [(2, 2, 16, 16)] * 3
     for name, errors in attention.errors(case, ['auto', 'dense', 'sdpa', 'streaming'], 'forward + backward'):
         assert len(errors) == 8 and max(errors) < 1e-5, name

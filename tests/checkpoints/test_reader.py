@@ -53,8 +53,8 @@ def test_reading_once_opens_a_file_once(tmp_path, monkeypatch):
     from mmlocat.checkpoints.schemes import install_reader
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     install_reader()
-    opened = []
-    monkeypatch.setattr(reader, 'load_pickle', lambda *args, load=reader.load_pickle: opened.append(args) or load(*args))
+    opened, load = [], reader.load_pickle
+    monkeypatch.setattr(reader, 'load_pickle', lambda *args: opened.append(args) or load(*args))
     weights = OrderedDict(WEIGHTS)
     weights._metadata = OrderedDict({'': dict(ref_grid=(3, 4))})
     file = str(saved(dict(state_dict=weights, optimizer=dict(lr=1)), tmp_path / 'x.pth'))

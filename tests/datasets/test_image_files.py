@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmseg.datasets import BaseSegDataset
 from PIL import Image, ImageOps
 
 from mmlocat.config import load_config
@@ -164,7 +166,11 @@ def test_a_label_of_the_stored_pixels_of_a_turned_image_is_refused_and_can_be_ke
     sample = dataset[0]
     assert torch.equal(sample['data_samples'].gt_sem_seg.data[0], torch.from_numpy(label).long())
     config.train_dataloader.dataset.pipeline[0].color_type = 'color_ignore_orientation'
-    assert errors_of(check_data(config, ['train'])) == []
+    for loader, kind in (('LoadImageFromFile', 'BaseSegDataset'), ('mmcv.LoadImageFromFile', 'mmseg.BaseSegDataset'),
+                         (LoadImageFromFile, BaseSegDataset)):  # a type as text, with its scope, as a class
+        config.train_dataloader.dataset.type = kind
+        config.train_dataloader.dataset.pipeline[0].type = loader
+        assert errors_of(check_data(config, ['train'])) == []
 
 
 def test_a_label_of_a_turned_image_as_it_is_shown_passes_the_check(tmp_path):

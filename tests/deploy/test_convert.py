@@ -81,12 +81,12 @@ def test_verify_runs_the_models_of_others(layout, reader, options, tmp_path):
     differences = []
     convert(source, tmp_path / 'x.pth', layout, num_heads=1,
             check=lambda result, staged: differences.extend(compare(result, staged)))
-    assert [d.size for d in differences] == [(32, 32), (48, 40)]
+    assert [d.shape for d in differences] == [(1, 3, 32, 32), (1, 3, 48, 40)]
     assert all(d.reader == reader and d.largest < 1e-5 and d.scale > 1 for d in differences)
 
 
 def test_verify_finds_a_wrong_bit(tmp_path, monkeypatch):
-    from mmlocat.checkpoints import convert as module
+    from mmlocat.deploy import convert as module
     source, _ = plain_file(tmp_path)
     original = module._write
 
@@ -97,7 +97,7 @@ def test_verify_finds_a_wrong_bit(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, '_write', wrong)
     before = set(tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r'at 32 x 32 px .* differs by .* nothing was written'):
+    with pytest.raises(RuntimeError, match=r'reading it back differs by .* \(1, 3, 32, 32\) .* nothing was written'):
         convert(source, tmp_path / 'x.pth', 'mmlocat', num_heads=1, check=compare)
     assert set(tmp_path.iterdir()) == before
 

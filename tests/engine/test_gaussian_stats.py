@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -203,13 +202,3 @@ def test_the_imports_of_the_readme_register_it(clean_environment):
     code = "import mmlocat.models, mmengine; print(mmengine.registry.HOOKS.get('GaussianStatsHook').__name__)"
     found = subprocess.run([sys.executable, '-c', code], env=clean_environment, capture_output=True, text=True)
     assert found.stdout.split()[-1:] == ['GaussianStatsHook'], found.stderr[-1000:]
-
-
-def test_the_benchmark_measures_a_record_against_a_step():
-    from mmlocat.benchmark.gaussian_stats import measure
-    from tests.conftest import ROOT
-    config = Config.fromfile(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
-    cost = measure(config, batch=2, device='cpu', seconds=0.1, interval=10)
-    assert cost.record.seconds > 0 and cost.share == pytest.approx(cost.record.ratio / 10)
-    with pytest.raises(ValueError, match='on a LocAtViT classifier'):
-        measure(Config.fromfile(ROOT / 'configs' / 'vit-nano_digitscenes.py'), 2, 'cpu', 0.1)

@@ -7,8 +7,8 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmlocat.config import load_config
 from mmlocat.experiments.demo.plan import ARMS
+from mmlocat.experiments.trained import demo_model
 from mmlocat.utils import share_folder
-from mmlocat.visualization.demo_models import demo_model
 
 PRODUCTS = dict(linear='iter_1.pth', upernet='iter_1.pth', pretrain='epoch_1.pth')
 

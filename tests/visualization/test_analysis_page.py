@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from PIL import Image
 
-from mmlocat.visualization import pages
+from mmlocat.visualization import attention_pages
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models
 from tests.helpers.tool_runner import run_tool
@@ -16,7 +16,7 @@ PAGE = (ROOT / 'docs' / 'analysis.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
             for line in block.splitlines() if line.strip()]
 CONFIG = re.search(r'^```python\n# (\w+\.py)\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
-TOOLS = ('attention_maps', 'features', 'gaussians', 'gaussian_stats', 'train')
+TOOLS = ('attention_maps', 'features', 'gaussians', 'train')
 
 
 @pytest.fixture(scope='module')
@@ -64,20 +64,17 @@ def test_commands_run(command, place, digit_scenes, monkeypatch):
     before = written(place)
     # The same work on less of it.
     if script.endswith('attention_maps.py'):
-        every = pages.draw_pages
-        monkeypatch.setattr(pages, 'draw_pages', lambda subject: islice(every(subject), 1))
+        every = attention_pages.draw_pages
+        monkeypatch.setattr(attention_pages, 'draw_pages', lambda subject: islice(every(subject), 1))
     elif script.endswith('features.py'):
         arguments += ['--max-images', '8', '--max-patches', '200']
         arguments += [] if 'my_data/images' in arguments else ['--data-root', str(digit_scenes)]
-    elif script.endswith('gaussian_stats.py'):
-        arguments += ['--batch', '2', '--seconds', '0.1']
     elif script.endswith('train.py'):
         arguments += ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', 'custom_hooks.0.interval=1',
                       f'train_dataloader.dataset.data_root={digit_scenes}',
                       f'test_dataloader.dataset.data_root={digit_scenes}']
     run_tool(script[len('tools/'):], *arguments)
-    if not script.endswith('gaussian_stats.py'):
-        assert written(place) - before
+    assert written(place) - before
 
 
 def test_pictures_of_the_page_are_there():

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from mmlocat.models import LocAtViT
-from mmlocat.visualization import collect, pages
-from mmlocat.visualization.pages import Subject, draw_block, draw_summary
+from mmlocat.visualization import attention_pages, collect
+from mmlocat.visualization.attention_pages import Subject, draw_block, draw_summary
 from mmlocat.visualization.style import pyplot
 from tests.conftest import NANO, ROOT
 from tests.helpers.demo_layout import write_demo_models
@@ -105,7 +105,6 @@ def test_a_pdf_has_a_page_a_block_and_one_more(demo, picture, tmp_path, capsys):
     ([__file__], 'cannot be read as an image'),
     (['PICTURE', '--at', '90,0'], '--at 90,0 lies outside the image, which has 90 x 60 px: x from 0 to 89, y from'),
     (['PICTURE', '--demo-dir', 'nowhere'], 'run `make demo`'),
-    (['PICTURE', '--config', 'configs/vit-nano_digitscenes.py'], '--config and --checkpoint belong together'),
     (['PICTURE', '--config', 'configs/locatvit-nano_digitscenes.py', '--checkpoint', 'VIT'], 'does not fit the model'),
     (['PICTURE', '--out', 'PICTURE'], 'is a file; it names a folder'),
 ])
@@ -128,7 +127,8 @@ def test_bad_input_gets_one_line(arguments, message, demo, picture, capsys, monk
     (['--at', '12'], "takes x,y in px of the image, such as 120,80; got '12'"),
     (['--at', 'nan,2'], "got 'nan,2'"),
     (['--grid', '0'], "takes a number from 1 to 8, got '0'"),
-    (['--max-side', '0'], '--max-side must be at least 1 px'),
+    (['--config', 'a.py'], '--config and --checkpoint go together: give both'),
+    (['--max-side', '0'], '--max-side must be at least 1, got 0'),
 ])
 def test_options_are_checked_first(option, message, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -138,4 +138,4 @@ def test_options_are_checked_first(option, message, capsys):
 
 def test_an_unknown_format_is_said(tmp_path):
     with pytest.raises(ValueError, match="unknown format 'svg' of pages; choose one of png, pdf"):
-        next(pages.write_pages(None, tmp_path, 'svg'))
+        next(attention_pages.write_pages(None, tmp_path, 'svg'))

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from mmlocat.models import LocAtViT
-from mmlocat.visualization import features_output, style
-from mmlocat.visualization.features import BlockFeatures, find_pairs, measure_features, patch_labels, probe
+from mmlocat.visualization import features_report, style
+from mmlocat.visualization.features import MEASURES, find_pairs, measure_features, patch_labels, probe
 from mmlocat.visualization.maps import Maps, collect
 from mmlocat.visualization.measures import class_similarity, effective_rank, patch_similarity
 from tests.conftest import NANO
@@ -64,7 +64,7 @@ class Model(torch.nn.Module):
 def test_figures_are_means_over_images_whatever_their_sizes(folder):
     model = Model(num_registers=1)
     rows = measure_features(model, find_pairs(folder / 'images', None, 100))
-    assert [row.block for row in rows] == [1, 2, 3, 4] and rows[0].linear is None
+    assert len(rows) == 4 and list(rows[0]) == list(MEASURES) and rows[0]['linear'] is None
     expected = []
     for path in sorted((folder / 'images').iterdir()):
         image = torch.from_numpy(np.asarray(Image.open(path)).transpose(2, 0, 1)[::-1].copy()).float() / 255
@@ -72,10 +72,10 @@ def test_figures_are_means_over_images_whatever_their_sizes(folder):
         tokens = block.tokens[None]
         expected.append([class_similarity(tokens, 2).item(), patch_similarity(tokens[:, 2:]).item(),
                          effective_rank(tokens[:, 2:]).item(), block.mean_distance().mean()])
-    found = [rows[2].class_similarity, rows[2].patch_similarity, rows[2].effective_rank, rows[2].attention_distance]
+    found = list(rows[2].values())[:4]
     assert np.allclose(found, np.mean(expected, axis=0), rtol=1e-4)
     assert measure_features(Model(with_cls_token=False, out_type='featmap'),
-                            find_pairs(folder / 'images', None, 1))[0].class_similarity is None
+                            find_pairs(folder / 'images', None, 1))[0]['class_similarity'] is None
 
 
 def test_a_patch_has_its_commonest_label():
@@ -118,7 +118,7 @@ def test_the_demo_models_on_digit_scenes(demo, digit_scenes, tmp_path, capsys):
 
 
 def test_a_folder_with_labels_and_without(demo, folder, tmp_path, capsys):
-    from mmlocat.visualization.demo_models import demo_model
+    from mmlocat.experiments.trained import demo_model
     models = [part for arm in ('vit', 'locatvit') for part in ('--model', 'Both', demo_model(
         arm, 'pretrain', demo).config, demo_model(arm, 'pretrain', demo).checkpoint)]
     run_tool('analysis/features.py', folder / 'images', *models, '--out', tmp_path / 'a')
@@ -151,12 +151,12 @@ def test_bad_input_gets_one_line(arguments, message, demo, folder, capsys):
 @pytest.mark.parametrize('probes', [True, False])
 def test_the_figure_can_be_read(probes, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(features_output, 'save', lambda figure, path, dpi: seen.append(figure))
+    monkeypatch.setattr(features_report, 'save', lambda figure, path, dpi: seen.append(figure))
     random = np.random.default_rng(0)
-    figures = (50., 40., 55., 45.) if probes else ()
-    results = {title: [[BlockFeatures(block + 1, *random.random(4), *figures) for block in range(12)]
-                       for _ in range(3)] for title in ('ViT', 'LocAtViT', 'ViT + GAug', 'ViT + PRR')}
-    features_output.draw(results, tmp_path / 'a.png', 'Frozen features: a folder, 500 images', 9.1 if probes else None)
+    figures = (50., 40., 55., 45.) if probes else (None, ) * 4
+    results = {title: [[dict(zip(MEASURES, (*random.random(4), *figures))) for _ in range(12)] for _ in range(3)]
+               for title in ('ViT', 'LocAtViT', 'ViT + GAug', 'ViT + PRR')}
+    features_report.draw(results, tmp_path / 'a.png', 'Frozen features: a folder, 500 images', 9.1 if probes else None)
     words = assert_legible(seen[0])
     assert ('Linear probe of patches' in words) == ('chance' in words) == probes
     assert 'LocAtViT, mean of 3' in words and 'cosine similarity' in words

@@ -8,13 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmseg.models import EncoderDecoder
 from PIL import Image
 from rich.console import Console
 
-from mmlocat.visualization.demo_models import demo_model, load_segmentor
-from mmlocat.visualization.overlay import Prediction, compose, fit_text, named_classes, paint, panel_size
+from mmlocat.experiments.trained import demo_model
+from mmlocat.models import building
+from mmlocat.visualization import load_segmentor, segment
+from mmlocat.visualization.arguments import load_segmentors
+from mmlocat.visualization.overlay import Prediction, compose, named_classes, paint, panel_size
 from mmlocat.visualization.segment import image_demo_job
-from mmlocat.visualization.sources import find_sources, write_video
+from mmlocat.visualization.sheets import fit_text
+from mmlocat.visualization.sources import find_sources, shrink, write_video
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models
 
@@ -84,6 +89,18 @@ def test_pictures_hold_what_the_inferencer_predicts(run, demo_dir, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'out' / 'a.png')), expected)
 
 
+def test_a_segmentor_is_built_and_read_once(demo_dir, monkeypatch):
+    calls, init, read = [], EncoderDecoder.__init__, building.read_checkpoint
+    monkeypatch.setattr(EncoderDecoder, '__init__', lambda self, *args, **kwargs: calls.append('build') or init(
+        self, *args, **kwargs))
+    monkeypatch.setattr(building, 'read_checkpoint', lambda *args, **kwargs: calls.append('read') or read(
+        *args, **kwargs))
+    monkeypatch.setattr('mmengine.runner.checkpoint.CheckpointLoader.load_checkpoint', None)
+    model = demo_model(work_dir=demo_dir)
+    assert load_segmentor(model.config, model.checkpoint, 'cpu').title == 'locatvit-nano_linear_digitscenes'
+    assert sorted(calls) == ['build', 'read']
+
+
 def test_batches_change_nothing(run, tmp_path):
     for seed in range(3):
         save(tmp_path / 'in' / f'{seed}.png', seed)
@@ -112,14 +129,16 @@ def test_progress_is_shown_on_a_terminal(tool, demo_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['image_demo.py', str(tmp_path / 'in'), '--out-dir', str(tmp_path / 'out'),
                                       '--demo-dir', str(demo_dir)])
     console = Console(file=io.StringIO(), force_terminal=True, width=150)
-    assert image_demo_job(tool.read_options(), console)() == 0
+    options = tool.read_options()
+    models = load_segmentors(options, lambda arm: demo_model(arm, work_dir=demo_dir))
+    assert image_demo_job(options, lambda: models, console)() == 0
     shown = console.file.getvalue()
     assert 'images' in shown and '2/2' in shown and '3/3' in shown and '3 of 3 done' in shown
 
 
 def test_large_pictures_are_shrunk_for_the_demo_models_alone(run, demo_dir, tmp_path, tool, monkeypatch):
     seen = []
-    monkeypatch.setattr('mmlocat.visualization.segment.shrink', lambda pixels, side: seen.append(side) or pixels)
+    monkeypatch.setattr('mmlocat.visualization.segmentor.shrink', lambda pixels, side: seen.append(side) or pixels)
     save(tmp_path / 'a.png', 0)
     model = demo_model('vit', work_dir=demo_dir)
     own = [str(model.config), str(model.checkpoint)]
@@ -127,7 +146,6 @@ def test_large_pictures_are_shrunk_for_the_demo_models_alone(run, demo_dir, tmp_
     assert run(tmp_path / 'a.png', '--against') == 0
     assert seen == [None, None, 72, 72]
     monkeypatch.undo()
-    from mmlocat.visualization.segment import shrink
     assert shrink(picture(0, 100, 200), 72).shape == (36, 72, 3) and shrink(picture(0), 72).shape == (36, 36, 3)
 
 
@@ -165,7 +183,6 @@ def test_a_camera_is_recorded(run, tmp_path, monkeypatch, capsys):
 
 
 def test_ctrl_c_ends_a_camera_and_leaves_no_part_of_a_file(run, tmp_path, monkeypatch, capsys):
-    from mmlocat.experiments.demo import segment
     video = save_video(tmp_path / 'clip.mp4')
     capture, frames_of = cv2.VideoCapture, segment.frames_of
     monkeypatch.setattr(cv2, 'VideoCapture', lambda which: capture(str(video) if which == 0 else which))

@@ -6,13 +6,14 @@ import torch
 from mmpretrain.models import build_backbone
 from mmpretrain.models.backbones import VisionTransformer
 
-from mmlocat.attention import refine_patches, refinement_weights
+from mmlocat.attention import GaussianAttention, GaussianKernel, refine_patches, refinement_weights
 from mmlocat.models import LocAtViT, PatchRefinement
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.visualization import blocks, collect, prepare_image
-from mmlocat.visualization.loading import largest_side
-from mmlocat.visualization.maps import collect_batch
+from mmlocat.visualization.attention_pages import Subject, draw_block
+from mmlocat.visualization.maps import largest_side
 from mmlocat.visualization.measures import attention_distance, class_similarity, effective_rank, patch_similarity
+from mmlocat.visualization.style import pyplot
 from tests.conftest import NANO, runs_here
 
 
@@ -73,10 +74,9 @@ def test_gaussians_are_those_that_the_block_predicted():
     for block, (variance, alpha) in zip(found.blocks, predicted):
         assert np.allclose(block.sigma.reshape(2, -1, 2)**2, variance[0].numpy(), rtol=1e-5)
         assert np.array_equal(block.alpha.reshape(2, -1), alpha[0, ..., 0].numpy())
-        ellipses = block.ellipses([(1, 5), (4, 0)])
-        assert ellipses.centres.tolist() == [[22., 6.], [2., 18.]]  # x, y of the patches' centres
-        assert np.allclose(ellipses.half_axes[:, 0], 4 * block.sigma[:, 1, 5, ::-1])
-        assert np.array_equal(ellipses.alpha[:, 1], block.alpha[:, 4, 0])
+        for head in range(2):
+            assert block.ellipse(head, (1, 5))[:2] == (22, 6) and block.ellipse(head, (4, 0))[:2] == (2, 18)
+            assert np.allclose(block.ellipse(head, (1, 5))[2:], 4 * block.sigma[head, 1, 5, ::-1])
     assert np.ptp(found.blocks[0].alpha) > 0.01
 
 
@@ -89,7 +89,7 @@ def test_mmpretrains_vit_gives_what_the_plain_arm_gives():
         assert np.allclose(first.attention((2, 4)).computed, second.attention((2, 4)).computed, atol=1e-6)
         assert second.sigma is None and second.alpha is None and not second.has_gaug
     with pytest.raises(ValueError, match='block 4 has plain attention: there are no Gaussians'):
-        second.ellipses([(0, 0)])
+        second.ellipse(0, (0, 0))
     with pytest.raises(ValueError, match='there is no S to add'):
         second.mean_distance(with_gaug=True)
 
@@ -102,17 +102,68 @@ def test_looking_leaves_the_model_as_it_was():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_images_of_a_batch_do_not_mix():
-    model, images = locatvit(), torch.randn(3, 3, 24, 24)
-    for found, image in zip(collect_batch(model, images), images):
-        alone = collect(model, image)
-        assert np.allclose(found.blocks[3].sigma, alone.blocks[3].sigma, rtol=1e-4)
-        assert torch.allclose(found.blocks[3].tokens, alone.blocks[3].tokens, atol=1e-5)
+class SiblingBlock(torch.nn.Module):
+    """Names nothing as LocAtViT does; adds a bias, and predicts Gaussians from another query than it attends with."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = torch.nn.Linear(16, 64)
+        self.mix = GaussianAttention(8, GaussianKernel(6), num_prefix_tokens=0, backend='dense')
+        self.bias = torch.nn.Parameter(torch.randn(2, 48, 48))
+        with torch.no_grad():
+            self.mix.log_var.weight.mul_(20)
+            self.mix.log_alpha.weight.mul_(20)
+
+    def forward(self, x, grid):
+        query, gate, key, value = self.project(x).unflatten(-1, (4, 2, 8)).permute(2, 0, 3, 1, 4)
+        self.value = value[0]
+        self.attended = self.mix(query, key, value, grid, gate_query=gate, bias=self.bias, scale=0.7)
+        return x + self.attended.transpose(1, 2).flatten(2), grid
+
+
+class Sibling(torch.nn.Module):
+    in_channels, img_size, num_prefix_tokens, ref_grid, cls_token = 3, (24, 24), 0, (6, 6), None
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 16, 4, 4)
+        self.blocks = torch.nn.ModuleList([SiblingBlock(), SiblingBlock()])
+
+    def fit_checkpoint(self, state_dict, prefix='', metadata=None):
+        raise NotImplementedError
+
+    def forward(self, images):
+        maps = self.stem(images)
+        x, grid = maps.flatten(2).transpose(1, 2), maps.shape[-2:]
+        for block in self.blocks:
+            x, _ = block(x, grid)
+        return x
+
+
+def test_a_backbone_of_another_class_is_drawn_by_what_it_answers():
+    torch.manual_seed(0)
+    model = Sibling()
+    found = collect(model, torch.randn(3, 24, 32))
+    assert found.grid == (6, 8) and found.patch_size == (4, 4) and largest_side(model) == 72
+    for block, module in zip(found.blocks, model.blocks):
+        assert block.sigma.shape == (2, 6, 8, 2) and block.tokens.shape == (48, 16) and block.class_attention() is None
+        for number, patch in enumerate((row, column) for row in range(6) for column in range(8)):
+            row = block.attention(patch)
+            weights = torch.from_numpy(row.with_gaug.reshape(2, 1, -1))
+            assert torch.allclose((weights @ module.value)[:, 0], module.attended[0, :, number], atol=1e-5)
+    assert np.abs(row.difference).max() > 1e-4
+    figure = draw_block(Subject(np.full((24, 32, 3), 90, np.uint8), found, [(2, 3)], 'A sibling'), found.blocks[1])
+    assert len(figure.axes) == 2 * 8
+    pyplot().close(figure)
 
 
 def test_what_cannot_be_looked_at_is_said():
     with pytest.raises(TypeError, match='got ResNet; name one of them in the config'):
         collect(build_backbone(dict(type='ResNet', depth=18)), IMAGE)
+    with pytest.raises(TypeError, match="a block has neither GaussianAttention nor MMPretrain's .* but Identity"):
+        strange = locatvit(gaug=False)
+        strange.layers[1].attn = torch.nn.Identity()
+        collect(strange, IMAGE)
     with pytest.raises(TypeError, match='got ResNet'):
         largest_side(build_backbone(dict(type='ResNet', depth=18)))
     assert largest_side(locatvit()) == 72

@@ -16,8 +16,9 @@ from tests.helpers.demo_layout import write_demo_models
 
 pytest.importorskip('gradio', reason='gradio, which the extra "app" brings, is not installed')
 
-from mmlocat.visualization import patches  # noqa: E402
-from mmlocat.visualization.segment import load_models  # noqa: E402
+from mmlocat.experiments.trained import demo_model  # noqa: E402
+from mmlocat.visualization import clicks  # noqa: E402
+from mmlocat.visualization.arguments import load_segmentors  # noqa: E402
 from mmlocat.visualization.web import serve  # noqa: E402
 from mmlocat.visualization.web.inspector import Inspector  # noqa: E402
 from mmlocat.visualization.web.page import build_page, launch  # noqa: E402
@@ -26,9 +27,10 @@ CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
 OPTIONS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
 
 
-def options(demo_dir, **changes):
-    return SimpleNamespace(**{**dict(config=None, checkpoint=None, against=[], demo_dir=demo_dir, max_side=None,
+def models(demo_dir, **changes):
+    args = SimpleNamespace(**{**dict(config=None, checkpoint=None, against=[], demo_dir=demo_dir, max_side=None,
                                      device='cpu', trust_pickle=False, samples=None, time_clicks=None), **changes})
+    return load_segmentors(args, lambda arm: demo_model(arm, work_dir=demo_dir))
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +40,7 @@ def demo_dir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def inspector(demo_dir):
-    return Inspector(load_models(options(demo_dir)))
+    return Inspector(models(demo_dir))
 
 
 def picture(seed, height=36, width=48):
@@ -49,29 +51,27 @@ def test_a_look_shows_the_numbers_of_the_model(inspector):
     image = picture(0)
     assert inspector.patch_at(image, (0, 0)) == (0, 0) and inspector.middle(image) == (4, 6)
     assert inspector.patch_at(image, (1e9, 1e9)) == (8, 11)  # the grid is 9 x 12
-    scale = patches.enlargement(48, 36)
+    scale = clicks.enlargement(48, 36)
     assert inspector.patch_at(image, (4 * scale, 4 * scale - 1)) == (0, 1)
     looks = [inspector.look(image, patch, block) for patch in ((4, 6), (8, 11)) for block in (1, 4)]
-    assert all(look.picture.size == (48 * scale, 36 * scale) for look in looks)
-    sheets = [np.asarray(look.attention) for look in looks]
+    assert all(look[0].size == (48 * scale, 36 * scale) for look in looks)
+    sheets = [np.asarray(look[1]) for look in looks]
     assert all((first != second).any() for first, second in zip(sheets, sheets[1:]))
     # The map on the sheet is the model's own: its largest weight is where the colour scale ends.
     from mmlocat.visualization.maps import collect, prepare_image
-    model = inspector.models[0].inferencer.model
+    model = inspector.models[0].model
     block = collect(model, prepare_image(model, image)).blocks[3]
     row = block.attention((8, 11))
     assert row.with_gaug.shape == (2, 9, 12) and np.abs(row.difference).max() > 1e-4
-    assert f'α {block.alpha[1, 8, 11]:.2f} (logit)' in patches.describe_head(block, 1, (8, 11))
-    assert 'σ in patches' in patches.describe_head(block, 1, (8, 11))
+    assert f'α {block.alpha[1, 8, 11]:.2f} (logit)' in clicks.describe_head(block, 1, (8, 11))
+    assert 'σ in patches' in clicks.describe_head(block, 1, (8, 11))
 
 
 def test_a_plain_vit_shows_its_attention_alone(demo_dir):
-    from mmlocat.visualization.demo_models import demo_model
     vit = demo_model('vit', work_dir=demo_dir)
-    own = Inspector(load_models(options(demo_dir, config=str(vit.config), checkpoint=str(vit.checkpoint),
-                                        against=None)))
-    look = own.look(picture(0), (1, 1), 2)
-    assert look.attention.width < 600 and own.segment(picture(0)).width > 300
+    own = Inspector(models(demo_dir, config=str(vit.config), checkpoint=str(vit.checkpoint), against=None))
+    _, sheet = own.look(picture(0), (1, 1), 2)
+    assert sheet.width < 600 and own.segment(picture(0)).width > 300
 
 
 def test_clicks_take_less_than_a_second(inspector, capsys):

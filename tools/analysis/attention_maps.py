@@ -2,13 +2,37 @@
 """What every block and head of a ViT looks at in an image: Gaussians, attention without and with GAug, PRR."""
 
 import argparse
+import math
+from pathlib import Path
+from typing import Tuple
 
 from mmlocat.experiments.demo.plan import ARMS
+from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.utils import add_trust_option, stoppable
-from mmlocat.visualization.attention_job import attention_job, grid_side, point
-from mmlocat.visualization.demo_models import DEMO_WORK_DIR
+from mmlocat.utils import stoppable
+from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse
+from mmlocat.visualization.attention_job import attention_job
 from mmlocat.visualization.style import FORMATS
+
+LARGEST_GRID = 8
+
+
+def point(text: str) -> Tuple[float, float]:
+    """Reads ``x,y``."""
+    try:
+        x, y = (float(part) for part in text.split(','))
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'takes x,y in px of the image, such as 120,80; got {text!r}') from None
+    return x, y
+
+
+def grid_side(text: str) -> int:
+    """Reads the side of a grid of query patches."""
+    if not text.isdigit() or not 1 <= int(text) <= LARGEST_GRID:
+        raise argparse.ArgumentTypeError(f'takes a number from 1 to {LARGEST_GRID}, got {text!r}')
+    return int(text)
 
 
 def read_options() -> argparse.Namespace:
@@ -21,22 +45,22 @@ def read_options() -> argparse.Namespace:
                         help='query patches, by a pixel of the image file in each')
     parser.add_argument('--grid', type=grid_side, metavar='N',
                         help='N x N query patches evenly over the image (default: the middle one, without --at)')
-    parser.add_argument('--out', default='work_dirs/attention_maps', help='folder for pages and data')
     parser.add_argument('--format', choices=FORMATS, default='png', help='a PNG a page, or one PDF (default: png)')
-    parser.add_argument('--max-side', type=int, metavar='PX',
-                        help="longer images are shrunk to this (default: three times pretraining's side)")
     parser.add_argument('--arm', choices=[arm for arm in ARMS if ARMS[arm].pretraining], default='locatvit',
                         help='which of the demo models, without --config (default: locatvit)')
-    parser.add_argument('--demo-dir', default=str(DEMO_WORK_DIR), help="the demo's work dir (default: %(default)s)")
-    parser.add_argument('--device', default='cpu')
-    add_trust_option(parser)
-    args = parser.parse_args()
-    if args.max_side is not None and args.max_side < 1:
-        parser.error(f'--max-side must be at least 1 px, got {args.max_side}')
-    return args
+    add_analysis_options(parser, DEMO_WORK_DIR, 'work_dirs/attention_maps')
+    return parse(parser)
+
+
+def chosen_model(args: argparse.Namespace) -> ModelFiles:
+    """Returns the model that was named, or the demo's."""
+    if args.config:
+        return ModelFiles(Path(args.config).stem, args.config, args.checkpoint)
+    found = demo_model(args.arm, 'pretrain', args.demo_dir)
+    return ModelFiles(f'{found.title} of the demo', found.config, found.checkpoint)
 
 
 if __name__ == '__main__':
     with stoppable():
         options = read_options()
-        prepare_or_exit(lambda: attention_job(options))()
+        prepare_or_exit(lambda: attention_job(options, lambda: chosen_model(options)))()

@@ -4,13 +4,11 @@
 import argparse
 import sys
 
-from rich.console import Console
-from rich.table import Table
-
 from mmlocat.analysis.flops import count
 from mmlocat.config import load_config
 from mmlocat.models.building import input_shape
 from mmlocat.utils import stoppable
+from mmlocat.utils.tables import Table
 
 
 def read_options() -> argparse.Namespace:
@@ -39,17 +37,15 @@ def main() -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
-    table = Table(title=f'{args.config}, {args.batch} x {shape[0]} x {shape[1]} px')
-    for name in ('module', 'class', 'parameters', 'MACs', 'share'):
-        table.add_column(name, justify='left' if name in ('module', 'class') else 'right', no_wrap=True)
+    table = Table(('module', 'class', 'parameters', 'MACs', 'share'),
+                  f'{args.config}, {args.batch} x {shape[0]} x {shape[1]} px', words=2)
     for module in cost.modules:
         level = module.name.count('.') + 1 if module.name else 0
         if level <= args.depth and (module.parameters or module.macs):
             share = f'{module.macs / cost.macs:.1%}' if cost.macs else ''
             name = module.name.rsplit('.', 1)[-1] or 'model'
-            table.add_row('  ' * level + name, module.kind, f'{module.parameters:,}', f'{module.macs:,}', share)
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
+            table.add('  ' * level + name, module.kind, f'{module.parameters:,}', f'{module.macs:,}', share)
+    table.print()
     print(f'{cost.parameters:,} parameters, {cost.trainable:,} of them trained; {cost.macs / 1e9:.2f} G '
           'multiply-accumulates')
     return 0

@@ -7,7 +7,7 @@ from typing import Callable
 
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
-from mmlocat.visualization.style import picture_path
+from mmlocat.visualization.style import FORMATS
 from mmlocat.visualization.timeline import draw_timeline, read_log
 
 
@@ -23,7 +23,9 @@ def prepare(args: argparse.Namespace) -> Callable[[], None]:
     """Reads the log; returns a function that draws."""
     log = Path(args.log)
     series = read_log(log)
-    out = picture_path(args.out or (log.parent if log.is_file() else log) / 'gaussians.png')
+    out = Path(args.out or (log.parent if log.is_file() else log) / 'gaussians.png')
+    if out.suffix.lstrip('.') not in FORMATS or out.is_dir():
+        raise ValueError(f'{out} must be a file that ends in {" or ".join(f".{name}" for name in FORMATS)}')
 
     def draw() -> None:
         draw_timeline(series, out, f'Gaussians while training: {log.name}\n'

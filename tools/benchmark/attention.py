@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 from mmlocat.attention import available_backends
-from mmlocat.benchmark.attention import PASSES, Case, Result, measure, refusal
-from mmlocat.benchmark.options import add_common_options, parse
-from mmlocat.benchmark.report import RowPrinter, draw, milliseconds
+from mmlocat.benchmark.attention import PASSES, Case, measure, refusal
+from mmlocat.benchmark.cli import add_common_options, cells, parse
+from mmlocat.benchmark.plot import draw
 from mmlocat.utils import stoppable, with_progress
 from mmlocat.utils.machine import machine
+from mmlocat.utils.tables import Table
 
-COLUMNS = ('pass', 'back-end', 'heads', 'grid', 'ms', 'x plain', 'quartiles', 'extra MiB')
-WIDTHS = (18, 9, 5, 4, 6, 7, 13, 9)
+# With the characters that each takes.
+COLUMNS = {'pass': 18, 'back-end': 9, 'heads': 5, 'grid': 4, 'ms': 6, 'x plain': 7, 'quartiles': 13, 'extra MiB': 9}
 
 
 def read_options() -> argparse.Namespace:
@@ -44,14 +45,6 @@ def read_options() -> argparse.Namespace:
     return args
 
 
-def cells(result: Result) -> tuple:
-    """Returns a row of the table."""
-    time = result.time
-    return (result.passes, result.name, str(result.case.heads), result.case.shown_grid, milliseconds(time.seconds),
-            f'{time.ratio:.2f}', f'{time.low:.2f} - {time.high:.2f}',
-            '' if result.extra is None else f'{result.extra:.1f}')
-
-
 def main() -> int:
     """Measures case by case and prints each case's rows when it is done; an interrupted run keeps them and the plot."""
     args = read_options()
@@ -60,14 +53,16 @@ def main() -> int:
     if args.backends is None and not args.device.startswith('cuda'):
         largest['triton'] = 7  # its interpreter, where the environment asks for it, takes seconds a call
     title = f'{args.dtype}, heads of {args.head_dims}, batch 1, one prefix token. {machine(args.device)}'
-    table, results = RowPrinter(title, COLUMNS, WIDTHS, args.markdown), []
+    table, results = Table(COLUMNS, title, words=2), []
     turns = [(passes, case) for passes in args.passes for case in cases]
     names = args.backends or available_backends()
     try:
         for passes, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].heads} heads, grid {turn[1].grid}'):
             for result in measure(case, passes, names, args.seconds, largest, not args.no_memory):
                 results.append(result)
-                table.add(cells(result))
+                shown = result.case.shown
+                table.print_row(*cells(result, shown['heads'], shown['grid']), markdown=args.markdown,
+                                widths=COLUMNS.values())
     finally:
         if args.plot and results:
             draw(args.plot, results, max(result.case.heads for result in results))

@@ -4,14 +4,15 @@
 import argparse
 import sys
 
-from mmlocat.benchmark.backbone import MODELS, MODES, Case, measure
-from mmlocat.benchmark.options import add_common_options, parse
-from mmlocat.benchmark.report import RowPrinter, milliseconds
+from mmlocat.benchmark.backbone import MODES, Case, measure
+from mmlocat.benchmark.cli import add_common_options, cells, parse
 from mmlocat.utils import stoppable, with_progress
 from mmlocat.utils.machine import machine
+from mmlocat.utils.tables import Table
 
-COLUMNS = ('mode', 'model', 'size', 'image', 'ms', 'x mmpretrain', 'quartiles', 'growth MiB')
-WIDTHS = (13, 14, 5, 5, 6, 12, 13, 10)
+# With the characters that each takes.
+COLUMNS = {'mode': 13, 'model': 14, 'size': 5, 'image': 5, 'ms': 6, 'x mmpretrain': 12, 'quartiles': 13,
+           'growth MiB': 10}
 PATCH = 16
 
 
@@ -36,13 +37,11 @@ def main() -> int:
     """Measures case by case and prints each case's rows when it is done; an interrupted run keeps them."""
     args = read_options()
     cases = [Case(arch, image, args.batch, args.dtype, args.device) for arch in args.archs for image in args.images]
-    table = RowPrinter(f'{args.dtype}, batch {args.batch}. {machine(args.device)}', COLUMNS, WIDTHS, args.markdown)
+    table = Table(COLUMNS, f'{args.dtype}, batch {args.batch}. {machine(args.device)}', words=2)
     turns = [(mode, case) for mode in args.modes for case in cases]
     for mode, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].arch}, {turn[1].image} px'):
-        for r in measure(case, mode, MODELS, args.seconds, not args.no_memory):
-            table.add((r.mode, r.name, r.case.arch, str(r.case.image), milliseconds(r.time.seconds),
-                       f'{r.time.ratio:.2f}', f'{r.time.low:.2f} - {r.time.high:.2f}',
-                       '' if r.extra is None else f'{r.extra:.0f}'))
+        for result in measure(case, mode, args.seconds, not args.no_memory):
+            table.print_row(*cells(result, case.arch, case.image), markdown=args.markdown, widths=COLUMNS.values())
     return 0
 
 

@@ -3,14 +3,12 @@
 
 import argparse
 
-from rich.console import Console
-from rich.table import Table
-
 from mmlocat.config import add_config_arguments, load_config
 from mmlocat.deploy.export import OPSET, Export, export_onnx
 from mmlocat.deploy.runtime import TOLERANCE
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import add_trust_option, stoppable
+from mmlocat.utils.tables import Table, console
 
 
 def read_options() -> argparse.Namespace:
@@ -33,25 +31,24 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Exports one model."""
     args = read_options()
-    console = Console(stderr=True)
+    screen = console(stderr=True)
 
     def export() -> Export:
         config = load_config(args.config, args.cfg_options)
-        with console.status('reading the checkpoint') as status:
+        with screen.status('reading the checkpoint') as status:
             return export_onnx(
                 config, args.checkpoint, args.output, part=args.part, pixels=args.pixels, check=not args.no_check,
                 tolerance=args.tolerance, opset=args.opset, trust_pickle=args.trust_pickle, report=status.update)
 
     result = prepare_or_exit(export)
     for remark in result.remarks:
-        console.print(f'Note: {remark}.')
+        screen.print(f'Note: {remark}.')
     if result.differences:
-        table = Table(title='onnxruntime against PyTorch, at sizes not seen at export')
-        for name in ('images', 'largest difference', 'largest output'):
-            table.add_column(name, justify='right')
-        for shape, largest, scale in result.differences:
-            table.add_row(' x '.join(map(str, shape)), f'{largest:.2g}', f'{scale:.3g}')
-        console.print(table)
+        table = Table(('images', 'largest difference', 'largest output'),
+                      'onnxruntime against PyTorch, at sizes not seen at export')
+        for found in result.differences:
+            table.add(' x '.join(map(str, found.shape)), f'{found.largest:.2g}', f'{found.scale:.3g}')
+        table.print()
     print(f'{result.path}: {result.task}, {result.path.stat().st_size / 1e6:.1f} MB, outputs '
           f'{", ".join(result.outputs)}; ' + (f'largest difference {max(d.largest for d in result.differences):.2g}'
                                               if result.differences else 'not checked'))

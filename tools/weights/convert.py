@@ -5,12 +5,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from mmlocat.deploy.compare import Difference
 from mmlocat.deploy.convert import LAYOUTS, Conversion, convert
-from mmlocat.deploy.verify import Difference, compare
+from mmlocat.deploy.verify import compare
 from mmlocat.utils import add_trust_option, stoppable
+from mmlocat.utils.tables import Table
 
 
 def read_options() -> argparse.Namespace:
@@ -29,27 +28,24 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report(console: Console, result: Conversion, differences: 'list[Difference]') -> None:
+def report(result: Conversion, differences: 'list[Difference]') -> None:
     """Prints what was converted, and what the comparison gave."""
     arch = result.arguments['arch']
-    table = Table(title=f'{result.source.source} ({result.source.format} names, {result.source.container}) -> '
-                  f'{result.target} ({result.layout})')
-    for column in ('part', 'tensors', 'parameters', 'dtype'):
-        table.add_column(column, justify='left' if column in ('part', 'dtype') else 'right')
+    table = Table(('part', 'dtype', 'tensors', 'parameters'), f'{result.source.source} ({result.source.format} names, '
+                  f'{result.source.container}) -> {result.target} ({result.layout})', words=2)
     for row in result.rows():
-        table.add_row(*row)
-    console.print(table)
-    console.print(f'{arch["num_layers"]} blocks of {arch["embed_dims"]} channels, {arch["num_heads"]} heads, '
-                  f'GAug: {"yes" if result.arguments["gaug"] else "no"}, pretraining grid {result.grid}')
+        table.add(*row)
+    table.print()
+    print(f'{arch["num_layers"]} blocks of {arch["embed_dims"]} channels, {arch["num_heads"]} heads, '
+          f'GAug: {"yes" if result.arguments["gaug"] else "no"}, pretraining grid {result.grid}')
     for difference in differences:
-        console.print(f'{difference.size[0]} x {difference.size[1]} px: {difference.reader} differs by at most '
-                      f'{difference.largest:.2g} (largest output {difference.scale:.3g})')
+        print(f'{difference.shape[2]} x {difference.shape[3]} px: {difference.reader} differs by at most '
+              f'{difference.largest:.2g} (largest output {difference.scale:.3g})')
 
 
 def main() -> int:
     """Converts; returns 1 on any doubt."""
     args = read_options()
-    console = Console(width=None if sys.stdout.isatty() else 140)
     differences: list = []
 
     def check(result: Conversion, staged: Path) -> None:
@@ -63,7 +59,7 @@ def main() -> int:
     except (RuntimeError, ValueError, ImportError, OSError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
-    report(console, result, differences)
+    report(result, differences)
     return 0
 
 

@@ -28,7 +28,10 @@ def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
                 D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
                 WP: tl.constexpr, ROWS: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, HAS_BIAS: tl.constexpr,
                 WIDE: tl.constexpr, WANT_K: tl.constexpr, WANT_V: tl.constexpr, WAIT: tl.constexpr):
-    """RECORD holds pairs of float32 as int64. DK and DV have the layout (B, N, h, d), strides ``so*``; DO ``se*``."""
+    """Computes dk and dv of one block of keys.
+
+    RECORD holds pairs of float32 as int64. DK and DV have the layout (B, N, h, d), strides ``so*``; DO has ``se*``.
+    """
     # Blocks of patches first, then blocks of prefix tokens, whose bias is 0.
     if ROWS:
         R: tl.constexpr = BLOCK_N // WP

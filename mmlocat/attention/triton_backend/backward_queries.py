@@ -44,7 +44,10 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                    HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr, WANT_Q: tl.constexpr,
                    WANT_GAUSSIAN: tl.constexpr, WANT_LAYERS: tl.constexpr, WANT_GATE: tl.constexpr,
                    WANT_BIAS: tl.constexpr, TILE_SUMS: tl.constexpr):
-    """WANT_GAUSSIAN: sums for variance and alpha; WANT_LAYERS: and for the weights that predict them, in DSPOT0.
+    """Computes dq of one block of queries, and the sums that become gradients of the Gaussians.
+
+    WANT_GAUSSIAN asks for the gradients of variance and alpha, WANT_LAYERS for those of the weights that predict them,
+    which go to DSPOT0.
 
     OUT, DQ and DGATE have the layout (B, N, h, d); DO has the strides ``se*``.
     """

@@ -38,7 +38,11 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                    WP: tl.constexpr, BLOCK_P: tl.constexpr, MANY_P: tl.constexpr, ROWS: tl.constexpr,
                    EVEN_W: tl.constexpr, IP: tl.constexpr, CLAMP: tl.constexpr, PREDICT: tl.constexpr,
                    HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr):
-    """SPOT: weights and biases of the two layers (PREDICT), else variance and alpha. GATE: what they read, if not Q."""
+    """Computes output and log-sum-exp of one block of queries.
+
+    SPOT holds weights and biases of the two layers where PREDICT is set, else variance and alpha. GATE is what the
+    layers read where that is not Q.
+    """
     blocks = (N + BLOCK_M - 1) // BLOCK_M
     bh = tl.program_id(0) // blocks
     b = (bh // heads).to(tl.int64)

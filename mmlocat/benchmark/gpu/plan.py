@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Tuple, Union
+from typing import Dict, NamedTuple, Tuple
 
-Grid = Union[int, Tuple[int, int]]
+from .. import attention, backbone
+
 OPENMMLAB = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
 
 
@@ -29,9 +30,9 @@ class Part(NamedTuple):
 _HERE = 'mmlocat.benchmark.gpu'
 # In order of importance: what comes late may find no time left. The shares are seconds of the 450 of a whole run.
 PARTS = (
-    Part('parity', 'Parity', f'{_HERE}.attention:parity', 65, ('torch', )),
-    Part('attention', 'Attention', f'{_HERE}.attention:speed', 90, ('torch', )),
-    Part('memory', 'Memory of attention', f'{_HERE}.attention:memory', 15, ('torch', )),
+    Part('parity', 'Parity', f'{_HERE}.attention:parity', 65),
+    Part('attention', 'Attention', f'{_HERE}.attention:speed', 90),
+    Part('memory', 'Memory of attention', f'{_HERE}.attention:memory', 15),
     Part('backbones', 'Whole backbones, eager', f'{_HERE}.backbones:eager', 85, OPENMMLAB),
     Part('training', 'A training of the front page', f'{_HERE}.training:training', 80, OPENMMLAB),
     Part('compiled', 'Whole backbones, every block compiled', f'{_HERE}.backbones:compiled_blocks', 75, OPENMMLAB),
@@ -39,32 +40,26 @@ PARTS = (
 )
 
 
-class AttentionCase(NamedTuple):
-    """One call of attention whose time or memory is measured."""
-
-    grid: Grid
-    batch: int
-    rivals: Tuple[str, ...] = ('triton', )
-
-
-class BackboneCase(NamedTuple):
-    """One batch through one size of backbone."""
-
-    arch: str
-    image: int
-    batch: int
-
-
 class Training(NamedTuple):
-    """A short training of a shipped config, and where it has one of its plain twin, on synthetic images."""
+    """A short training of a shipped config, and where it has one of its plain twin, on synthetic images.
+
+    Args:
+        configs: Ours, and its twin.
+        batch: Images a step.
+        iterations: How many.
+        interval: Iterations a line of the log.
+        images: How many are made.
+        side: The shorter side of each, in pixels.
+        arguments: Further ones of ``tools/train.py``, options of the config last.
+    """
 
     configs: Tuple[str, ...]
     batch: int
     iterations: int
-    interval: int  # iterations a line of the log
+    interval: int
     images: int
-    amp: bool
-    changes: Dict[str, object]  # to model
+    side: int
+    arguments: Tuple[str, ...]
 
 
 class Plan(NamedTuple):
@@ -72,72 +67,61 @@ class Plan(NamedTuple):
 
     Args:
         small: Whether it only shows that the report works.
-        dtype: Of attention's times and of the backbones.
-        dtypes: Of parity.
-        parity_grids: With their numbers of heads.
-        heads: Of attention's times, and channels a head.
-        attention: Its cases.
+        parity: The cases in which every back-end is compared with the oracle.
+        attention: The cases whose time and memory are measured, each with the back-ends that take part.
         seconds: Of turns, for a case of attention.
         backbones: Their cases; the first ones carry the targets.
         backbone_seconds: Of turns, for a case of backbones.
         whole: The cases that are compiled in one graph too.
         compiler: ``backend`` of torch.compile.
-        training: A training, or None.
+        training: A training.
     """
 
     small: bool
-    dtype: str
-    dtypes: Tuple[str, ...]
-    parity_grids: Tuple[Tuple[Grid, int], ...]
-    heads: int
-    head_dims: int
-    attention: Tuple[AttentionCase, ...]
+    parity: Tuple[attention.Case, ...]
+    attention: Dict[attention.Case, Tuple[str, ...]]
     seconds: float
-    backbones: Tuple[BackboneCase, ...]
+    backbones: Tuple[backbone.Case, ...]
     backbone_seconds: float
-    whole: Tuple[BackboneCase, ...]
+    whole: Tuple[backbone.Case, ...]
     compiler: str
     training: Training
 
 
-_EVERY = ('triton', 'sdpa', 'streaming')
-_TARGETS = (BackboneCase('base', 512, 8), BackboneCase('base', 224, 64), BackboneCase('tiny', 512, 32))
+_EVERY, _OURS = ('triton', 'sdpa', 'streaming'), ('triton', )
+_TARGETS = tuple(backbone.Case(*case, dtype='bfloat16') for case in (('base', 512, 8), ('base', 224, 64),
+                                                                     ('tiny', 512, 32)))
 FULL = Plan(
     small=False,
-    dtype='bfloat16',
-    dtypes=('bfloat16', 'float16', 'float32', 'float64'),
-    parity_grids=((14, 12), (32, 2), ((36, 43), 1)),
-    heads=12,
-    head_dims=64,
-    attention=(AttentionCase(32, 8, _EVERY), AttentionCase(14, 8), AttentionCase(64, 8), AttentionCase((36, 43), 8),
-               AttentionCase(14, 64), AttentionCase(128, 8)),
+    parity=tuple(attention.Case(grid, heads, dtype=dtype) for dtype in ('bfloat16', 'float16', 'float32', 'float64')
+                 for grid, heads in ((14, 12), (32, 2), ((36, 43), 1))),
+    attention={attention.Case(grid, 12, dtype='bfloat16', batch=batch): _EVERY if grid == 32 else _OURS
+               for grid, batch in ((32, 8), (14, 8), (64, 8), ((36, 43), 8), (14, 64), (128, 8))},
     seconds=0.7,
-    backbones=(*_TARGETS, BackboneCase('tiny', 224, 64), BackboneCase('base', 1024, 2), BackboneCase('tiny', 1024, 8)),
+    backbones=(*_TARGETS, *(backbone.Case(*case, dtype='bfloat16')
+                            for case in (('tiny', 224, 64), ('base', 1024, 2), ('tiny', 1024, 8)))),
     backbone_seconds=2.5,
     whole=_TARGETS[:1],
     compiler='inductor',
     training=Training(('locatvit_upernet_ade20k.py', 'vit_upernet_ade20k.py'), batch=16, iterations=60, interval=10,
-                      images=64, amp=True, changes={}))
+                      images=64, side=512, arguments=('--amp', '--cfg-options', 'optim_wrapper.dtype=bfloat16')))
 
-_NARROW = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64),
-                  out_indices=(0, 1, 2, 3)),
-    neck=dict(in_channels=[32] * 4, out_channels=32),
-    decode_head=dict(in_channels=[32] * 4, channels=32),
-    auxiliary_head=dict(in_channels=32, channels=32))
 # On a CPU, whose Triton interpreter takes seconds a call and has no bfloat16.
 SMALL = Plan(
     small=True,
-    dtype='float32',
-    dtypes=('float32', 'float16'),
-    parity_grids=((5, 1), ((4, 6), 1)),
-    heads=1,
-    head_dims=16,
-    attention=(AttentionCase(5, 1, _EVERY), ),
+    parity=tuple(attention.Case(grid, 1, 16, dtype) for dtype in ('float32', 'float16') for grid in (5, (4, 6))),
+    attention={attention.Case(5, 1, 16): _EVERY},
     seconds=0.01,
-    backbones=(BackboneCase('nano', 32, 1), ),
+    backbones=(backbone.Case('nano', 32), ),
     backbone_seconds=0.01,
-    whole=(BackboneCase('nano', 32, 1), ),
+    whole=(backbone.Case('nano', 32), ),
     compiler='eager',
-    training=Training(('locatvit_upernet_ade20k.py', ), batch=2, iterations=4, interval=1,
-                      images=4, amp=False, changes=_NARROW))
+    training=Training(
+        ('locatvit_upernet_ade20k.py', ), batch=2, iterations=4, interval=1, images=4, side=32,
+        arguments=('--cfg-options', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+                   'train_dataloader.dataset.pipeline.2.scale=(128,32)',
+                   'train_dataloader.dataset.pipeline.3.crop_size=(32,32)', 'model.data_preprocessor.size=(32,32)',
+                   'model.backbone.arch=tiny', 'model.neck.in_channels=[192,192,192,192]',
+                   'model.neck.out_channels=32', 'model.decode_head.in_channels=[32,32,32,32]',
+                   'model.decode_head.channels=32', 'model.auxiliary_head.in_channels=32',
+                   'model.auxiliary_head.channels=32')))

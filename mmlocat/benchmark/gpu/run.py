@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from mmlocat.utils import atomic_write
+from mmlocat.utils.machine import machine_and_software
 
-from .about import about
-from .job import NO_TIME
 from .page import describe, render
 from .plan import PARTS, Part, Plan
-from .worker import DONE, Worker
+from .worker import DONE, NO_TIME, Worker
 
 Report = Dict[str, Any]
 _FORMAT = 1
@@ -51,7 +50,7 @@ def state_of(rows: Sequence[Mapping[str, Any]]) -> Tuple[str, str]:
     late = sum(row.get('problem') == NO_TIME for row in rows)
     said = [f'{number} {text}' for number, text in ((failed, 'cases failed'), (wrong, 'beyond tolerance'),
                                                     (late, 'cases found no time')) if number]
-    return ('failed' if failed or wrong else 'done'), ', '.join(said)
+    return ('failed' if failed or wrong else DONE), ', '.join(said)
 
 
 def _reason_to_leave_out(part: Part, chosen: Optional[Sequence[str]]) -> str:
@@ -78,22 +77,27 @@ def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Seque
     Returns:
         What the JSON holds.
     """
-    report: Report = dict(format=_FORMAT, small=plan.small, budget_seconds=seconds, about=about(device), parts={
-        part.name: dict(title=part.title, state='not reached', reason='', seconds=0.0, rows=[]) for part in parts})
+    entries = {part.name: dict(title=part.title, state='not reached', reason='', seconds=0.0, rows=[])
+               for part in parts}
+    report: Report = dict(format=_FORMAT, small=plan.small, budget_seconds=seconds,
+                          about=machine_and_software(device), parts=entries)
     begin, whole, used = time.monotonic(), sum(part.share for part in parts), 0.0
     entry: Dict[str, Any] = {}
 
+    def write() -> None:
+        report['seconds'] = round(time.monotonic() - begin, 1)
+        save(report, page)
+
     def keep(row: Dict[str, Any]) -> None:
         entry['rows'].append(row)
-        report['seconds'] = round(time.monotonic() - begin, 1)
         print(describe(row), flush=True)
-        save(report, page)
+        write()
 
     try:
         with Worker(plan, device) as worker:
             for number, part in enumerate(parts, 1):
                 used += part.share
-                entry = report['parts'][part.name]
+                entry, head = entries[part.name], f'[{number}/{len(parts)}] {part.title}: '
                 reason, began = _reason_to_leave_out(part, chosen), time.monotonic()
                 left = begin + seconds * used / whole - began
                 if reason:
@@ -101,18 +105,17 @@ def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Seque
                 elif left <= 0:
                     entry.update(state='failed', reason='no time was left for it')
                 else:
-                    _say(f'[{number}/{len(parts)}] {part.title}: at most {left:.0f} s')
+                    _say(f'{head}at most {left:.0f} s')
                     entry['state'] = 'running'
                     state, reason = worker.run(part, left, keep)
                     entry['state'], entry['reason'] = state_of(entry['rows']) if state == DONE else (state, reason)
                     entry['seconds'] = round(time.monotonic() - began, 1)
-                if entry['state'] != 'done' or entry['reason']:
-                    _say(f'[{number}/{len(parts)}] {part.title}: {entry["state"]}, {entry["reason"]}')
-                save(report, page)
+                if entry['state'] != DONE or entry['reason']:
+                    _say(f'{head}{entry["state"]}, {entry["reason"]}')
+                write()
     finally:
         if entry.get('state') == 'running':
             entry.update(state='failed', reason='interrupted')
-            _say(f'Interrupted: {sum(len(each["rows"]) for each in report["parts"].values())} rows are in {page}')
-        report['seconds'] = round(time.monotonic() - begin, 1)
-        save(report, page)
+            _say(f'Interrupted: {sum(len(each["rows"]) for each in entries.values())} rows are in {page}')
+        write()
     return report

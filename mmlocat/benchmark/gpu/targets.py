@@ -19,8 +19,8 @@ class Target(NamedTuple):
         text: What it is about.
         part: The part whose rows count.
         where: What these rows say; a list names values that are all asked for.
-        value: The name of the figure; the largest of all rows counts.
         limit: The largest value that passes.
+        value: The name of the figure; the largest of all rows counts.
         below: Whether the limit itself is a miss.
         over: The name of a figure of the same row that the value is divided by first.
     """
@@ -28,8 +28,8 @@ class Target(NamedTuple):
     text: str
     part: str
     where: Dict[str, Any]
-    value: str
     limit: float
+    value: str = 'ratio'
     below: bool = False
     over: Optional[str] = None
 
@@ -42,44 +42,27 @@ class Verdict(NamedTuple):
     verdict: str
 
 
-def _attention(passes: str, launch: str, grid: int, limit: float) -> Target:
-    return Target(f'attention, {passes}, {launch}, grid {grid}, batch 8', 'attention',
-                  dict(grid=str(grid), batch=8, dtype='bfloat16', passes=passes, launch=launch, backend='triton'),
-                  'ratio', limit)
-
-
-def _backbone(arch: str, image: int, batch: int, mode: str, limit: float) -> Target:
-    return Target(f'{arch.capitalize()} {image} px, batch {batch}, {mode}', 'backbones',
-                  dict(arch=arch, image=image, batch=batch, dtype='bfloat16', mode=mode, model=OURS), 'ratio', limit)
-
-
-def _compiled(part: str, what: str) -> List[Target]:
-    where = dict(dtype='bfloat16', model=OURS)
-    return [Target(f'{what}: ratio to the compiled ViT, over the eager ratio, worst case', part, where, 'ratio', 1.0,
-                   over='eager_ratio'),
-            Target(f'{what}: time over its own eager time, worst case', part, where, 'to_eager', 1.0)]
-
-
 _FORWARD, _BOTH = PASSES
 _INFERENCE, _STEP = MODES
+_ATTENTION = dict(batch=8, dtype='bfloat16', backend='triton')
+_BACKBONE = dict(dtype='bfloat16', model=OURS)
 TARGETS = (
-    _attention(_FORWARD, EAGER, 32, 1.05),
-    _attention(_FORWARD, EAGER, 64, 1.05),
-    _attention(_FORWARD, GRAPH, 14, 1.0),
-    _attention(_BOTH, GRAPH, 32, 1.25),
-    _attention(_BOTH, GRAPH, 64, 1.3),
-    _attention(_BOTH, GRAPH, 14, 1.3),
+    *(Target(f'attention, {passes}, {launch}, grid {grid}, batch 8', 'attention',
+             dict(_ATTENTION, grid=str(grid), passes=passes, launch=launch), limit)
+      for passes, launch, grid, limit in (
+          (_FORWARD, EAGER, 32, 1.05), (_FORWARD, EAGER, 64, 1.05), (_FORWARD, GRAPH, 14, 1.0),
+          (_BOTH, GRAPH, 32, 1.25), (_BOTH, GRAPH, 64, 1.3), (_BOTH, GRAPH, 14, 1.3))),
     *(Target(f'memory of attention, {passes}, grids 14, 32, 64, worst case', 'memory',
-             dict(grid=['14', '32', '64'], batch=8, dtype='bfloat16', passes=passes, backend='triton'), 'ratio', 1.0,
-             below=True) for passes in PASSES),
-    _backbone('base', 512, 8, _INFERENCE, 1.05),
-    _backbone('base', 512, 8, _STEP, 1.10),
-    _backbone('base', 224, 64, _INFERENCE, 1.03),
-    _backbone('base', 224, 64, _STEP, 1.10),
-    _backbone('tiny', 512, 32, _INFERENCE, 1.05),
-    _backbone('tiny', 512, 32, _STEP, 1.10),
-    *_compiled('compiled', 'blocks compiled'),
-    *_compiled('compiled-whole', 'compiled as a whole'),
+             dict(_ATTENTION, grid=['14', '32', '64'], passes=passes), 1.0, below=True) for passes in PASSES),
+    *(Target(f'{arch.capitalize()} {image} px, batch {batch}, {mode}', 'backbones',
+             dict(_BACKBONE, arch=arch, image=image, batch=batch, mode=mode), limit)
+      for arch, image, batch, mode, limit in (
+          ('base', 512, 8, _INFERENCE, 1.05), ('base', 512, 8, _STEP, 1.10), ('base', 224, 64, _INFERENCE, 1.03),
+          ('base', 224, 64, _STEP, 1.10), ('tiny', 512, 32, _INFERENCE, 1.05), ('tiny', 512, 32, _STEP, 1.10))),
+    *(Target(f'{what}: {text}, worst case', part, _BACKBONE, 1.0, value, over=over)
+      for part, what in (('compiled', 'blocks compiled'), ('compiled-whole', 'compiled as a whole'))
+      for text, value, over in (('ratio to the compiled ViT, over the eager ratio', 'ratio', 'eager_ratio'),
+                                ('time over its own eager time', 'to_eager', None))),
 )
 
 

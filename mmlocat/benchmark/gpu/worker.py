@@ -5,45 +5,102 @@ What it starts, such as a training, belongs to its process group, and ends with 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Callable, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+import torch
 
 from mmlocat.utils import first_line
 
-from .job import Job, Row
+from ..measure import Ratio
 from .plan import Part, Plan
 
+Row = Dict[str, Any]
+NO_TIME = 'not measured: no time was left'
+DONE, FAILED, _ROW = 'done', 'failed', 'row'
 # Beyond its time, a part may so long finish the case it is at.
 _GRACE = 10
 # What is told to stop has so many seconds: a launcher hands the signal on to its processes first.
 _PATIENCE = 10
-_KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
-DONE, FAILED, _ROW = 'done', 'failed', 'row'
+
+
+class Job:
+    """What a part gets: the cases of the run, its time, and where its rows go.
+
+    Args:
+        plan: The cases of this run.
+        device: Such as 'cpu' or 'cuda'.
+        seconds: Until the part should be done.
+        send: Takes each row as it comes.
+    """
+
+    def __init__(self, plan: Plan, device: str, seconds: float, send: Callable[[Row], None]) -> None:
+        self.plan, self.device = plan, device
+        self._deadline = time.monotonic() + seconds
+        self._send = send
+
+    def left(self) -> float:
+        """Returns the seconds that the part still has."""
+        return self._deadline - time.monotonic()
+
+    def row(self, case: Mapping[str, Any], **found: Any) -> None:
+        """Hands over a row: what was measured, and what was found."""
+        self._send({**case, **found})
+
+    def time_row(self, case: Mapping[str, Any], ratio: Ratio, **found: Any) -> None:
+        """Hands over a row of a contender that ran in turns with others."""
+        self.row(case, ms=ratio.seconds * 1e3, ratio=ratio.ratio, low=ratio.low, high=ratio.high, turns=ratio.turns,
+                 **found)
+
+    def attempt(self, case: Mapping[str, Any], needs: float, measure: Callable[..., None], *args: Any) -> None:
+        """Measures one case; where it fails or there is no time for it, a row says so and the part goes on.
+
+        Args:
+            case: What is measured.
+            needs: The seconds it takes, at a guess.
+            measure: Hands over the rows of the case.
+            *args: Its arguments.
+
+        Raises:
+            RuntimeError: The GPU cannot be used any more, so that nothing more can be measured in this process.
+        """
+        if self.left() < needs:
+            self.row(case, problem=NO_TIME)
+            return
+        on_gpu = self.device.startswith('cuda')
+        try:
+            measure(*args)
+        except Exception as error:  # whatever a kernel, a compiler or a model may raise
+            self.row(case, problem=f'failed: {type(error).__name__}: {first_line(error)}')
+            if on_gpu:
+                torch.cuda.synchronize(self.device)  # raises again what made the device unusable
+        finally:
+            gc.collect()
+            if on_gpu:
+                torch.cuda.empty_cache()
 
 
 def _serve(connection: Connection, plan: Plan, device: str) -> None:
     """Runs parts as they are asked for, until nothing asks any more."""
-    if hasattr(os, 'setsid'):  # not on Windows
-        os.setsid()  # Ctrl-C is for the parent, which ends this group
-    while True:
-        try:
+    os.setsid()  # Ctrl-C is for the parent, which ends this group
+    with suppress(EOFError):
+        while True:
             part, seconds = connection.recv()
-        except EOFError:
-            return
-        job = Job(plan, device, seconds, lambda row: connection.send((_ROW, row)))
-        try:
-            module, name = part.function.split(':')
-            function = getattr(importlib.import_module(module), name)
-            function(job)
-        except Exception as error:  # whatever a part may raise: the report goes on
-            connection.send((FAILED, f'{type(error).__name__}: {first_line(error)}'))
-        else:
-            connection.send((DONE, ''))
+            job = Job(plan, device, seconds, lambda row: connection.send((_ROW, row)))
+            try:
+                module, name = part.function.split(':')
+                getattr(importlib.import_module(module), name)(job)
+            except Exception as error:  # whatever a part may raise: the report goes on
+                connection.send((FAILED, f'{type(error).__name__}: {first_line(error)}'))
+            else:
+                connection.send((DONE, ''))
 
 
 class Worker:
@@ -56,7 +113,6 @@ class Worker:
 
     def __init__(self, plan: Plan, device: str) -> None:
         self._plan, self._device = plan, device
-        self._context = get_context('spawn')
         self._process, self._connection = None, None
 
     def run(self, part: Part, seconds: float, take: Callable[[Row], None]) -> Tuple[str, str]:
@@ -73,27 +129,26 @@ class Worker:
         end = time.monotonic() + seconds + _GRACE
         if self._process is None:
             self._start()
-        state, reason = FAILED, ''
+        kind, content = _ROW, ''
         try:
             self._connection.send((part, seconds))
-            while self._connection.poll(max(0.0, end - time.monotonic())):
+            while kind == _ROW and self._connection.poll(max(0.0, end - time.monotonic())):
                 kind, content = self._connection.recv()
-                if kind != _ROW:
-                    state, reason = kind, content
-                    break
-                take(content)
-            else:
-                reason = f'stopped: not done {_GRACE} s after its time'
+                if kind == _ROW:
+                    take(content)
         except (EOFError, OSError):
             self._process.join(5)
-            reason = f'its process ended with exit code {self._process.exitcode}'
-        if state == FAILED:
+            kind, content = FAILED, f'its process ended with exit code {self._process.exitcode}'
+        if kind == _ROW:
+            kind, content = FAILED, f'stopped: not done {_GRACE} s after its time'
+        if kind == FAILED:
             self.stop()  # a GPU that failed once may fail at everything
-        return state, reason
+        return kind, content
 
     def _start(self) -> None:
-        self._connection, other = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(other, self._plan, self._device))
+        context = get_context('spawn')
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, self._plan, self._device))
         self._process.start()
         other.close()
 
@@ -103,24 +158,14 @@ class Worker:
         if process is None:
             return
         self._connection.close()
-        for number, end in ((signal.SIGTERM, process.terminate), (_KILL, process.kill)):
-            _signal_group(process.pid, number)
-            end()  # also where it has no group of its own yet
+        for number in (signal.SIGTERM, signal.SIGKILL):  # the second also for what outlived the process
+            for send in (os.killpg, os.kill):  # it may have no group of its own yet
+                with suppress(ProcessLookupError, PermissionError):
+                    send(process.pid, number)
             process.join(_PATIENCE)
-            if process.exitcode is not None:
-                break
-        _signal_group(process.pid, _KILL)  # what outlived it
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *args: Optional[object]) -> None:
         self.stop()
-
-
-def _signal_group(group: int, number: int) -> None:
-    try:
-        if hasattr(os, 'killpg'):
-            os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -1,12 +1,11 @@
-"""Opens files: whether images decode to their last byte, and what values label maps hold."""
+"""Lists and opens files: whether images decode to their last byte, and what values label maps hold."""
 
 from __future__ import annotations
 
 import io
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, TypeVar
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import mmengine.fileio as fileio
 import numpy as np
@@ -14,105 +13,121 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from .report import Report
+
+# Other files beside images (lists, notes) are nobody's fault.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 _CHUNK = 32  # samples a task: a million tasks would cost more than they do
 _MOST_VALUES = 5  # shown of a label map
 _ORIENTATION = 0x0112  # EXIF tag
 _ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange height and width
 
-UNREADABLE_IMAGE, UNREADABLE_LABEL, NO_LABEL_MAP, SIZE, TURNED, VALUES = range(6)
-Item = TypeVar('Item')
+# Kinds of faults, in the order in which they are reported.
+_IMAGE = 'images that cannot be read'
+_LABEL = 'labels that cannot be read'
+_NO_MAP = 'labels that are no maps of one whole number a pixel'
+_SIZE = 'labels of another size than their image'
+_TURNED = 'labels of images that their EXIF orientation turns when they are loaded, which no label is'
+_VALUES = 'labels with values outside '
+_KEEP_STORED = "LoadImageFromFile(color_type='color_ignore_orientation') in every pipeline, to keep the stored pixels"
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Two files that belong together.
-
-    Args:
-        image: Path of the image.
-        label: Path of its label map, or None.
-    """
+class Sample(NamedTuple):
+    """The paths of an image and of its label map, which may be None."""
 
     image: str
     label: Optional[str] = None
 
 
-def draw_sample(items: Sequence[Item], count: Optional[int], seed: int) -> List[Item]:
-    """Returns ``count`` of the items in their order, the same ones for the same seed; all of them for None."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), count))]
-
-
-def read_samples(samples: Sequence[Sample],
-                 is_allowed: Optional[np.ndarray] = None,
-                 backend_args: Optional[dict] = None,
-                 progress: str = '',
-                 as_stored: bool = False) -> Dict[int, List[str]]:
-    """Opens samples, in threads: decoding is C code that lets others run.
+class Loading(NamedTuple):
+    """How a data set loads its samples, and what their labels may hold.
 
     Args:
-        samples: What to open.
-        is_allowed: Of shape (256,): which values a label may hold. None judges none.
-        backend_args: Of mmengine's file backend.
-        progress: Title of a progress bar; none without.
-        as_stored: Whether images are read without being turned as their EXIF orientation says.
-
-    Returns:
-        What is wrong, by kind of fault: one text for each file.
+        backend: Arguments of mmengine's file backend.
+        as_stored: Whether images are loaded without being turned as their EXIF orientation says.
+        allowed: Of shape (256,): which values a label may hold. None judges none.
     """
-    def read(chunk: Sequence[Sample]) -> List[Dict[int, str]]:
-        return [_faults(sample, is_allowed, backend_args, as_stored) for sample in chunk]
 
+    backend: Optional[dict] = None
+    as_stored: bool = False
+    allowed: Optional[np.ndarray] = None
+
+
+def list_files(folder: str, backend: Optional[dict] = None) -> List[str]:
+    """Lists a folder as both libraries do: recursively, without hidden files."""
+    return sorted(fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend))
+
+
+def open_samples(report: Report, samples: Sequence[Sample], count: Optional[int], seed: int, loading: Loading,
+                 progress: bool) -> None:
+    """Opens samples and reports what is wrong with them.
+
+    In threads: decoding is C code that lets others run.
+
+    Args:
+        report: To fill in.
+        samples: All of a split.
+        count: How many to open, the same ones for the same seed; None opens all.
+        seed: Of the choice.
+        loading: See there.
+        progress: Whether to draw a progress bar.
+    """
+    if count is not None and count < len(samples):
+        samples = [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), count))]
+    report.read = len(samples)
+    found: Dict[str, List[str]] = {}
     chunks = [samples[i:i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
-    found: Dict[int, List[str]] = {}
     with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda chunk: [_faults(sample, loading) for sample in chunk], chunks)
         console = Console(stderr=True)  # what is printed is for scripts
-        for results in track(pool.map(read, chunks), progress, len(chunks), console=console, disable=not progress):
-            for faults in results:
-                for kind, text in faults.items():
-                    found.setdefault(kind, []).append(text)
-    return found
+        for faults in track(read, f'Opening {report.title}', len(chunks), console=console,
+                            disable=not (progress and chunks)):
+            for kind, text in (item for fault in faults for item in fault.items()):
+                found.setdefault(kind, []).append(text)
+    advice, allowed = report.advice, loading.allowed
+    for kind, fix in ((_IMAGE, advice.damaged_images), (_LABEL, advice.damaged_labels),
+                      (_NO_MAP, advice.damaged_labels), (_SIZE, advice.damaged_labels), (_TURNED, _KEEP_STORED),
+                      (_VALUES, advice.values)):
+        last = '' if kind != _VALUES or allowed is None else (
+            '0 to 255' if allowed.all() else f'0 to {np.flatnonzero(~allowed)[0] - 1} and 255')
+        report.some(kind + last, found.get(kind, ()), len(samples), fix, ' opened')
 
 
-def _faults(sample: Sample, is_allowed: Optional[np.ndarray], backend_args: Optional[dict],
-            as_stored: bool) -> Dict[int, str]:
-    faults = {}
+def _decode(path: str, backend: Optional[dict]) -> Image.Image:
+    content = fileio.get(path, backend)
+    if not content:
+        raise ValueError('empty file')
+    try:
+        image = Image.open(io.BytesIO(content))
+    except Image.UnidentifiedImageError:
+        raise ValueError('no image') from None
+    image.load()  # to the last byte; OpenCV would fill what is missing with grey
+    return image
 
-    def load(path: str, kind: int, finish: Callable[[Image.Image], Item]) -> Optional[Item]:
+
+def _faults(sample: Sample, loading: Loading) -> Dict[str, str]:
+    """Returns what is wrong with a sample, a text by kind of fault."""
+    faults, opened = {}, {}
+    for kind, path in ((_IMAGE, sample.image), (_LABEL, sample.label)):
         try:
-            content = fileio.get(path, backend_args)
-            if not content:
-                faults[kind] = f'{path}: empty file'
-                return None
-            return finish(Image.open(io.BytesIO(content)))
-        except Image.UnidentifiedImageError:
-            faults[kind] = f'{path}: no image'
+            opened[kind] = _decode(path, loading.backend) if path is not None else None
         except Exception as error:  # decoders raise whatever damaged bytes suggest
             faults[kind] = f'{path}: {error}'
-        return None
-
-    def sizes_of(image: Image.Image) -> tuple:
-        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
-        image.load()  # to the last byte; OpenCV would fill what is missing with grey
-        return image.size, image.size[::-1] if turned and not as_stored else image.size
-
-    sizes = load(sample.image, UNREADABLE_IMAGE, sizes_of)
-    if sample.label is None:
-        return faults
-    label = load(sample.label, UNREADABLE_LABEL, lambda image: (image.size, image.mode, np.asarray(image)))
+    image, label = opened.get(_IMAGE), opened.get(_LABEL)
     if label is None:
         return faults
-    label_size, mode, values = label
+    values = np.asarray(label)
     if values.ndim != 2 or values.dtype.kind not in 'biu':
-        faults[NO_LABEL_MAP] = f'{sample.label}: mode {mode}'
-        return faults
-    stored, loaded = sizes or (label_size, label_size)
-    if loaded != label_size:
-        faults[TURNED if stored == label_size else SIZE] = (
-            f'{sample.label}: {label_size[0]} x {label_size[1]}, image {loaded[0]} x {loaded[1]}')
-    wrong = [] if is_allowed is None else _wrong_values(values, is_allowed)
+        return {**faults, _NO_MAP: f'{sample.label}: mode {label.mode}'}
+    if image is not None:
+        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE and not loading.as_stored
+        loaded = image.size[::-1] if turned else image.size
+        if loaded != label.size:
+            faults[_TURNED if image.size == label.size else _SIZE] = (
+                f'{sample.label}: {label.size[0]} x {label.size[1]}, image {loaded[0]} x {loaded[1]}')
+    wrong = [] if loading.allowed is None else _wrong_values(values, loading.allowed)
     if wrong:
-        faults[VALUES] = f'{sample.label}: {", ".join(map(str, wrong[:_MOST_VALUES]))}' + (
+        faults[_VALUES] = f'{sample.label}: {", ".join(map(str, wrong[:_MOST_VALUES]))}' + (
             ' ...' if len(wrong) > _MOST_VALUES else '')
     return faults
 

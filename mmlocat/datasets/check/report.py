@@ -1,9 +1,11 @@
-"""What a check found, and how it reads."""
+"""Holds what a check found, and renders it as text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import List, Optional, Sequence
+
+from .sources import Advice
 
 _EXAMPLES = 3
 
@@ -25,12 +27,13 @@ class Finding:
 
 @dataclass
 class Report:
-    """One data set of a config.
+    """What was found about one data set of a config.
 
     Args:
         loaders: Which of the config's data loaders read it: 'train', 'val', 'test'.
         dataset: Its type.
         root: Its folder.
+        advice: The commands that mend it.
         images: How many images were found; None where nobody could look.
         labels: How many of them have a label; None where labels are no files.
         official: How many images the official data set has, if it is one.
@@ -42,6 +45,7 @@ class Report:
     loaders: List[str]
     dataset: str
     root: str
+    advice: Advice = field(default_factory=Advice)
     images: Optional[int] = None
     labels: Optional[int] = None
     official: Optional[int] = None
@@ -72,11 +76,31 @@ class Report:
         """Adds a remark."""
         self.findings.append(Finding(message, fix, is_error=False))
 
+    def some(self, text: str, names: Sequence[str], of: Optional[int], fix: str, where: str = '',
+             is_error: bool = True) -> None:
+        """Adds a finding about some of many, with their number and examples; nothing where there are none.
+
+        Args:
+            text: What they are.
+            names: Which.
+            of: How many there are in all; None where that says nothing.
+            fix: See ``Finding``.
+            where: Follows the number.
+            is_error: See ``Finding``.
+        """
+        if names:
+            number = f'{len(names):,}' + ('' if of is None else f' of {of:,}') + where
+            self.findings.append(Finding(f'{text}: {number} ({examples(names)})', fix, is_error))
+
 
 def examples(names: Sequence[str]) -> str:
     """Returns the first few of ``names`` and how many more there are."""
     more = len(names) - _EXAMPLES
     return ', '.join(names[:_EXAMPLES]) + (f' and {more:,} more' if more > 0 else '')
+
+
+def _counted(number: int, word: str) -> str:
+    return f'{number} {word}' if number == 1 else f'{number} {word}s'
 
 
 def render(reports: Sequence[Report]) -> str:
@@ -92,8 +116,6 @@ def render(reports: Sequence[Report]) -> str:
             lines.append(f'  {"error" if finding.is_error else "remark"}: {finding.message}')
             if finding.fix:
                 lines.append(f'    to mend it: {finding.fix}')
-    errors = sum(len(report.errors) for report in reports)
-    remarks = sum(len(report.remarks) for report in reports)
-    lines.append(f'{errors} {"error" if errors == 1 else "errors"}, {remarks} '
-                 f'{"remark" if remarks == 1 else "remarks"}.')
+    lines.append(f'{_counted(sum(len(report.errors) for report in reports), "error")}, '
+                 f'{_counted(sum(len(report.remarks) for report in reports), "remark")}.')
     return '\n'.join(lines)

@@ -1,4 +1,4 @@
-"""Goes through the data loaders of a config."""
+"""Checks the data that the loaders of a config name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
 
 from .classification import check_classification, compare_class_folders
+from .reading import Loading, open_samples
 from .report import Report
-from .segmentation import check_segmentation
-from .sources import Advice, advise, find_source
+from .segmentation import allowed_values, check_segmentation
+from .sources import advise, find_source
 
 LOADERS = ('train', 'val', 'test')
 QUICK_FILES = 8  # opened of each split by the quick form
@@ -61,7 +62,7 @@ def check_data(config: Config,
                              'in custom_imports?')
                 reports.append(report)
             elif not (trust and getattr(kind, 'VOUCHES_FOR_FILES', False)):
-                reports.append(_check(kind, names, settings, files, seed, progress, _model_classes(config)))
+                reports.append(_check(kind, names, settings, _model_classes(config), files, seed, progress))
     compare_class_folders(reports)
     return reports
 
@@ -74,7 +75,7 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
             settings = {key: copy.deepcopy(value) for key, value in settings.items()}
             # Of a pipeline, how images are read is all that counts here.
             settings['pipeline'] = [step for step in settings.get('pipeline') or []
-                                    if isinstance(step, dict) and step.get('type') == 'LoadImageFromFile']
+                                    if isinstance(step, dict) and _name(step.get('type')) == 'LoadImageFromFile']
             for names, other in found:
                 if settings == other:
                     names.append(name)
@@ -82,6 +83,11 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
             else:
                 found.append(([name], settings))
     return found
+
+
+def _name(kind: Any) -> str:
+    """Returns the name of a type that a config gives as a class, as text, or as text with a scope before it."""
+    return kind.__name__ if inspect.isclass(kind) else str(kind).rpartition('.')[2]
 
 
 def _unwrap(settings: Any) -> List[dict]:
@@ -103,8 +109,8 @@ def _model_classes(config: Config) -> Optional[int]:
     return head.get('num_classes')
 
 
-def _check(kind: type, names: List[str], settings: dict, files: Optional[int], seed: int, progress: bool,
-           model_classes: Optional[int]) -> Report:
+def _check(kind: type, names: List[str], settings: dict, model_classes: Optional[int], files: Optional[int], seed: int,
+           progress: bool) -> Report:
     root = settings.get('data_root') or ''
     report = Report(names, kind.__name__, root)
     if getattr(kind, 'load_data_list', None) not in (BaseSegDataset.load_data_list, CustomDataset.load_data_list):
@@ -113,23 +119,26 @@ def _check(kind: type, names: List[str], settings: dict, files: Optional[int], s
         return report
     source = find_source(kind, settings)
     split = 'train' if names[0] == 'train' else 'val'
-    advice = advise(source, split, names[0], root)
+    advice = report.advice = advise(source, split, names[0], root)
     makes_its_data = getattr(kind, 'VOUCHES_FOR_FILES', False)
     if root and not makes_its_data and not fileio.isdir(root, settings.get('backend_args')):
         report.error(f'data root {root} does not exist', advice.images)
         return report
-    dataset = _build(kind, settings, report, advice)
+    dataset = _build(kind, settings, report)
     if dataset is None:
         return report
     report.root = dataset.data_root or ''
-    title = f'Opening {report.title}' if progress else ''
     if isinstance(dataset, BaseSegDataset):
         classes = len(dataset.metainfo.get('classes') or ())
-        check_segmentation(dataset, report, advice, files, seed, title, as_stored=any(
-            'ignore_orientation' in str(step.get('color_type')) for step in settings.get('pipeline', [])))
+        samples = check_segmentation(dataset, report)
+        as_stored = any('ignore_orientation' in str(step.get('color_type')) for step in settings['pipeline'])
+        loading = Loading(dataset.backend_args, as_stored, allowed_values(dataset))
+        if report.images and loading.allowed is None:
+            report.remark(f'{report.dataset} names no classes: label values are not judged')
     else:
         classes = len(dataset.CLASSES or ())
-        check_classification(dataset, report, advice, files, seed, title, model_classes)
+        samples, loading = check_classification(dataset, report, model_classes), Loading()
+    open_samples(report, samples, files, seed, loading, progress)
     if model_classes is not None and classes > model_classes:
         report.error(f'{report.dataset} has {classes:,} classes, the model predicts {model_classes:,}',
                      "give the model's heads num_classes of the data")
@@ -141,7 +150,7 @@ def _check(kind: type, names: List[str], settings: dict, files: Optional[int], s
     return report
 
 
-def _build(kind: type, settings: dict, report: Report, advice: Advice) -> Optional[Any]:
+def _build(kind: type, settings: dict, report: Report) -> Optional[Any]:
     """Builds the data set for its own idea of folders, suffixes and classes; loads no annotation."""
     arguments = {key: value for key, value in settings.items() if key not in ('type', '_scope_')}
     try:
@@ -152,7 +161,7 @@ def _build(kind: type, settings: dict, report: Report, advice: Advice) -> Option
         folder = prefix if isinstance(prefix, str) else prefix.get('img_path') or ''
         folder = fileio.join_path(report.root, folder) if report.root else folder
         if folder and not fileio.isdir(folder):
-            report.error(f'folder of images {folder} does not exist', advice.images)
+            report.error(f'folder of images {folder} does not exist', report.advice.images)
         else:
             report.error(f'{report.dataset} cannot be built: {type(error).__name__}: {error}')
         return None

@@ -1,4 +1,4 @@
-"""Checks a data set of mmseg: folders, pairs, suffixes, label values."""
+"""Checks the files of a data set of mmseg: folders, pairs, suffixes."""
 
 from __future__ import annotations
 
@@ -10,126 +10,97 @@ import numpy as np
 from mmengine.fileio import list_from_file
 from mmseg.datasets import BaseSegDataset
 
-from . import reading
-from .reading import Sample, draw_sample, read_samples
-from .report import Report, examples
-from .sources import Advice
-
-# Other files beside images (lists, notes) are nobody's fault.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+from .reading import IMAGE_SUFFIXES, Sample, list_files
+from .report import Report
 
 
-def check_segmentation(dataset: BaseSegDataset, report: Report, advice: Advice, files: Optional[int], seed: int,
-                       progress: str, as_stored: bool = False) -> None:
-    """Fills in the report of one data set.
+def check_segmentation(dataset: BaseSegDataset, report: Report) -> List[Sample]:
+    """Reports what is wrong with folders, lists, pairs and suffixes.
 
     Args:
         dataset: Built with ``lazy_init=True``.
         report: To fill in.
-        advice: The commands that mend it.
-        files: How many samples to open; None opens all.
-        seed: Of the choice.
-        progress: Title of a progress bar; none without.
-        as_stored: Whether images are read without being turned as their EXIF orientation says.
+
+    Returns:
+        The samples that are complete.
     """
+    advice, backend = report.advice, dataset.backend_args
     image_dir, label_dir = dataset.data_prefix['img_path'], dataset.data_prefix.get('seg_map_path')
-    backend = dataset.backend_args
-    missing = False
     for kind, folder, fix in (('images', image_dir, advice.images), ('labels', label_dir, advice.labels)):
         if folder is not None and not fileio.isdir(folder, backend):
             report.error(f'folder of {kind} {folder} does not exist', fix)
-            missing = True
     if dataset.ann_file and not fileio.exists(dataset.ann_file, backend):
         report.error(f'split file {dataset.ann_file} does not exist', advice.labels)
-        missing = True
-    if missing:
-        return
-    names = _image_names(dataset, report, advice)
+    if report.errors:
+        return []
+    names = _image_names(dataset, report)
     report.images = len(names)
-    if not names:
-        return
-    samples = [Sample(osp.join(image_dir, name + dataset.img_suffix)) for name in names]
-    if label_dir is not None:
-        labelled = _labelled(dataset, report, advice, names)
-        report.labels = len(labelled)
-        samples = [Sample(osp.join(image_dir, name + dataset.img_suffix),
-                          osp.join(label_dir, name + dataset.seg_map_suffix)) for name in names if name in labelled]
-    samples = draw_sample(samples, files, seed)
-    report.read = len(samples)
-    _read(dataset, report, advice, samples, progress, as_stored)
+    if label_dir is None or not names:
+        return [Sample(osp.join(image_dir, name + dataset.img_suffix)) for name in names]
+    labelled = _labelled(dataset, report, names)
+    report.labels = len(labelled)
+    return [Sample(osp.join(image_dir, name + dataset.img_suffix), osp.join(label_dir, name + dataset.seg_map_suffix))
+            for name in names if name in labelled]
 
 
-def _files(folder: str, backend: Optional[dict]) -> List[str]:
-    """Lists a folder as mmseg does: recursively, without hidden files."""
-    return sorted(fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend))
+def _stems(files: List[str], suffix: str) -> Set[str]:
+    """Returns the names, without suffix, of the files that end so."""
+    return {name[:len(name) - len(suffix)] for name in files if name.endswith(suffix)}
 
 
-def _stem(name: str, suffix: str) -> str:
-    return name[:len(name) - len(suffix)]
-
-
-def _by_stem(names: List[str]) -> Dict[str, str]:
+def _images_by_stem(files: List[str]) -> Dict[str, str]:
     """Returns image files by their names without extension."""
-    parts = ((osp.splitext(name), name) for name in names)
+    parts = ((osp.splitext(name), name) for name in files)
     return {stem: name for (stem, extension), name in parts if extension.lower() in IMAGE_SUFFIXES}
 
 
-def _image_names(dataset: BaseSegDataset, report: Report, advice: Advice) -> List[str]:
+def _image_names(dataset: BaseSegDataset, report: Report) -> List[str]:
     """Returns the names, without suffix, of the images that are used and exist."""
-    folder, suffix = dataset.data_prefix['img_path'], dataset.img_suffix
-    files = _files(folder, dataset.backend_args)
-    present = {_stem(name, suffix) for name in files if name.endswith(suffix)}
-    other = {stem: name for stem, name in _by_stem(files).items() if not name.endswith(suffix) and stem not in present}
+    folder, suffix, advice = dataset.data_prefix['img_path'], dataset.img_suffix, report.advice
+    files = list_files(folder, dataset.backend_args)
+    present = _stems(files, suffix)
+    other = {stem: name for stem, name in _images_by_stem(files).items()
+             if not name.endswith(suffix) and stem not in present}
     if dataset.data_prefix.get('seg_map_path') == folder:
         other = {stem: name for stem, name in other.items() if not name.endswith(dataset.seg_map_suffix)}
     if not dataset.ann_file or fileio.isdir(dataset.ann_file, dataset.backend_args):
-        if other:
-            report.error(f'images that do not end in {suffix} and are left out: {len(other):,} in {folder} '
-                         f'({examples(sorted(other.values()))})', advice.image_suffix)
-        elif not present:
+        report.some(f'images that do not end in {suffix} and are left out', sorted(other.values()), None,
+                    advice.image_suffix, f' in {folder}')
+        if not other and not present:
             report.error(f'no file in {folder} ends in {suffix}', advice.images)
         return sorted(present)
-    named = [line.strip() for line in list_from_file(dataset.ann_file, backend_args=dataset.backend_args)]
+    split = dataset.ann_file
+    named = [line.strip() for line in list_from_file(split, backend_args=dataset.backend_args)]
     if not named:
-        report.error(f'split file {dataset.ann_file} names no image', advice.labels)
+        report.error(f'split file {split} names no image', advice.labels)
     normal = {name: osp.normpath(name) for name in named}
-    renamed = [other[normal[name]] for name in named if normal[name] not in present and normal[name] in other]
-    absent = [name + suffix for name in named if normal[name] not in present and normal[name] not in other]
-    if renamed:
-        report.error(f'images named in {dataset.ann_file} that do not end in {suffix}: {len(renamed):,} of '
-                     f'{len(named):,} ({examples(renamed)})', advice.image_suffix)
-    if absent:
-        report.error(f'images named in {dataset.ann_file} that do not exist: {len(absent):,} of {len(named):,} '
-                     f'({examples(absent)})', advice.images)
+    lacking = [name for name in named if normal[name] not in present]
+    report.some(f'images named in {split} that do not end in {suffix}',
+                [other[normal[name]] for name in lacking if normal[name] in other], len(named), advice.image_suffix)
+    report.some(f'images named in {split} that do not exist',
+                [name + suffix for name in lacking if normal[name] not in other], len(named), advice.images)
     return [normal[name] for name in named if normal[name] in present]
 
 
-def _labelled(dataset: BaseSegDataset, report: Report, advice: Advice, names: List[str]) -> Set[str]:
+def _labelled(dataset: BaseSegDataset, report: Report, names: List[str]) -> Set[str]:
     """Returns the names that have a label; reports the others, and labels without image."""
     image_dir, folder = dataset.data_prefix['img_path'], dataset.data_prefix['seg_map_path']
-    suffix = dataset.seg_map_suffix
-    files = _files(folder, dataset.backend_args)
-    present = {_stem(name, suffix) for name in files if name.endswith(suffix)}
+    suffix, advice = dataset.seg_map_suffix, report.advice
+    files = list_files(folder, dataset.backend_args)
+    present = _stems(files, suffix)
     # A label of another suffix counts where the right one is missing: COCO-Stuff keeps its unconverted ones beside.
-    candidates = {} if folder == image_dir else _by_stem(files)
+    candidates = {} if folder == image_dir else _images_by_stem(files)
     without = [name for name in names if name not in present]
-    renamed = [candidates[name] for name in without if name in candidates]
-    absent = [name + suffix for name in without if name not in candidates]
-    if renamed:
-        report.error(f'labels that do not end in {suffix}: {len(renamed):,} of {len(names):,} in {folder} '
-                     f'({examples(renamed)})', advice.label_suffix)
-    if absent:
-        report.error(f'images whose label is missing in {folder}: {len(absent):,} of {len(names):,} '
-                     f'({examples(absent)})', advice.labels)
+    report.some(f'labels that do not end in {suffix}', [candidates[name] for name in without if name in candidates],
+                len(names), advice.label_suffix, f' in {folder}')
+    report.some(f'images whose label is missing in {folder}',
+                [name + suffix for name in without if name not in candidates], len(names), advice.labels)
     # Of a split file's folder, the images that it does not name are there for other splits.
     images = set(names)
     if dataset.ann_file and present - images:
-        images = {_stem(name, dataset.img_suffix) for name in _files(image_dir, dataset.backend_args)
-                  if name.endswith(dataset.img_suffix)}
-    surplus = sorted(name + suffix for name in present - images)
-    if surplus:
-        report.error(f'labels whose image is missing in {image_dir}: {len(surplus):,} of {len(present):,} '
-                     f'({examples(surplus)})', advice.images)
+        images = _stems(list_files(image_dir, dataset.backend_args), dataset.img_suffix)
+    report.some(f'labels whose image is missing in {image_dir}', sorted(name + suffix for name in present - images),
+                len(present), advice.images)
     return present.intersection(names)
 
 
@@ -151,25 +122,3 @@ def allowed_values(dataset: BaseSegDataset) -> Optional[np.ndarray]:
     if 0 <= dataset.ignore_index < 256:
         allowed[dataset.ignore_index] = True
     return allowed
-
-
-def _read(dataset: BaseSegDataset, report: Report, advice: Advice, samples: List[Sample], progress: str,
-          as_stored: bool) -> None:
-    allowed = allowed_values(dataset)
-    if allowed is None:
-        report.remark(f'{report.dataset} names no classes: label values are not judged')
-        last = ''
-    else:
-        last = f'0 to {np.flatnonzero(~allowed)[0] - 1} and 255' if not allowed.all() else '0 to 255'
-    faults = read_samples(samples, allowed, dataset.backend_args, progress, as_stored)
-    for kind, text, fix in (
-        (reading.UNREADABLE_IMAGE, 'images that cannot be read', advice.damaged or advice.images),
-        (reading.UNREADABLE_LABEL, 'labels that cannot be read', advice.damaged or advice.labels),
-        (reading.NO_LABEL_MAP, 'labels that are no maps of one whole number a pixel', advice.damaged or advice.labels),
-        (reading.SIZE, 'labels of another size than their image', advice.damaged or advice.labels),
-        (reading.TURNED, 'labels of images that their EXIF orientation turns when they are loaded, which no label is',
-         "LoadImageFromFile(color_type='color_ignore_orientation') in every pipeline, to keep the stored pixels"),
-        (reading.VALUES, f'labels with values outside {last}', advice.values or advice.labels),
-    ):
-        if kind in faults:
-            report.error(f'{text}: {len(faults[kind]):,} of {len(samples):,} opened ({examples(faults[kind])})', fix)

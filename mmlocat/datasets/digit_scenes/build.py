@@ -1,4 +1,4 @@
-"""Makes DigitScenes once, in parallel, and vouches for what lies on disk."""
+"""Makes DigitScenes once, in parallel, and compares what lies on disk with checksums."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 
-from mmlocat.utils import atomic_write
+from mmlocat.utils import staged
 
 from .sources import SPLITS, Sources, load_sources
 
@@ -82,25 +80,17 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
     from filelock import FileLock
     root = Path(root) if root is not None else default_root(spec.seed)
     if not root.exists():  # a finished data set may lie where nothing can be written
-        root.parent.mkdir(parents=True, exist_ok=True)
+        root.parent.mkdir(parents=True, exist_ok=True)  # for the lock
         with FileLock(str(root) + '.lock'):
             if not root.exists():
-                _generate_at(root, spec, progress)
+                with staged(root) as scratch:
+                    scratch.mkdir()
+                    _generate(scratch, spec, progress)
     found = read_manifest(root)['spec']
     if found != spec.describe():
         raise ValueError(f'{root} holds DigitScenes made from {found}, but {spec.describe()} is asked for; '
                          'give another data_root, or delete the folder')
     return root
-
-
-def _generate_at(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
-    scratch = Path(tempfile.mkdtemp(dir=root.parent, prefix=f'.{root.name}.'))
-    try:
-        _generate(scratch, spec, progress)
-        scratch.chmod(0o755)
-        os.replace(scratch, root)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def read_manifest(root: Path) -> dict:
@@ -132,7 +122,7 @@ def verify_split(root: Path, task: str, split: str) -> None:
     """
     expected = read_manifest(root)['sha256'][task][split]
     try:
-        found = _checksum(Path(root), task, split)
+        found = _checksum(split_files(Path(root), task, split))
     except FileNotFoundError as error:
         raise RuntimeError(f'{error.filename} is missing; delete {root} and it will be made anew') from error
     if found != expected:
@@ -142,16 +132,19 @@ def verify_split(root: Path, task: str, split: str) -> None:
 
 def split_files(root: Path, task: str, split: str) -> List[Path]:
     """Lists the files of a split in order, annotations after images."""
-    count = read_manifest(root)['spec'][task][SPLITS.index(split)]
+    return _files(root, task, split, read_manifest(root)['spec'][task][SPLITS.index(split)])
+
+
+def _files(root: Path, task: str, split: str, count: int) -> List[Path]:
     names = [f'{i:05d}.png' for i in range(count)]
     if task == 'classification':
         return [root / task / f'{split}.txt'] + [root / task / split / name for name in names]
     return [root / task / kind / split / name for kind in ('images', 'annotations') for name in names]
 
 
-def _checksum(root: Path, task: str, split: str) -> str:
+def _checksum(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in split_files(root, task, split):
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -179,12 +172,9 @@ def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
     for split in SPLITS:
         lines = [f'{split}/{i:05d}.png {label}\n' for i, label in enumerate(labels['classification', split])]
         (root / 'classification' / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
-    # The manifest comes first so that `split_files` can read the counts, and again with the checksums.
-    for sums in ({}, None):
-        if sums is None:
-            sums = {task: {split: _checksum(root, task, split) for split in SPLITS} for task in TASKS}
-        with atomic_write(root / 'manifest.json') as file:
-            json.dump({'spec': spec.describe(), 'sha256': sums}, file, indent=2)
+    sums = {task: {split: _checksum(_files(root, task, split, count))
+                   for split, count in zip(SPLITS, getattr(spec, task))} for task in TASKS}
+    (root / 'manifest.json').write_text(json.dumps({'spec': spec.describe(), 'sha256': sums}, indent=2))
 
 
 def _render_chunk(job: Tuple[Path, DigitScenesSpec, Sources, str, str, int, int]) -> List[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.attention.kernel import Grid, as_grid
-from mmlocat.attention.module import independent_random_state
+from mmlocat.checkpoints.names import Translated, translate
 
 from .arguments import absolute_indices, check_arguments, check_images, one_a_block
+from .base import LocAtBase
 from .layers import LocAtEncoderLayer
-from .loading import LoadReport, fit_checkpoint, log_report, record_ref_grid
+from .loading import PositionEmbedding, without_wrapper
 from .padding import pad_to_patches
 from .position import resize_position_embedding
 
@@ -31,7 +32,7 @@ _PRETRAINED = ('Pretrained', 'PretrainedInit')
 
 @SEG_MODELS.register_module()
 @PRETRAIN_MODELS.register_module()
-class LocAtViT(VisionTransformer):
+class LocAtViT(LocAtBase, VisionTransformer):
     """Locality-Attending Vision Transformer.
 
     Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Takes the arguments
@@ -121,6 +122,7 @@ class LocAtViT(VisionTransformer):
             norm_cfg=norm_cfg,
             **kwargs)
         self.in_channels = self.patch_embed.projection.in_channels
+        self.patch_size = tuple(self.patch_embed.projection.stride)
         self.arch_settings = settings
         self.num_layers = settings['num_layers']
         self.out_indices = absolute_indices(out_indices, self.num_layers)
@@ -138,8 +140,7 @@ class LocAtViT(VisionTransformer):
 
         pad_to_patches(self.patch_embed)
         self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
-        self.kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
-
+        kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
         # Stochastic depth grows linearly with depth.
         drop_path_rates = np.linspace(0, drop_path_rate, self.num_layers)
         self.layers = ModuleList()
@@ -153,16 +154,16 @@ class LocAtViT(VisionTransformer):
                 drop_path_rate=float(rate),
                 qkv_bias=qkv_bias,
                 norm_cfg=norm_cfg,
-                kernel=self.kernel,
+                kernel=kernel,
                 num_prefix_tokens=self.num_extra_tokens,
                 attention_backend=attention_backend)
             self.layers.append(LocAtEncoderLayer(**{**arguments, **layer_cfg}))
 
         self._init_tokens()
-        self._start_gaug()
-        self._register_state_dict_hook(record_ref_grid)
+        self.start_gaug()
+        self.watch_checkpoints()
         if self.frozen_stages > 0:
-            self._freeze_stages()
+            self._freeze()
 
     def _build_extra_tokens(self, with_pos_embed: bool, num_registers: int, no_embed_class: bool) -> None:
         if num_registers < 0:
@@ -183,37 +184,40 @@ class LocAtViT(VisionTransformer):
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
 
-    def _init_gaug(self) -> None:
-        # One random state for all blocks: on a GPU nothing would advance the CPU's between them.
-        with independent_random_state():
-            for layer in self.layers if self.kernel else []:
-                layer.attn.gaug.reset_parameters()
-        self._start_gaug()
-
-    def _start_gaug(self) -> None:
-        if self.kernel and self.gaug_init == 'identity':
-            for layer in self.layers:
-                layer.attn.gaug.start_as_identity()
-
     def init_weights(self) -> None:
         """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
         if not self.is_init and not self._loads_pretrained():
             self._init_tokens()
-            self._init_gaug()
+            self.start_gaug(anew=True)
         super(VisionTransformer, self).init_weights()
 
     def _loads_pretrained(self) -> bool:
         configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
         return any(str(getattr(config['type'], '__name__', config['type'])) in _PRETRAINED for config in configs)
 
-    def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        """Load hook, registered by the parent: fits a checkpoint, of this backbone or of a model around it."""
-        log_report(self.fit_checkpoint(state_dict, prefix, args[0] if args else None))
+    def _prepare_pos_embed(self, *args: Any, **kwargs: Any) -> None:
+        """Keeps MMPretrain's load hook of this name (1.2.0 to 1.3.6), which resizes without antialiasing, from it."""
 
-    def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
-                       metadata: Optional[Mapping] = None) -> LoadReport:
-        """Brings a checkpoint into this model's names and shapes, in place; see ``loading.fit_checkpoint``."""
-        return fit_checkpoint(self, state_dict, prefix, metadata)
+    def translate(self, weights: Mapping[str, Tensor]) -> Translated:
+        """Returns weights of any ViT under the names that this model has with this mmcv."""
+        translated = translate(weights)
+        # The scale of mmcv's FFN is called so by mmcv 2.1, and 'weight' since.
+        own = {without_wrapper(name).replace('gamma2.scale', 'gamma2.weight'): without_wrapper(name)
+               for name, _ in self.named_parameters()}
+        return translated._replace(state_dict={own.get(name, name): value
+                                               for name, value in translated.state_dict.items()})
+
+    def has_no_use_for(self, name: str) -> bool:
+        """Tells whether a checkpoint's weight is of a part without effect here: the final norm, the class token."""
+        return (name.startswith('ln1.') and not self.final_norm) or (name == 'cls_token' and self.cls_token is None)
+
+    @property
+    def position_embedding(self) -> Optional[PositionEmbedding]:
+        """The learned position embedding; None where there is none."""
+        if self.pos_embed is None:
+            return None
+        return PositionEmbedding('pos_embed', self.pos_embed, tuple(self.patch_resolution), self.num_prefix_positions,
+                                 self.interpolate_mode)
 
     @property
     def blocks(self) -> ModuleList:
@@ -225,30 +229,16 @@ class LocAtViT(VisionTransformer):
         """How many tokens, class token and registers, stand before the patches."""
         return self.num_extra_tokens
 
-    @property
-    def ref_grid(self) -> Optional[Grid]:
-        """The patch grid (H, W) of pretraining that GAug refers to; None without GAug."""
-        return None if self.kernel is None else self.kernel.ref_grid
-
-    def replace_kernel(self, ref_grid: Grid) -> None:
-        """Makes another grid that of pretraining; loading a checkpoint does so, before training.
-
-        Args:
-            ref_grid: The patch grid (H, W) that the weights come from.
-        """
-        self.kernel = GaussianKernel(ref_grid)
-        for layer in self.layers:
-            layer.attn.gaug.kernel = self.kernel
-
-    def _freeze_stages(self) -> None:
-        if self.frozen_stages == self.num_layers:
-            self.requires_grad_(False)
-            nn.Module.train(self, False)
-            return
-        super()._freeze_stages()
-        if self.reg_token is not None:
-            self.reg_token.requires_grad = False
-        self.pre_norm.eval()
+    def _freeze(self) -> None:
+        """Takes gradients and dropout from the stem and the first blocks, or, where all are frozen, from everything."""
+        stem = [self.patch_embed, self.drop_after_pos, self.pre_norm]
+        everything = self.frozen_stages == self.num_layers
+        for module in [self] if everything else [*stem, *self.layers[:self.frozen_stages]]:
+            module.requires_grad_(False)
+            nn.Module.train(module, False)  # not eval(), which would come back here
+        for token in (self.cls_token, self.reg_token, self.pos_embed):
+            if token is not None:
+                token.requires_grad = False
 
     def train(self, mode: bool = True) -> LocAtViT:
         """Switches the mode, except of what is frozen, and returns the model.
@@ -258,7 +248,7 @@ class LocAtViT(VisionTransformer):
         """
         super(BaseBackbone, self).train(mode)
         if self.frozen_stages > 0:
-            self._freeze_stages()
+            self._freeze()
         return self
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
@@ -286,7 +276,9 @@ class LocAtViT(VisionTransformer):
             if i == self.num_layers - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
-                outs.append(self._format_output(x, grid))
+                # MMPretrain's, of this name in 1.2.0 to 1.3.6. Its maps are permuted views; heads that reshape would
+                # each copy them.
+                outs.append(self._format_output(x, grid).contiguous())
         return tuple(outs)
 
     def _add_extra_tokens(self, patches: Tensor, grid: Grid) -> Tensor:
@@ -299,18 +291,3 @@ class LocAtViT(VisionTransformer):
         if self.num_prefix_positions:
             return torch.cat([*tokens, patches], dim=1) + position
         return torch.cat([*tokens, patches + position], dim=1)
-
-    def _format_output(self, x: Tensor, hw: Grid) -> Tensor:
-        # The parent's maps are permuted views; heads that reshape would each copy them.
-        return super()._format_output(x, hw).contiguous()
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
-
-        Args:
-            param_name: The parameter's name.
-            prefix: What its name begins with in the whole model, such as 'backbone.'.
-        """
-        if param_name.startswith(prefix) and param_name[len(prefix):].startswith(('reg_token', 'pre_norm')):
-            return 0, self.num_layers + 2
-        return super().get_layer_depth(param_name, prefix)

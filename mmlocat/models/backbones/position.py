@@ -28,14 +28,17 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
         Shape (1, P + H'*W', C), in the dtype of ``embedding``.
 
     Raises:
-        ValueError: The number of entries is not P + H*W.
+        ValueError: The number of entries is not P + H*W; or a graph is exported, and ``mode`` has no form for any size.
     """
     entries = embedding.shape[1]
     if entries != num_prefix_tokens + source[0] * source[1]:
         raise ValueError(f'a position embedding of {entries} entries does not fit a grid of {tuple(source)} '
                          f'with {num_prefix_tokens} prefix entries; check img_size and patch_size')
     antialiased = mode in ('bicubic', 'bilinear')
-    if is_exporting() and antialiased:
+    if is_exporting():
+        if not antialiased:
+            raise ValueError(f'interpolate_mode={mode!r} of the position embedding has no form for images of any size; '
+                             "only 'bicubic' and 'bilinear' can be exported")
         return _resize_by_matrices(embedding, source, target, num_prefix_tokens, mode)
     if tuple(source) == tuple(target):
         return embedding

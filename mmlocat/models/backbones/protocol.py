@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple, runtime_checkable
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from .loading import LoadReport
 
 
-@runtime_checkable
 class LocAtBackbone(Protocol):
     """A vision transformer that knows the grid of its pretraining, with GAug or as its plain baseline.
 
-    Its attention is found by ``GaussianAttention`` modules, not through this protocol.
+    Its attention is found by ``GaussianAttention`` modules, not through this protocol. ``base.LocAtBase`` brings what
+    the members of the family have in common.
 
     Attributes:
         in_channels: Of its images.
         img_size: (height, width) of pretraining in px.
+        patch_size: (height, width) in px of what becomes one patch token.
         num_prefix_tokens: P; a block's first P tokens are no patches.
     """
 
     in_channels: int
     img_size: Tuple[int, int]
+    patch_size: Tuple[int, int]
     num_prefix_tokens: int
 
     @property
@@ -52,6 +54,9 @@ class LocAtBackbone(Protocol):
         """
 
 
+_ASKED = ('in_channels', 'img_size', 'patch_size', 'num_prefix_tokens', 'blocks', 'ref_grid', 'fit_checkpoint')
+
+
 def find_backbone(model: Any) -> Optional[nn.Module]:
     """Returns the backbone of the family in a model, or the model itself if it is one; None where there is none.
 
@@ -61,6 +66,7 @@ def find_backbone(model: Any) -> Optional[nn.Module]:
     if is_model_wrapper(model):
         model = model.module
     for part in (getattr(model, 'backbone', None), getattr(getattr(model, 'module', None), 'backbone', None), model):
-        if isinstance(part, LocAtBackbone):
+        # Asked by name, because Python 3.12's isinstance() does not see what PyTorch keeps among the submodules.
+        if all(hasattr(part, name) for name in _ASKED):
             return part
     return None

@@ -7,9 +7,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
-from mmlocat.visualization.patches import thumbnail
+from mmlocat.visualization.clicks import thumbnail
 
 from .inspector import Inspector
 
@@ -55,12 +54,8 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
         def start(image: np.ndarray) -> List:
             """Shows a new picture, with its middle patch chosen."""
             chosen = inspector.middle(image)
-            return [image, chosen, *views(image, chosen, inspector.num_blocks), inspector.segment(image),
+            return [image, chosen, *inspector.look(image, chosen, inspector.num_blocks), inspector.segment(image),
                     inspector.num_blocks]
-
-        def views(image: np.ndarray, chosen: Tuple[int, int], number: int) -> List[Image.Image]:
-            seen = inspector.look(image, chosen, number)
-            return [seen.picture, seen.attention]
 
         def dropped(path: str) -> List:
             # The file is put away at once, so that the next one can be dropped.
@@ -77,10 +72,10 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
 
         def clicked(image: np.ndarray, number: int, event: gr.SelectData) -> List:
             chosen = inspector.patch_at(image, event.index)
-            return [chosen, *views(image, chosen, number)]
+            return [chosen, *inspector.look(image, chosen, number)]
 
-        def turned(image: Optional[np.ndarray], chosen: Optional[Tuple[int, int]], number: int) -> List:
-            return [None, None] if image is None else views(image, chosen, number)
+        def turned(image: Optional[np.ndarray], chosen: Optional[Tuple[int, int]], number: int) -> Sequence:
+            return (None, None) if image is None else inspector.look(image, chosen, number)
 
         everything = [picture, patch, shown, attention, segmentation, block]
         quiet = dict(show_progress='hidden')

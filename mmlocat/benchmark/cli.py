@@ -1,10 +1,13 @@
-"""The command-line options that both benchmark scripts have."""
+"""What the command lines of both benchmarks share: options, and how a row of their tables reads."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any, Tuple
 
 import torch
+
+from .measure import Result
 
 
 def add_common_options(parser: argparse.ArgumentParser, seconds: float) -> None:
@@ -28,3 +31,11 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         parser.error(f'--device {args.device}: PyTorch sees no GPU here; leave the option out for the CPU')
     return args
+
+
+def cells(result: Result, *case: Any) -> Tuple[Any, ...]:
+    """Returns a row: mode, contender, what stands for the case, ms, ratio to the baseline, its quartiles, MiB."""
+    time, ms = result.time, result.time.seconds * 1e3
+    return (result.mode, result.name, *case, f'{ms:.2f}' if ms < 10 else f'{ms:.1f}' if ms < 100 else f'{ms:.0f}',
+            f'{time.ratio:.2f}', f'{time.low:.2f} - {time.high:.2f}',
+            None if result.extra is None else f'{result.extra:.1f}')

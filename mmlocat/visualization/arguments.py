@@ -1,0 +1,120 @@
+"""The arguments that name models and say how they run: the same in ``tools/analysis/`` and ``demo/``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional, Sequence, Union
+
+from mmlocat.utils import add_trust_option
+
+from .segmentor import DEMO_MAX_SIDE, Segmentor, load_segmentor
+
+
+class ModelFiles(NamedTuple):
+    """A trained model.
+
+    Args:
+        title: Its name in pictures.
+        config: Its config file.
+        checkpoint: Its weights.
+    """
+
+    title: str
+    config: Union[str, Path]
+    checkpoint: Union[str, Path]
+
+
+def add_analysis_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], out: str) -> None:
+    """Adds ``--out``, ``--device``, ``--max-side``, ``--demo-dir`` and ``--trust-pickle``, for ``tools/analysis/``.
+
+    Args:
+        parser: Where to.
+        demo_dir: Default of the demo's work dir.
+        out: Default of the folder for results.
+    """
+    parser.add_argument('--out', default=out, help='folder for pictures and data (default: %(default)s)')
+    _add_run_options(parser, demo_dir, 'cpu', "longer images are shrunk to this (default: three times pretraining's "
+                     'side)')
+
+
+def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path]) -> None:
+    """Adds the segmentor, the one to compare with, and how they run, for ``demo/``.
+
+    Args:
+        parser: Where to.
+        demo_dir: Default of the demo's work dir.
+    """
+    parser.add_argument('--config', help="config of a segmentor (default: the demo's LocAtViT)")
+    parser.add_argument('--checkpoint', help='its weights')
+    parser.add_argument('--against', nargs='*', metavar=('CONFIG', 'CHECKPOINT'),
+                        help="a second model, shown beside the first (without values: the demo's ViT)")
+    _add_run_options(parser, demo_dir, None, "shrink pictures to this before the config's test pipeline "
+                     f"(default: {DEMO_MAX_SIDE} for the demo's models)")
+
+
+def _add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], device: Optional[str],
+                     max_side: str) -> None:
+    """Adds how models run, where ``--max-side`` has a help of its own and the device may be None, the best there is."""
+    parser.add_argument('--device', default=device,
+                        help=f"such as 'cpu' or 'cuda:0' (default: {device or 'the best there is'})")
+    parser.add_argument('--max-side', type=int, metavar='PX', help=max_side)
+    parser.add_argument('--demo-dir', default=str(demo_dir), help='work dir of `make demo` (default: %(default)s)')
+    add_trust_option(parser)
+
+
+def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argparse.Namespace:
+    """Reads the command line, and ends the process with a word on values that make no sense.
+
+    Args:
+        parser: With the options of one of the functions above.
+        positive: Names of further arguments that must be at least 1.
+    """
+    args = parser.parse_args()
+    if 'config' in args and (args.config is None) != (args.checkpoint is None):
+        parser.error('--config and --checkpoint go together: give both, or neither for the model of `make demo`')
+    if getattr(args, 'against', None) is not None and len(args.against) not in (0, 2):
+        parser.error(f'--against takes a config and its checkpoint, or nothing, got {" ".join(args.against)}; '
+                     'name the images before it')
+    for name in ('max_side', *positive):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+    return args
+
+
+def output_folder(option: str, folder: str) -> Path:
+    """Returns the folder that results go to.
+
+    Raises:
+        ValueError: It is a file.
+    """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f'{option} {folder} is a file; it names a folder')
+    return Path(folder)
+
+
+def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFiles]) -> List[Segmentor]:
+    """Loads the segmentor, and the one to compare with.
+
+    Args:
+        args: Of ``add_segmentor_options``.
+        trained: Gives what the demo has trained of an arm, where the user names no model: 'locatvit' as the first,
+            'vit' to compare with.
+
+    Raises:
+        FileNotFoundError: A config or checkpoint does not exist.
+        ValueError: A config is no segmentor's.
+        RuntimeError: A checkpoint cannot be read or is of another model.
+    """
+    wanted = [(args.config, args.checkpoint, 'locatvit')]
+    if args.against is not None:
+        wanted.append((*(args.against or (None, None)), 'vit'))
+    found = [ModelFiles(Path(config).stem, config, checkpoint) if config else trained(arm)
+             for config, checkpoint, arm in wanted]
+    titles = [files.title for files in found]
+    if len(found) == 2 and titles[0] == titles[1]:
+        titles = [f'{files.title}, {Path(files.checkpoint).stem}' for files in found]
+    return [load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, title,
+                           args.max_side or (None if config else DEMO_MAX_SIDE))
+            for title, files, (config, *_) in zip(titles, found, wanted)]

@@ -1,0 +1,108 @@
+"""A trained segmentor in mmseg's inferencer."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import List, Optional, Sequence, Union
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmseg.apis import MMSegInferencer
+from mmseg.registry import DATASETS
+from torch import nn
+
+from mmlocat.config import load_config
+from mmlocat.models.building import load_model
+
+from .overlay import Prediction
+from .sources import shrink
+
+# Scenes have 36 px and digits of a half of that; on far larger pictures the demo's models see parts of strokes.
+DEMO_MAX_SIDE = 72
+
+
+class Segmentor(MMSegInferencer):
+    """mmseg's inferencer around a model that has been loaded, with a name for pictures; see ``load_segmentor``.
+
+    ``model.dataset_meta`` has ``classes`` and ``palette``.
+
+    Args:
+        model: With its weights.
+        config: The model's; names the test pipeline.
+        device: Where the model is.
+        title: Its name in pictures.
+        max_side: ``predict`` shrinks pictures to so many px before the test pipeline; None leaves them.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, device: str, title: str, max_side: Optional[int]) -> None:
+        self.title, self.max_side = title, max_side
+        self._loaded = model
+        super().__init__(config, device=device)
+        self.show_progress = False
+
+    def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> nn.Module:
+        # Private in mmengine's BaseInferencer, the same from 0.10.3 to onedl's 0.10.8. It takes no model, and its own
+        # way to one would build it again, read the weights again, and only log those that do not fit.
+        return self._loaded
+
+    def predict(self, pictures: Sequence[np.ndarray]) -> List[Prediction]:
+        """Segments pictures of one size.
+
+        Args:
+            pictures: Each BGR, shape (H, W, 3), uint8.
+
+        Returns:
+            Their predictions, in the order given.
+        """
+        inputs = [shrink(picture, self.max_side) for picture in pictures]
+        samples = self(inputs, batch_size=len(inputs), return_datasamples=True)
+        samples = samples if isinstance(samples, (list, tuple)) else [samples]
+        return [Prediction(self.title, sample.pred_sem_seg.data[0].cpu().numpy(), **self.model.dataset_meta)
+                for sample in samples]
+
+
+def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], device: Optional[str] = None,
+                   trust_pickle: bool = False, title: str = '', max_side: Optional[int] = None) -> Segmentor:
+    """Loads a segmentor into mmseg's inferencer, after making sure that the weights fit.
+
+    Args:
+        config: Config file of MMSegmentation.
+        checkpoint: Weights of the whole model: a file, or an address that ``mmlocat.checkpoints`` reads.
+        device: Such as 'cpu' or 'cuda:0'; by default the best that is there.
+        trust_pickle: Whether the checkpoint may hold anything; it can run code.
+        title: See ``Segmentor``.
+        max_side: See ``Segmentor``.
+
+    Raises:
+        FileNotFoundError: Config or checkpoint do not exist.
+        ValueError: The config cannot be read, or is no segmentor's.
+        RuntimeError: The checkpoint cannot be read, or is of another model.
+    """
+    settings = load_config(str(config))
+    if settings.get('default_scope', 'mmseg') != 'mmseg' or 'test_dataloader' not in settings:
+        raise ValueError(f'config {config} is of no segmentor of MMSegmentation with a test_dataloader; '
+                         'give the config that the checkpoint was trained with')
+    settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer wants one; it is not used
+    device = device or get_device()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # on losses, which nobody computes here
+        model = load_model(settings, checkpoint, device, trust_pickle=trust_pickle)
+        model.dataset_meta = _dataset_meta(settings, model)
+        return Segmentor(model, settings, device, title or Path(config).stem, max_side)
+
+
+def _dataset_meta(config: Config, model: nn.Module) -> dict:
+    """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
+    read = model.checkpoint_meta
+    written_by_mmseg_0 = dict(classes=read.get('CLASSES'), palette=read.get('PALETTE'))
+    dataset = DATASETS.get(config.test_dataloader.dataset.type)
+    for meta in (read.get('dataset_meta') or {}, written_by_mmseg_0, getattr(dataset, 'METAINFO', {})):
+        classes, palette = meta.get('classes'), meta.get('palette')
+        if classes and palette and len(classes) == len(palette) == model.num_classes:
+            return dict(classes=list(classes), palette=[list(colour) for colour in palette])
+    from matplotlib import colormaps
+    # Even in lightness, so that no kind of colour vision confuses neighbours.
+    palette = colormaps['cividis'](np.linspace(0, 1, model.num_classes), bytes=True)[:, :3].tolist()
+    return dict(classes=[f'class {i}' for i in range(model.num_classes)], palette=palette)

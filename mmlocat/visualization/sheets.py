@@ -1,0 +1,88 @@
+"""Sheets of pictures and words, put together by Pillow: quick enough for the frames of a video and for a click."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+TEXT, LINE, SWATCH = 16, 24, 16  # px: of letters, of a line of them, of a patch of colour
+
+
+@lru_cache(maxsize=None)
+def font(size: int = TEXT) -> ImageFont.FreeTypeFont:
+    """Returns the typeface of all text.
+
+    Args:
+        size: In px.
+    """
+    import matplotlib  # brings a font that is the same everywhere
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'), size)
+
+
+def text_width(text: str, size: int = TEXT) -> int:
+    """Returns how many px a line of text is wide."""
+    return round(font(size).getlength(text))
+
+
+def fit_text(text: str, width: int, size: int = TEXT) -> str:
+    """Shortens text in its middle until it is at most ``width`` px wide.
+
+    Args:
+        text: One line.
+        width: In px.
+        size: Of the letters, in px.
+    """
+    if text_width(text, size) <= width:
+        return text
+    for keep in range(len(text) - 1, 1, -1):
+        short = f'{text[:(keep + 1) // 2]}…{text[len(text) - keep // 2:]}'
+        if text_width(short, size) <= width:
+            return short
+    return '…'
+
+
+def write(text: str, width: int, size: int = TEXT, right: bool = False) -> Image.Image:
+    """Returns a picture of a line of text.
+
+    Args:
+        text: Shortened where it does not fit.
+        width: Of the picture, in px.
+        size: Of the letters, in px.
+        right: Whether the text ends at the right edge instead of beginning at the left one.
+    """
+    picture = Image.new('RGB', (width, size * LINE // TEXT), 'white')
+    at, anchor = ((width, 0), 'ra') if right else ((0, 0), 'la')
+    ImageDraw.Draw(picture).text(at, fit_text(text, width, size), fill='black', font=font(size), anchor=anchor)
+    return picture
+
+
+def swatch(colour: object) -> Image.Image:
+    """Returns a framed square of a colour, as tall as a line of text, for a legend."""
+    picture = Image.new('RGB', (SWATCH + 8, LINE), 'white')
+    ImageDraw.Draw(picture).rectangle((0, 2, SWATCH, 2 + SWATCH), fill=colour, outline='#555555')
+    return picture
+
+
+def beside(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
+    """Puts pictures side by side, their tops in a line."""
+    sheet = Image.new('RGB', (sum(part.width for part in parts) + gap * (len(parts) - 1),
+                              max(part.height for part in parts)), 'white')
+    x = 0
+    for part in parts:
+        sheet.paste(part, (x, 0))
+        x += part.width + gap
+    return sheet
+
+
+def below(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
+    """Puts pictures one below the other, their left edges in a line."""
+    sheet = Image.new('RGB', (max(part.width for part in parts),
+                              sum(part.height for part in parts) + gap * (len(parts) - 1)), 'white')
+    y = 0
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height + gap
+    return sheet

@@ -1,0 +1,56 @@
+"""One function makes a model from config and weights: it opens the file once, builds once, and refuses what misfits."""
+
+import pytest
+import torch
+
+from mmlocat.checkpoints import reader
+from mmlocat.config import load_config
+from mmlocat.models.building import MODELS, build_model, check_weights, input_shape, load_model
+from tests.conftest import ROOT
+
+SEGMENTOR = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'
+OTHER = ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = build_model(load_config(str(SEGMENTOR)))
+    meta = dict(dataset_meta=dict(classes=['a', 'b']))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    return tmp_path / 'model.pth', model
+
+
+def test_a_model_has_the_weights_and_what_the_checkpoint_says(saved):
+    path, source = saved
+    model = load_model(SEGMENTOR, path)
+    assert not model.training and model.dataset_meta == dict(classes=['a', 'b'])
+    assert model.cfg.model.backbone.type == 'LocAtViT' and 'dataset_meta' in model.checkpoint_meta
+    own, expected = model.state_dict(), source.state_dict()
+    assert own.keys() == expected.keys() and all(torch.equal(own[name], expected[name]) for name in own)
+
+
+def test_it_opens_the_file_once_and_builds_once(saved, monkeypatch):
+    opened, built = [], []
+    load, build = reader.load_pickle, MODELS.build
+    monkeypatch.setattr(reader, 'load_pickle', lambda *args: opened.append(args) or load(*args))
+    monkeypatch.setattr(MODELS, 'build', lambda *args, **kwargs: built.append(args) or build(*args, **kwargs))
+    load_model(load_config(str(SEGMENTOR)), saved[0])
+    assert len(opened) == 1
+    assert len([args for args in built if args[0].get('type') == 'EncoderDecoder']) == 1
+
+
+def test_weights_of_another_model_are_refused(saved):
+    with pytest.raises(RuntimeError, match='of this config: 16 weights are in the checkpoint alone'):
+        load_model(OTHER, saved[0])
+    with pytest.raises(FileNotFoundError, match='gone.pth'):
+        load_model(SEGMENTOR, 'gone.pth')
+    model, state = saved[1], dict(saved[1].state_dict())
+    del state['decode_head.conv_seg.weight']
+    with pytest.raises(RuntimeError, match='FILE does not fit .*: 1 weights are missing .*conv_seg.weight'):
+        check_weights(model, state, 'FILE')
+
+
+def test_shapes_need_no_memory():
+    config = load_config(str(SEGMENTOR))
+    assert all(parameter.is_meta for parameter in build_model(config, 'meta').parameters())
+    assert input_shape(config) == (36, 36)
