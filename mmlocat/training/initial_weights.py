@@ -12,7 +12,7 @@ from torch import nn
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.schemes import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
-from mmlocat.models.building import build_model, check_weights
+from mmlocat.models.building import check_weights
 
 from .context import Context
 
@@ -146,21 +146,6 @@ def fit_tested_weights(config: Config, context: Context) -> List[str]:
 def tested_checkpoint(config: Config, context: Context) -> Optional[str]:
     """Returns what a test loads; None for a Runner that has trained, which tests what it has learned."""
     return None if context.trained else config.get('load_from')
-
-
-def check_model_weights(config: Config, source: str, trust_pickle: bool = False) -> None:
-    """Makes sure that a checkpoint is one of the config's whole model; see ``fit_tested_weights``.
-
-    Args:
-        config: A test config.
-        source: The checkpoint.
-        trust_pickle: Whether a pickle may hold anything.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        RuntimeError: It cannot be read, or lacks weights of the model, or has them in another shape.
-    """
-    check_weights(build_model(config, 'meta'), read_checkpoint(source, trust_pickle=trust_pickle).state_dict, source)
 
 
 def on_meta(module: nn.Module) -> nn.Module:

@@ -12,8 +12,9 @@ from mmlocat.training.context import Context, changed_since_file
 from mmlocat.training.hardware import adapt_to_hardware
 from mmlocat.training.initial_weights import (
     check_initial_weights,
-    check_model_weights,
+    check_tested_weights,
     fit_initial_weights,
+    fit_tested_weights,
     set_initial_checkpoint,
 )
 from mmlocat.training.recipe import compare_total_batch, scale_learning_rate
@@ -148,12 +149,19 @@ def test_a_checkpoint_of_another_config_is_not_tested(tmp_path):
     configs = {name: load_config(str(ROOT / 'configs' / f'{name}_linear_digitscenes.py'))
                for name in ('vit-nano', 'locatvit-nano')}
     init_default_scope('mmseg')
+
+    def check(config):
+        config.load_from, context = file, Context(runner=SimpleNamespace(model=build_model(config)))
+        check_tested_weights(config, context)
+        assert 'init_cfg' not in config.model.backbone  # the checkpoint holds the backbone
+        fit_tested_weights(config, context)
+
     for name, config in configs.items():
         torch.save(MODELS.build(config.model).state_dict(), file)
-        check_model_weights(config, file)
+        check(config)
         other = configs['locatvit-nano' if name == 'vit-nano' else 'vit-nano']
         with pytest.raises(RuntimeError, match='does not fit the model of this config: 16 weights are .*another'):
-            check_model_weights(other, file)
+            check(other)
 
 
 def test_options_are_checked_against_the_config():
