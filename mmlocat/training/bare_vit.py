@@ -10,7 +10,7 @@ from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import to_classifier_names
 from mmlocat.models.backbones.protocol import find_backbone
 
-from .private import metadata_of
+from .private import keep_metadata
 
 
 @HOOKS.register_module()
@@ -31,8 +31,7 @@ class BareViTHook(Hook):
         if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
             return
         renamed = type(weights)(to_classifier_names(translate(weights).state_dict))
-        if metadata_of(weights):
-            renamed._metadata = metadata_of(weights)
+        keep_metadata(renamed, weights)
         if weights is checkpoint:
             checkpoint.clear()
         checkpoint['state_dict'] = renamed

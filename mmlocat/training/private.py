@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 __all__ = [
     'DDPStrategy', 'FSDPStrategy', 'SteppedCheckpointHook', 'accumulated_steps', 'advance_epoch',
-    'decide_val_interval', 'has_loop', 'is_whole', 'loader_of', 'metadata_of', 'set_loader', 'set_loss_scale_update'
+    'decide_val_interval', 'has_loop', 'is_whole', 'keep_metadata', 'loader_of', 'metadata_of', 'set_loader',
+    'set_loss_scale_update'
 ]
 
 
@@ -62,6 +63,12 @@ def is_whole(strategy: FSDPStrategy) -> bool:
 def metadata_of(state_dict: Mapping) -> Dict[str, dict]:
     """Returns what PyTorch keeps beside the weights of a state dict, by module; empty for plain dicts."""
     return getattr(state_dict, '_metadata', None) or {}
+
+
+def keep_metadata(state_dict: Mapping, source: Mapping) -> None:
+    """Hands a new state dict what PyTorch kept beside the weights of the one that it was made from."""
+    if metadata_of(source):
+        state_dict._metadata = source._metadata
 
 
 class SteppedCheckpointHook(CheckpointHook):

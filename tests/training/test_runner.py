@@ -1,6 +1,7 @@
 """CheckedRunner by itself: models that are not LocAtViT, every form of a type, one build and one look at a file."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmlocat.checkpoints import reader
 from mmlocat.config import load_config
 from mmlocat.models import LocAtViT
-from mmlocat.training import CheckedRunner, amp, runner_class
+from mmlocat.training import CheckedFlexibleRunner, CheckedRunner, amp, runner_class
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
 from mmlocat.training.context import Context
@@ -194,3 +195,20 @@ def test_a_copy_on_the_meta_device_leaves_the_model_alone():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
     assert {name for name, value in copied.named_parameters() if value.requires_grad} == trained
+
+
+def test_a_flexible_runner_is_checked_too(digit_scenes, tmp_path):
+    """On one device, as its default strategy is; ``tests/tools/test_distributed.py`` shards over two processes."""
+    config = plain_config(digit_scenes, tmp_path, runner_type='FlexibleRunner')
+    config.model.decode_head.norm_cfg.type = 'BN'
+    runner = runner_class(config).from_cfg(config)
+    assert type(runner) is CheckedFlexibleRunner
+    runner.train()
+    record, = json.loads((tmp_path / 'provenance.json').read_text())['launches']
+    assert record['finished']['iteration'] == 4 and record['finished']['checkpoint']['sha256']
+    config.update(load_from=str(tmp_path / 'iter_4.pth'), experiment_name=f'plain{next(_numbers)}')
+    assert 0 <= runner_class(config).from_cfg(config, 'test').test()['mIoU'] <= 100
+    config.model.decode_head.num_classes = 5
+    config.update(load_from=None, experiment_name=f'plain{next(_numbers)}')
+    with pytest.raises(ValueError, match='DigitScenesSegmentation has 11 classes, the model predicts 5'):
+        runner_class(config).from_cfg(config, 'train').prepare_training()
