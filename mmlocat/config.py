@@ -14,7 +14,7 @@ from mmlocat.utils import near_names, share_folder, suggestion
 
 # Keys that mmengine and our tools read besides the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
-               'tta_model', 'tta_pipeline', 'activation_checkpointing', 'efficient_conv_bn_eval', 'strategy')
+               'tta_model', 'tta_pipeline', 'activation_checkpointing', 'efficient_conv_bn_eval', 'strategy', 'checks')
 
 
 class _CheckedDictAction(DictAction):

@@ -1,7 +1,7 @@
 # Shards weights, gradients and optimizer states over processes: mmengine's FlexibleRunner with PyTorch's FSDP. To be
 # added to a leaf: _base_ = ['./locatvit_upernet_ade20k.py', './_base_/fsdp.py'], and started by tools/dist_train.sh.
 # Checkpoints are those of one process, whole ("full"): test them with the leaf.
-runner_type = 'FlexibleRunner'
+runner_type = 'CheckedFlexibleRunner'
 strategy = dict(
     type='ResumableFSDPStrategy',
     model_wrapper=dict(

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmlocat.config import add_config_arguments, load_config
 from mmlocat.models.building import build_model
+from mmlocat.training.context import Context
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
 from mmlocat.utils.tables import Table
 
@@ -125,7 +126,7 @@ def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
     parser.add_argument('--names', type=int, default=3, help='how many parameters of a group to name (default: 3)')
     args = parser.parse_args(argv)
     config = load_config(args.config, args.cfg_options)
-    set_initial_checkpoint(config, args.cfg_options)
+    set_initial_checkpoint(config, Context(changed=args.cfg_options or {}))
     return partial(show, describe(config, Path(args.config).name), names=args.names)
 
 

@@ -1,6 +1,6 @@
-"""What stands between a config and mmengine's Runner: checks, CPU launches, one command line, layer-wise decay.
+"""Trainings that are checked first, go on exactly after any end, and say what they came from.
 
-Importing it registers what a config may name, the names below.
+Importing it registers what a config may name, the names below; ``runner_type = 'CheckedRunner'`` is the way in.
 """
 
 from mmlocat.utils import require_openmmlab
@@ -11,11 +11,14 @@ from mmlocat.engine.gaussian_stats import GaussianStatsHook  # noqa: E402
 from mmlocat.engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 
 from .amp import CPUAmpOptimWrapper  # noqa: E402
+from .bare_vit import BareViTHook  # noqa: E402
 from .fsdp import ResumableFSDPStrategy, wrap_transformer_blocks  # noqa: E402
 from .nonfinite import NonFiniteHook  # noqa: E402
+from .runner import CheckedFlexibleRunner, CheckedRunner, runner_class  # noqa: E402
 from .seeding import SeededDataset, SeededSampler  # noqa: E402
 
 __all__ = [
-    'CPUAmpOptimWrapper', 'GaussianStatsHook', 'LayerDecayOptimWrapperConstructor', 'NonFiniteHook',
-    'ResumableFSDPStrategy', 'SeededDataset', 'SeededSampler', 'wrap_transformer_blocks'
+    'BareViTHook', 'CPUAmpOptimWrapper', 'CheckedFlexibleRunner', 'CheckedRunner', 'GaussianStatsHook',
+    'LayerDecayOptimWrapperConstructor', 'NonFiniteHook', 'ResumableFSDPStrategy', 'SeededDataset', 'SeededSampler',
+    'runner_class', 'wrap_transformer_blocks'
 ]

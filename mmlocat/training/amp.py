@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional, Union
+from typing import Any, Iterator, List, Optional, Union
 
 import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from .context import Context
+from .private import set_loss_scale_update
+from .resolve import resolve_type
 
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -62,19 +66,20 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
                  **kwargs: Any) -> None:
         OptimWrapper.__init__(self, **kwargs)  # the parent's own would assert a GPU
         self.cast_dtype = cpu_autocast_dtype(dtype)
-        self._scale_update_param: Optional[float] = None
+        fixed_scale: Optional[float] = None
         if loss_scale == 'dynamic':
             options = {}
         elif isinstance(loss_scale, (int, float)) and not isinstance(loss_scale, bool):
             options = dict(init_scale=float(loss_scale))
-            self._scale_update_param = options['init_scale']
+            fixed_scale = options['init_scale']
         elif isinstance(loss_scale, dict):
             options = dict(loss_scale)
         else:
             raise TypeError(f"optim_wrapper.loss_scale must be 'dynamic', a number, or the arguments of GradScaler; "
                             f'got {loss_scale!r}')
         if self.cast_dtype != torch.float16:
-            options, self._scale_update_param = dict(enabled=False), None  # the scaler hands everything on
+            options, fixed_scale = dict(enabled=False), None  # the scaler hands everything on
+        set_loss_scale_update(self, fixed_scale)
         if _scales_on_cpu():
             self.loss_scaler = torch.amp.GradScaler('cpu', **options)
         else:
@@ -105,27 +110,39 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
             yield
 
 
-def set_amp(config: Config, enable: bool) -> None:
+def enable_amp(config: Config) -> None:
     """Turns on mixed precision in a config, as ``--amp`` of OpenMMLab's tools does.
 
     Args:
         config: A training config; changed in place.
-        enable: Whether ``--amp`` was given; without it the config stays as it is.
 
     Raises:
-        ValueError: Its ``optim_wrapper`` is none that has a form in mixed precision, or a dtype is given without.
+        ValueError: Its ``optim_wrapper`` is none that has a form in mixed precision.
     """
-    wrapper = config.get('optim_wrapper') or {}
-    if not enable:
-        if wrapper.get('type', 'OptimWrapper') == 'OptimWrapper' and 'dtype' in wrapper:
-            raise ValueError(f'optim_wrapper.dtype={wrapper["dtype"]} is of mixed precision: add --amp, or leave it '
-                             'out for float32')
-        return
-    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
-        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', got {wrapper['type']!r}; leave out --amp, or "
-                         'set that')
-    config.merge_from_dict({'optim_wrapper.type': 'AmpOptimWrapper'})
+    kind = _wrapper_of(config)
+    if kind is not OptimWrapper and not (isinstance(kind, type) and issubclass(kind, AmpOptimWrapper)):
+        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', got {config.optim_wrapper.type!r}; leave out "
+                         '--amp, or set that')
+    if kind is OptimWrapper:
+        config.merge_from_dict({'optim_wrapper.type': 'AmpOptimWrapper'})
     config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_precision(config: Config, context: Context) -> List[str]:
+    """Refuses a dtype without mixed precision, which mmengine's ``OptimWrapper`` does not take.
+
+    Raises:
+        ValueError: The config has one.
+    """
+    if 'dtype' in (config.get('optim_wrapper') or {}) and _wrapper_of(config) is OptimWrapper:
+        raise ValueError(f'optim_wrapper.dtype={config.optim_wrapper.dtype} is of mixed precision: add --amp, or leave '
+                         'it out for float32')
+    return []
+
+
+def _wrapper_of(config: Config) -> Any:
+    wrapper = config.get('optim_wrapper') or {}
+    return resolve_type(wrapper, OPTIM_WRAPPERS, config.get('default_scope')) or OptimWrapper
 
 
 def move_amp_to_cpu(config: Config) -> Optional[str]:
@@ -141,9 +158,9 @@ def move_amp_to_cpu(config: Config) -> Optional[str]:
         ValueError: ``optim_wrapper.dtype`` is none of CPU autocast.
         RuntimeError: It is float16, and this torch cannot scale losses on a CPU.
     """
-    wrapper = config.get('optim_wrapper') or {}
-    if wrapper.get('type') not in ('AmpOptimWrapper', AmpOptimWrapper, 'CPUAmpOptimWrapper'):
+    if _wrapper_of(config) not in (AmpOptimWrapper, CPUAmpOptimWrapper):
         return None
+    wrapper = config.optim_wrapper
     dtype = cpu_autocast_dtype(wrapper.get('dtype'))
     wrapper.type = 'CPUAmpOptimWrapper'
     wrapper.pop('use_fsdp', None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import to_classifier_names
 from mmlocat.models.backbones.protocol import find_backbone
+
+from .private import keep_metadata
 
 
 @HOOKS.register_module()
@@ -24,16 +25,13 @@ class BareViTHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Renames the weights in place, if none of them stands under 'backbone.'."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         weights = checkpoint.get('state_dict', checkpoint)
-        if find_backbone(getattr(model, 'backbone', None)) is None:
+        if find_backbone(runner.model) is None:
             return
         if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
             return
-        metadata = getattr(weights, '_metadata', None)
         renamed = type(weights)(to_classifier_names(translate(weights).state_dict))
-        if metadata is not None:
-            renamed._metadata = metadata
+        keep_metadata(renamed, weights)
         if weights is checkpoint:
             checkpoint.clear()
         checkpoint['state_dict'] = renamed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import Any, Dict, Iterable, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 import mmengine.registry as registries
 from mmengine.config import Config
@@ -17,6 +17,9 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmlocat.utils import suggestion
+
+from .context import Context
+from .resolve import resolve_type
 
 # Registries of the parts that stand at the top of a config, by key.
 _TOP: Dict[str, Registry] = {
@@ -63,40 +66,49 @@ _PLAIN = {
 _LOADER = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'worker_init_fn'}
 
 
-def check_types(config: Config, loaders: Iterable[str]) -> None:
-    """Looks up every part of a config that MMEngine will build.
-
-    Args:
-        config: Of MMPretrain or MMSegmentation.
-        loaders: Which of 'train', 'val' and 'test' will be used; a test needs no optimizer.
+def check_common_types(config: Config, context: Context) -> List[str]:
+    """Looks up the model and what else any job builds.
 
     Raises:
         ValueError: A type is not registered, or does not take an argument; the message has the key and near names.
     """
     scope = config.get('default_scope')
-    loaders = tuple(loaders)
-    _check_complete(config, loaders)
-    unused = {f'{name}_{part}' for name in ('train', 'val', 'test') if name not in loaders
-              for part in ('cfg', 'evaluator')}
-    if 'train' not in loaders:
-        unused |= {'optim_wrapper', 'param_scheduler'}
-    for key, registry in _TOP.items():
-        if key not in unused:
-            _check(config.get(key), key, registry, scope)
-    for name in loaders:
-        _check_loader(config.get(f'{name}_dataloader'), f'{name}_dataloader', scope)
+    _check_complete(config, ('model', ))
+    for key in ('model', 'data_preprocessor', 'custom_hooks', 'visualizer', 'log_processor'):
+        _check(config.get(key), key, _TOP[key], scope)
     for name, hook in (config.get('default_hooks') or {}).items():
         if isinstance(hook, dict) and 'type' not in hook:
             raise ValueError(f'default_hooks.{name} has no type{suggestion(name, _DEFAULT_HOOKS)}')
         _check(hook, f'default_hooks.{name}', registries.HOOKS, scope)
     for path, known in _PLAIN.items():
         _check_names(_at(config, path), path, path.rsplit('.', 1)[-1], set(known), closed=False)
+    return []
 
 
-def _check_complete(config: Config, loaders: Tuple[str, ...]) -> None:
-    needed = {'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
-              'test': ('test_dataloader', 'test_cfg', 'test_evaluator')}
-    for key in ('model', *(key for name in loaders for key in needed.get(name, ()))):
+def check_training_types(config: Config, context: Context) -> List[str]:
+    """Looks up what a training builds, and its validation where there is one; see ``check_common_types``."""
+    _check_complete(config, ('train_dataloader', 'train_cfg', 'optim_wrapper'))
+    return _check_parts(config, ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'val_evaluator'),
+                        ('train_dataloader', 'val_dataloader'))
+
+
+def check_test_types(config: Config, context: Context) -> List[str]:
+    """Looks up what a test builds; see ``check_common_types``."""
+    _check_complete(config, ('test_dataloader', 'test_cfg', 'test_evaluator'))
+    return _check_parts(config, ('test_cfg', 'test_evaluator'), ('test_dataloader', ))
+
+
+def _check_parts(config: Config, keys: Iterable[str], loaders: Iterable[str]) -> List[str]:
+    scope = config.get('default_scope')
+    for key in keys:
+        _check(config.get(key), key, _TOP[key], scope)
+    for name in loaders:
+        _check_loader(config.get(name), name, scope)
+    return []
+
+
+def _check_complete(config: Config, keys: Iterable[str]) -> None:
+    for key in keys:
         value = config.get(key)
         if value is None:
             raise ValueError(f'the config has no {key}; take it from a config that has one, by _base_')
@@ -139,7 +151,7 @@ def _check(node: Any, path: str, registry: Registry, scope: Optional[str]) -> No
         if registry is registries.MODELS and key in _LAYERS and isinstance(value, dict):
             _find(value.get('type'), f'{path}.{key}', registries.MODELS, scope)
         inner = _INNER.get(registry, {}).get(key)
-        if inner is not None and (key != 'transforms' or node.get('type') in _WRAPPERS):
+        if inner is not None and (key != 'transforms' or getattr(kind, '__name__', '') in _WRAPPERS):
             _check(value, f'{path}.{key}', inner, scope)
 
 
@@ -152,12 +164,10 @@ def _default_type(node: dict, path: str) -> Optional[str]:
 
 def _find(kind: Any, path: str, registry: Registry, scope: Optional[str], key: str = 'type') -> Any:
     """Returns the class of a name; None where there is none to look for."""
-    if kind is None or not isinstance(kind, str):
-        return kind
+    found = resolve_type(kind, registry, scope)
+    if found is not None or kind is None:
+        return found
     with registry.switch_scope_and_registry(scope) as current:
-        found = current.get(kind)
-        if found is not None:
-            return found
         known: Set[str] = set()
         while current is not None:
             known.update(current.module_dict)

@@ -7,6 +7,10 @@ from typing import Any, Callable, Iterator, List, Tuple
 
 from mmcv.image.io import imread_flags, supported_backends
 from mmengine.config import Config
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS, Registry
+
+from .context import Context
+from .resolve import resolve_type
 
 
 def _number(value: Any) -> bool:
@@ -73,17 +77,19 @@ def _leaves(node: Any, path: str = '') -> Iterator[Tuple[str, Any]]:
         yield from _leaves(value, f'{path}.{key}' if path else str(key))
 
 
-def check_values(config: Config) -> None:
-    """Checks numbers, names and what must fit together.
+def _named(node: Any, name: str, registry: Registry, config: Config) -> bool:
+    """Whether a part of a config asks for a class of a library, by its name: not every build has all of them."""
+    return getattr(resolve_type(node, registry, config.get('default_scope')), '__name__', None) == name
 
-    Args:
-        config: Of MMPretrain or MMSegmentation.
+
+def check_values(config: Config, context: Context) -> List[str]:
+    """Checks numbers, names and what must fit together.
 
     Raises:
         ValueError: A value is none that training or testing could use; the message has its key, what was expected and
             the option that changes it.
     """
-    for path, value in _leaves(config._cfg_dict.to_dict()):
+    for path, value in _leaves(config.to_dict()):
         for patterns, accepts, expected in _RULES:
             if value is not None and any(fnmatchcase(path, pattern) for pattern in patterns) and not accepts(value):
                 raise ValueError(f'{path} must be {expected}, got {value!r}; change it with --cfg-options {path}=...')
@@ -92,6 +98,7 @@ def check_values(config: Config) -> None:
     _check_slide(config)
     _check_classes(config)
     _check_crop(config)
+    return []
 
 
 def _check_loaders(config: Config) -> None:
@@ -106,7 +113,8 @@ def _check_schedulers(config: Config) -> None:
     """MMEngine's OneCycleLR divides by zero where its rise or its fall is one step long."""
     schedulers = config.get('param_scheduler') or []
     for i, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
-        if scheduler.get('type') == 'OneCycleLR' and scheduler.get('total_steps') and not scheduler.get('three_phase'):
+        if scheduler.get('total_steps') and not scheduler.get('three_phase') and _named(
+                scheduler, 'OneCycleLR', PARAM_SCHEDULERS, config):
             total, part = scheduler['total_steps'], scheduler.get('pct_start', 0.3)
             if float(part * total) - 1 in (0., float(total - 1)):
                 raise ValueError(f'param_scheduler.{i}.total_steps={total} leaves OneCycleLR no rise or no fall '
@@ -116,7 +124,7 @@ def _check_schedulers(config: Config) -> None:
 def _check_slide(config: Config) -> None:
     test = (config.get('model') or {}).get('test_cfg') or {}
     mode = test.get('mode', 'whole')
-    if config.model.get('type') in _SEGMENTORS and mode not in ('whole', 'slide'):
+    if mode not in ('whole', 'slide') and any(_named(config.model, name, MODELS, config) for name in _SEGMENTORS):
         raise ValueError(f'model.test_cfg.mode must be whole or slide, got {mode!r}')
     if mode != 'slide':
         return
@@ -162,7 +170,8 @@ def _check_crop(config: Config) -> None:
         return
     size = (size, size) if isinstance(size, int) else tuple(size)
     for i, step in enumerate(loader['dataset'].get('pipeline') or []):
-        crop = step.get('crop_size') if isinstance(step, dict) and step.get('type') == 'RandomCrop' else None
+        crop = step.get('crop_size') if isinstance(step, dict) else None
+        crop = crop if _named(step, 'RandomCrop', TRANSFORMS, config) else None
         if crop is not None:
             crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
             if crop[0] > size[0] or crop[1] > size[-1]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 
 import torch
-from mmengine._strategy import FSDPStrategy
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from mmengine.runner import Runner
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmseg.models.backbones.vit import TransformerEncoderLayer as SegmentorEncoderLayer
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmlocat.models.backbones.layers import LocAtEncoderLayer
 from mmlocat.models.backbones.loading import without_wrapper
+
+from .private import FSDPStrategy, is_whole, metadata_of
+
+# The libraries' transformer blocks; those of LocAtViT derive from the first.
+_BLOCKS = (TransformerEncoderLayer, SegmentorEncoderLayer)
 
 
 @FUNCTIONS.register_module()
@@ -28,7 +33,7 @@ def wrap_transformer_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: 
     Returns:
         Whether to go on below the module, or to make it a unit.
     """
-    return recurse or isinstance(module, LocAtEncoderLayer)
+    return recurse or isinstance(module, _BLOCKS)
 
 
 @STRATEGIES.register_module()
@@ -42,7 +47,7 @@ class ResumableFSDPStrategy(FSDPStrategy):
 
     def optim_state_dict(self) -> dict:
         """Returns the optimizer's state, whole where ``state_dict_cfg`` is 'full', and right on CPUs too."""
-        if torch.cuda.is_available() or not self._is_full_state_dict():
+        if torch.cuda.is_available() or not is_whole(self):
             return super().optim_state_dict()
         own = self.optim_wrapper.state_dict()
         names = [None] * self.world_size
@@ -76,6 +81,6 @@ class WholeMetadataHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Adds the metadata under the modules' own names."""
-        metadata = getattr(checkpoint['state_dict'], '_metadata', None) or {}
+        metadata = metadata_of(checkpoint['state_dict'])
         for name in list(metadata):
             metadata.setdefault(without_wrapper(name), metadata[name])

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from typing import Any, List, Optional
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, STRATEGIES
+from torch import nn
 
 from .amp import move_amp_to_cpu
+from .context import Context
+from .private import DDPStrategy, FSDPStrategy
+from .resolve import is_kind, resolve_type
 
-_SYNC_BN = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN')
+
+def check_launcher(config: Config, context: Context) -> List[str]:
+    """Makes sure that a launch by torchrun is one.
+
+    Raises:
+        RuntimeError: Nobody has told this process its number.
+    """
+    if config.get('launcher') == 'pytorch' and 'RANK' not in os.environ:
+        raise RuntimeError('--launcher pytorch needs torchrun: use tools/dist_train.sh CONFIG GPUS or '
+                           'tools/dist_test.sh CONFIG CHECKPOINT GPUS')
+    return []
 
 
-def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
+def adapt_to_hardware(config: Config, context: Context) -> List[str]:
     """Changes a config in place so that it runs without CUDA; where CUDA is, it stays as it is.
 
     SyncBN raises on a CPU and becomes BN, mixed precision runs on CPU autocast (mmengine's AmpOptimWrapper
     asserts a GPU), several processes talk over gloo.
 
-    Args:
-        config: The config to change.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-
-    Returns:
-        Remarks for the user, at most one line.
-
     Raises:
-        RuntimeError: ``launcher`` is 'slurm' or 'mpi', which mmengine can only start on GPUs; or mixed precision in
+        RuntimeError: The launcher is 'slurm' or 'mpi', which mmengine can only start on GPUs; or mixed precision in
             float16 is asked for, and this torch has none on CPUs; or there are more processes than GPUs.
         ValueError: Mixed precision in another dtype is asked for.
     """
+    launcher = config.get('launcher', 'none')
     if torch.cuda.is_available():
         _check_gpus(config, launcher)
         return []
@@ -46,9 +57,9 @@ def adapt_to_hardware(config: Config, launcher: str) -> List[str]:
             broadcast_buffers=False,
             find_unused_parameters=config.get('find_unused_parameters', False))
         config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
-        _put_strategy_on_cpu(config.get('strategy'), wrapper)
+        _put_strategy_on_cpu(config, wrapper)
         changes.append('processes talk over gloo')
-    if _replace_sync_bn(config.get('model', {})):
+    if _replace_sync_bn(config.get('model', {}), config.get('default_scope')):
         changes.append('SyncBN runs as BN')
     dtype = move_amp_to_cpu(config)
     if dtype:
@@ -68,57 +79,71 @@ def _check_gpus(config: Config, launcher: str) -> None:
                            'before the command')
 
 
-def _put_strategy_on_cpu(strategy: Optional[dict], wrapper: dict) -> None:
+def _put_strategy_on_cpu(config: Config, wrapper: dict) -> None:
     """Does for the strategy of a FlexibleRunner what ``model_wrapper_cfg`` does for a Runner."""
-    kind = str((strategy or {}).get('type'))
-    if kind.endswith('FSDPStrategy'):
+    strategy = config.get('strategy')
+    if _shards(config):
         default = dict(type='MMFullyShardedDataParallel')
         strategy['model_wrapper'] = {**default, **(strategy.get('model_wrapper') or {}), 'device_id': 'cpu'}
-    elif kind.endswith('DDPStrategy'):
+    elif is_kind(strategy, DDPStrategy, STRATEGIES):
         strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {}), 'device_ids': None}
 
 
-def _replace_sync_bn(node: Any) -> int:
+def _shards(config: Config) -> bool:
+    return is_kind(config.get('strategy'), FSDPStrategy, STRATEGIES, config.get('default_scope'))
+
+
+def _replace_sync_bn(node: Any, scope: Optional[str]) -> int:
     """Turns every norm config of type SyncBN below ``node`` into BN; returns how many there were."""
     if isinstance(node, dict):
-        count = int(node.get('type') in _SYNC_BN if isinstance(node.get('type'), str) else 0)
-        if count:
+        kind = resolve_type(node, MODELS, scope)
+        # mmcv's own has that name too, and needs its compiled operations to be imported.
+        found = isinstance(kind, type) and (issubclass(kind, nn.SyncBatchNorm) or kind.__name__ == 'SyncBatchNorm')
+        if found:
             node['type'] = 'BN'
-        return count + sum(_replace_sync_bn(value) for value in node.values())
+        return found + sum(_replace_sync_bn(value, scope) for value in node.values())
     if isinstance(node, (list, tuple)):
-        return sum(_replace_sync_bn(value) for value in node)
+        return sum(_replace_sync_bn(value, scope) for value in node)
     return 0
 
 
-def init_cpu_processes(launcher: str) -> None:
-    """Joins the other processes over gloo where there is no CUDA.
+def join_processes(config: Config, context: Context) -> List[str]:
+    """Joins the other processes over gloo, where there is no CUDA.
 
-    mmengine's own initialisation calls ``torch.cuda.set_device`` first, which raises there.
-
-    Args:
-        launcher: Only 'pytorch' does anything.
+    mmengine's own initialisation (0.10.7, OneDL 0.10.12) calls ``torch.cuda.set_device`` first, which raises without
+    CUDA. When it asks for CUDA before, this is not needed any more.
     """
-    if launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+    if config.get('launcher') == 'pytorch' and not torch.cuda.is_available():
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group('gloo')
+            atexit.register(leave_processes)
+    return []
 
 
-def check_sharding(config: Config, launcher: str) -> None:
-    """Makes sure that FSDP, if the config asks for it, runs here; call it after ``init_cpu_processes``.
+def leave_processes() -> None:
+    """Leaves the group of processes, if this one is in one; nothing that refers to its models may be in use.
 
-    Args:
-        config: The config.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    A group of gloo that outlives the interpreter has aborted a process which was done ("terminate called without an
+    active exception"), and with it the launch.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # the models' references first
+        torch.distributed.destroy_process_group()
+
+
+def check_sharding(config: Config, context: Context) -> List[str]:
+    """Makes sure that FSDP, if the config asks for it, runs here.
 
     Raises:
         RuntimeError: It does not; the message has the reason.
     """
-    if not str((config.get('strategy') or {}).get('type')).endswith('FSDPStrategy'):
-        return
-    if launcher == 'none':
+    if not _shards(config):
+        return []
+    if config.get('launcher', 'none') == 'none':
         raise RuntimeError('FSDP shards over processes, and this is one without a launcher: start it with '
                            'tools/dist_train.sh CONFIG GPUS, or leave out _base_/fsdp.py')
     if torch.cuda.is_available():
-        return
+        return []
     try:
         torch.cpu.Stream(priority=-1)
         processes = torch.distributed.get_world_size()
@@ -126,6 +151,7 @@ def check_sharding(config: Config, launcher: str) -> None:
     except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise RuntimeError(f'FSDP on CPUs needs a newer PyTorch than {torch.__version__}, whose gloo or CPU streams '
                            f'cannot ({error}); use GPUs, PyTorch 2.14, or leave out _base_/fsdp.py') from error
+    return []
 
 
 def world_size(launcher: str) -> int:

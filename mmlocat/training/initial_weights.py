@@ -1,133 +1,164 @@
-"""Weights are checked before a Runner exists: that they are there, can be read, and fit the model."""
+"""Weights are checked before a job begins: that they are there, can be read, and fit the model."""
 
 from __future__ import annotations
 
+import copy
+import os
 from typing import List, Optional
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmlocat.checkpoints import CheckpointError, read_checkpoint
-from mmlocat.models import LocAtViT
-from mmlocat.models.backbones.loading import fit_checkpoint
+from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from mmlocat.checkpoints.schemes import install_reader
+from mmlocat.models.backbones.protocol import find_backbone
+from mmlocat.models.building import check_weights
+
+from .context import Context
 
 _GIVE_ANOTHER = 'give another with --cfg-options checkpoint=FILE (checkpoint=None for random weights)'
 
 
-def set_initial_checkpoint(config: Config, options: Optional[dict] = None) -> None:
+def read_safely(config: Config, context: Context) -> List[str]:
+    """Makes mmengine read checkpoints as the checks do: of a pickle nothing runs, unless it is to be trusted."""
+    install_reader(context.options['trust_pickle'])
+    return []
+
+
+def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
     """Hands the variable ``checkpoint`` of a config, whoever set it last, to the backbone.
 
-    A leaf's own ``init_cfg`` has only the value that the leaf was written with.
-
-    Args:
-        config: The config to change in place; one without the variable is left alone.
-        options: What ``--cfg-options`` changed: a ``model.backbone.init_cfg`` there goes before the variable, unless
-            that is changed too.
+    A leaf's own ``init_cfg`` has only the value that the leaf was written with. A ``model.backbone.init_cfg`` that was
+    changed since the file was read goes before the variable, unless that was changed too.
 
     Raises:
         ValueError: The variable is not text.
     """
-    options = options or {}
-    overridden = any(key.startswith('model.backbone.init_cfg') for key in options) and 'checkpoint' not in options
-    if 'checkpoint' not in config or overridden:
-        return
+    changed = context.changed
+    overridden = any(key.startswith('model.backbone.init_cfg') for key in changed) and 'checkpoint' not in changed
+    backbone = inner_model(config).get('backbone')
+    if 'checkpoint' not in config or backbone is None or overridden:
+        return []
     checkpoint = config.checkpoint
     if checkpoint is not None and not isinstance(checkpoint, str):
         raise ValueError(f'checkpoint={checkpoint!r} is not the name of a file')
-    config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
+    backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else None
+    return []
+
+
+def inner_model(config: Config) -> dict:
+    """Returns the config's model, that inside one of test-time augmentation."""
+    model = config.get('model') or {}
+    return model['module'] if isinstance(model.get('module'), dict) else model
 
 
 def initial_checkpoint(config: Config) -> Optional[str]:
     """Returns the file or address that the backbone starts from, or None."""
-    backbone = config.get('model', {}).get('backbone') or {}
-    init = backbone.get('init_cfg') or []
+    model = config.get('model') or {}
+    init = (model.get('backbone') or {}).get('init_cfg') or []
     for entry in [init] if isinstance(init, dict) else init:
-        if str(entry.get('type')) == 'Pretrained' and entry.get('checkpoint'):
+        if str(entry.get('type')).split('.')[-1] == 'Pretrained' and entry.get('checkpoint'):
             return entry['checkpoint']
-    return config.get('model', {}).get('pretrained') or config.get('load_from')
+    return model.get('pretrained') or config.get('load_from')
 
 
-def check_initial_weights(config: Config, allow_random_backbone: bool = False,
-                          trust_pickle: bool = False) -> List[str]:
-    """Makes sure that what a recipe starts from is there and fits.
-
-    Args:
-        config: A training config.
-        allow_random_backbone: Whether a frozen backbone may keep its random weights.
-        trust_pickle: Whether a pickle may hold anything.
-
-    Returns:
-        Remarks for the user.
+def check_initial_weights(config: Config, context: Context) -> List[str]:
+    """Makes sure that what a recipe starts from is there and can be read.
 
     Raises:
-        RuntimeError: A frozen backbone has no weights to start from, or they cannot be read, or do not fit.
+        RuntimeError: A frozen backbone has no weights to start from, or they cannot be read.
         FileNotFoundError: The file or the hub repository does not exist.
     """
-    source = initial_checkpoint(config)
-    backbone = config.get('model', {}).get('backbone') or {}
-    frozen = backbone.get('frozen_stages', -1) > 0
+    if context.resumed:
+        return []
+    source = context.initial = initial_checkpoint(config)
+    backbone = (config.get('model') or {}).get('backbone') or {}
     if source is None:
-        if frozen and not allow_random_backbone:
-            raise RuntimeError('the backbone is frozen and has no weights: give them with --cfg-options '
-                               'checkpoint=FILE (the result of the pretraining config), or pass '
-                               '--allow-random-backbone if random features are what you want')
-        if frozen:
+        if backbone.get('frozen_stages', -1) > 0:
+            if not context.options['allow_random_backbone']:
+                raise RuntimeError('the backbone is frozen and has no weights: give them with --cfg-options '
+                                   'checkpoint=FILE (the result of the pretraining config), or pass '
+                                   '--allow-random-backbone, or checks.allow_random_backbone=True, if random features '
+                                   'are what you want')
             return ['The frozen backbone keeps random weights (--allow-random-backbone).']
         if 'checkpoint' in config:
             return ['The backbone starts from random weights; --cfg-options checkpoint=FILE gives it others.']
         return []
-    _check_backbone(config, source, trust_pickle)
-    return [f'The backbone starts from {source}.']
-
-
-def _check_backbone(config: Config, source: str, trust_pickle: bool) -> None:
-    """Reads the weights, and fits them to a backbone built for the purpose; only ours knows how."""
     try:
-        checkpoint = read_checkpoint(source, trust_pickle=trust_pickle)
+        _read(source, context)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'initial weights: {error}; {_GIVE_ANOTHER}') from error
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f'initial weights: {error}; {_GIVE_ANOTHER}') from error
-    settings = config.model.get('backbone')
-    if not settings or 'LocAtViT' not in str(settings.get('type')):
-        return
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    model = MODELS.build({**settings, 'init_cfg': None})
-    assert isinstance(model, LocAtViT)
+    return [f'The backbone starts from {source}.']
+
+
+def fit_initial_weights(config: Config, context: Context) -> List[str]:
+    """Makes sure that initial weights fit the backbone; those of the family know how.
+
+    Raises:
+        RuntimeError: They do not; the message has the first weights that are missing, left over or of another shape.
+    """
+    backbone = find_backbone(context.model)
+    if not context.initial or backbone is None:
+        return []
+    checkpoint = _read(context.initial, context)
     state = dict(checkpoint.state_dict)
-    if source == config.get('load_from') and any(name.startswith('backbone.') for name in state):
+    if context.initial == config.get('load_from') and any(name.startswith('backbone.') for name in state):
         # MMEngine matches its names with those of the whole model.
         state = {name: value for name, value in state.items() if name.startswith('backbone.')}
     try:
-        fit_checkpoint(model, state, metadata={'ref_grid': checkpoint.ref_grid})
+        on_meta(backbone).fit_checkpoint(state, metadata={'ref_grid': checkpoint.ref_grid})
     except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f'{source}: {error}') from error
+        raise CheckpointError(f'{context.initial}: {error}') from error
+    return []
 
 
-def check_model_weights(config: Config, source: str, trust_pickle: bool = False) -> None:
-    """Makes sure that a checkpoint is one of the config's whole model, before it is tested.
+def check_tested_weights(config: Config, context: Context) -> List[str]:
+    """Makes sure that the checkpoint of a test is there and can be read; it holds the backbone's weights as well.
 
-    mmengine would only log what does not match, and score what is left.
-
-    Args:
-        config: A test config.
-        source: The checkpoint.
-        trust_pickle: Whether a pickle may hold anything.
+    So ``init_cfg`` of the backbone is taken out of the config.
 
     Raises:
         FileNotFoundError: There is no such file.
-        RuntimeError: It cannot be read, or lacks weights of the model, or has them in another shape.
+        RuntimeError: It cannot be read.
     """
-    state = read_checkpoint(source, trust_pickle=trust_pickle).state_dict
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    model: nn.Module = MODELS.build(config.model)
-    own = model.state_dict()
-    wrong = [name for name, value in own.items()
-             if name not in state or (state[name].shape != value.shape and not name.endswith('pos_embed'))]
-    unused = [name for name in state if name not in own and '.attn.gaug.' in name]
-    if wrong or unused:
-        names = wrong or unused
-        problem = 'are missing or have another shape' if wrong else 'are in the checkpoint alone'
-        raise RuntimeError(f'{source} does not fit the model of this config: {len(names)} weights {problem} '
-                           f'({", ".join(names[:3])}{" ..." if len(names) > 3 else ""}); is it of another config?')
+    if tested_checkpoint(config, context):
+        _read(config.load_from, context)
+        (inner_model(config).get('backbone') or {}).pop('init_cfg', None)
+    return []
+
+
+def fit_tested_weights(config: Config, context: Context) -> List[str]:
+    """Makes sure that the checkpoint of a test is one of its whole model.
+
+    mmengine would only log what does not match, and score what is left.
+
+    Raises:
+        RuntimeError: It lacks weights of the model, or has them in another shape.
+    """
+    if tested_checkpoint(config, context):
+        model = getattr(context.model, 'module', context.model)  # inside a model of test-time augmentation
+        check_weights(model, _read(config.load_from, context).state_dict, config.load_from)
+    return []
+
+
+def tested_checkpoint(config: Config, context: Context) -> Optional[str]:
+    """Returns what a test loads; None for a Runner that has trained, which tests what it has learned."""
+    return None if context.trained else config.get('load_from')
+
+
+def on_meta(module: nn.Module) -> nn.Module:
+    """Returns a copy of a module on the meta device, which knows shapes alone; nothing large is copied.
+
+    Args:
+        module: On any device; left as it is.
+    """
+    memo = {id(value): nn.Parameter(value.to('meta'), value.requires_grad) for value in module.parameters()}
+    memo.update({id(value): value.to('meta') for value in module.buffers()})
+    return copy.deepcopy(module, memo)
+
+
+def _read(source: str, context: Context) -> Checkpoint:
+    trust = context.options['trust_pickle'] or os.environ.get('MMLOCAT_TRUST_PICKLE') == '1'
+    return read_checkpoint(source, trust_pickle=trust)

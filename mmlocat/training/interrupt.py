@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from .private import accumulated_steps, advance_epoch, decide_val_interval
 from .saving import INTERRUPTED, write_last_checkpoint
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
@@ -84,7 +85,7 @@ class StopHook(Hook):
         A validation that is due now is left to the run that goes on, see ``MissedValidationHook``.
         """
         number, done = self._agree(), runner.iter + 1
-        if not number or done % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
+        if not number or done % accumulated_steps(runner.optim_wrapper):
             return
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and not isinstance(runner.train_loop, EpochLoop):
             # mmengine's own loop, in its FlexibleRunner, cannot go on in the middle of an epoch.
@@ -137,15 +138,17 @@ class MissedValidationHook(Hook):
 
     def __init__(self, validated: Optional[int] = None) -> None:
         self.validated = validated
+        self._training = False
 
     def before_train(self, runner: Runner) -> None:
         """Validates if the checkpoint that the run goes on from was saved just before."""
+        self._training = True
         loop, known = runner.train_loop, runner.message_hub.runtime_info.get(_VALIDATED)
         if not runner.iter or runner.val_loop is None or runner.iter in (known, self.validated):
             return
         if not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
             return
-        loop._decide_current_val_interval()
+        decide_val_interval(loop)
         if isinstance(loop, EpochBasedTrainLoop):
             done, total = runner.epoch, loop.max_epochs
             due = _IN_EPOCH not in runner.message_hub.runtime_info
@@ -157,7 +160,7 @@ class MissedValidationHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
         """Notes it for the checkpoints to come."""
-        if isinstance(runner._train_loop, BaseLoop):
+        if self._training:
             runner.message_hub.update_info(_VALIDATED, runner.iter)
 
 
@@ -181,18 +184,7 @@ class EpochLoop(EpochBasedTrainLoop):
         for index, batch in enumerate(batches, done):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
-
-
-def make_resumable(runner: Runner, validated: Optional[int] = None) -> None:
-    """Registers what a training needs to be stopped and to go on exactly.
-
-    Args:
-        runner: The runner that will train.
-        validated: An iteration that is known to be validated.
-    """
-    for hook in (StopHook(), StepSeedHook(), MissedValidationHook(validated)):
-        runner.register_hook(hook)
+        advance_epoch(self)
 
 
 class WorkerShield:

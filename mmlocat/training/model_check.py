@@ -5,53 +5,54 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional, Tuple
 
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention, available_backends
 from mmlocat.attention.choice import unable
-from mmlocat.models import LocAtViT
-from mmlocat.models.building import build_model, input_shape
+from mmlocat.models.backbones.protocol import find_backbone
+from mmlocat.models.building import input_shape
 from mmlocat.utils import first_line
 
-from .hardware import local_rank, world_size
+from .context import TRAIN, Context
+from .hardware import local_rank
+from .initial_weights import on_meta
+from .resolve import resolve_type
 
 _SYNC_BN = (nn.SyncBatchNorm, )
 _ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's words
 
 
-def check_model(config: Config, training: bool) -> None:
+def check_model(config: Config, context: Context) -> List[str]:
     """Runs a batch of the size that will be trained, or one image, through backbone, neck and heads.
 
-    Nothing is computed and no memory taken. A model that the meta device cannot run is left to itself, as are those
-    without a LocAtViT.
-
-    Args:
-        config: Of MMPretrain or MMSegmentation, as the Runner will get it.
-        training: Whether the model will be trained; batch norm then wants more than one value.
+    Nothing is computed and no memory taken: a copy of the Runner's model does it on the meta device. A model that the
+    meta device cannot run is left to itself, as are those without a backbone of the family.
 
     Raises:
         ValueError: A part cannot take what the part before it gives; the message names both and what to change.
         RuntimeError: The attention back-end that is named cannot run here.
     """
+    training = context.job == TRAIN
+    if find_backbone(context.model) is None or not hasattr(context.model, 'backbone'):
+        return []
     try:
-        model = build_model(config, 'meta')
-    except Exception:  # the Runner builds it too, and its error is the one to show
-        return
-    backbone = getattr(model, 'backbone', None)
-    if not isinstance(backbone, LocAtViT):
-        return
-    _check_backends(backbone, training)
+        model = on_meta(context.model)
+    except Exception:  # parts of anybody's need not let themselves be copied
+        return []
+    model.eval()  # which returns None for some models of MMPretrain
+    _check_backends(model.backbone, training)
     # Of several processes SyncBN sees the other shares of the batch too; of one it is BatchNorm.
-    alone = world_size(config.get('launcher', 'none')) == 1
-    if training and (alone or not any(isinstance(module, _SYNC_BN) for module in model.modules())):
+    if training and (context.processes == 1 or not any(isinstance(module, _SYNC_BN) for module in model.modules())):
         model.train()
     loader = config.get('train_dataloader' if training else 'test_dataloader') or {}
     batch = loader.get('batch_size') if training else 1
-    channels = _image_channels(loader) or backbone.in_channels
+    channels = _image_channels(loader, config) or model.backbone.in_channels
     images = torch.zeros(batch or 1, channels, *input_shape(config), device='meta')
     with torch.no_grad():
-        features = _run('backbone', backbone, images, batch)
+        features = _run('backbone', model.backbone, images, batch)
         if features is not None and getattr(model, 'with_neck', False):
             features = _run('neck', model.neck, features, batch)
         for name in ('decode_head', 'auxiliary_head', 'head'):
@@ -59,9 +60,10 @@ def check_model(config: Config, training: bool) -> None:
             for part in head if isinstance(head, nn.ModuleList) and name == 'auxiliary_head' else [head]:
                 if features is not None and isinstance(part, nn.Module) and not isinstance(part, nn.ModuleList):
                     _run(name, part, features, batch)
+    return []
 
 
-def _check_backends(backbone: LocAtViT, training: bool) -> None:
+def _check_backends(backbone: nn.Module, training: bool) -> None:
     """Asks the named back-end whether it can run on the training's device, then lets shapes be known without it."""
     needs_grad = training and any(parameter.requires_grad for parameter in backbone.parameters())
     device = f'cuda:{local_rank() % torch.cuda.device_count()}' if torch.cuda.is_available() else 'cpu'
@@ -81,11 +83,11 @@ def _check_backends(backbone: LocAtViT, training: bool) -> None:
         attention.backend = 'sdpa'
 
 
-def _image_channels(loader: dict) -> Optional[int]:
+def _image_channels(loader: dict, config: Config) -> Optional[int]:
     """Returns how many channels loaded images have; None where that depends on the files, or on other transforms."""
     dataset = loader.get('dataset') or {}
     for step in dataset.get('pipeline') or [] if isinstance(dataset, dict) else []:
-        if isinstance(step, dict) and step.get('type') == 'LoadImageFromFile':
+        if resolve_type(step, TRANSFORMS, config.get('default_scope')) is LoadImageFromFile:
             kind = str(step.get('color_type', 'color')).split('_')[0]
             return {'color': 3, 'grayscale': 1}.get(kind)
     return None

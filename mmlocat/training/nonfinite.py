@@ -46,7 +46,7 @@ class NonFiniteHook(Hook):
         """Asks the optimizers to show their gradients first."""
         self._batch = None
         self._handles = []
-        self._since = 0. if runner._resume else time.time()
+        self._since = 0. if runner.cfg.get('resume') else time.time()
         for wrapper in _wrappers(runner):
             def check(optimizer: torch.optim.Optimizer, *_: Any, wrapper: OptimWrapper = wrapper) -> None:
                 if not _scaler_guards(wrapper) and not _agreed(runner, _all_finite(_gradients(optimizer))):
@@ -82,7 +82,7 @@ class NonFiniteHook(Hook):
                     self._stop(runner, f'gradients are not finite at any loss scale (now {scale:g})')
 
     def _stop(self, runner: Runner, what: str) -> None:
-        epoch = '' if getattr(runner.train_loop, '_max_epochs', 1) == 1 else f' (epoch {runner.epoch + 1})'
+        epoch = '' if runner.max_epochs == 1 else f' (epoch {runner.epoch + 1})'
         process = f' in process {get_rank()}' if get_world_size() > 1 else ''
         good = last_good_checkpoint(runner, self._since)
         next_step = (f'last good checkpoint: {good}; to go on from it: --resume {good}, with a lower learning rate or '

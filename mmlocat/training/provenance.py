@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner, find_latest_checkpoint
 
 import mmlocat
@@ -29,13 +30,15 @@ from mmlocat.utils import atomic_write, sha256
 from mmlocat.utils.machine import processor
 
 from .class_iou import ClassIoU, add_class_iou
+from .context import Context
+from .initial_weights import tested_checkpoint
 from .recipe import total_batch
 
 FILE = 'provenance.json'
 _VERSION = 1
 _PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmlocat', 'numpy')
 # They say where and how a run was started, not what it computed.
-_NOT_CONFIG = ('work_dir', 'launcher', 'remarks', 'load_from', 'resume', 'model_wrapper_cfg')
+_NOT_CONFIG = ('work_dir', 'launcher', 'load_from', 'resume', 'model_wrapper_cfg', 'checks')
 
 
 def canonical_config(config: Config) -> Dict[str, Any]:
@@ -50,6 +53,10 @@ def canonical_config(config: Config) -> Dict[str, Any]:
     settings = json.loads(json.dumps(config.to_dict(), default=str))
     for name in _NOT_CONFIG:
         settings.pop(name, None)
+    # Checks or not, a Runner computes the same.
+    kind = str(settings.pop('runner_type', 'Runner')).split('.')[-1].replace('Checked', '')
+    if kind != 'Runner':
+        settings['runner_type'] = kind
     if isinstance(settings.get('randomness'), dict):
         settings['randomness'].pop('seed', None)
     return settings
@@ -120,31 +127,24 @@ def read_record(work_dir: Union[str, Path]) -> Optional[dict]:
     return record
 
 
-def record_training(runner: Runner, config: str, options: Optional[dict], initial: Optional[str],
-                    resumed: Optional[str]) -> None:
+def record_training(runner: Runner, context: Context) -> None:
     """Lets a training write its record.
 
     Args:
         runner: The runner that will train.
-        config: The config's file.
-        options: What ``--cfg-options`` held.
-        initial: The checkpoint that the backbone starts from; None for random weights, or when resuming.
-        resumed: The checkpoint that the training goes on from, or None.
+        context: What its checks have found: what it starts from, and what differs from the config's file.
     """
-    runner.register_hook(_TrainingRecord(config, options, initial, resumed))
+    runner.register_hook(_TrainingRecord(context))
 
 
-def record_test(runner: Runner, config: str, options: Optional[dict], checkpoint: str, tta: bool) -> None:
+def record_test(runner: Runner, context: Context) -> None:
     """Lets a test write its record, the IoU of each class included.
 
     Args:
-        runner: The runner that will test; its test loop has been built.
-        config: The config's file.
-        options: What ``--cfg-options`` held.
-        checkpoint: What is tested.
-        tta: Whether test-time augmentation is on.
+        runner: The runner that will test.
+        context: What its checks have found.
     """
-    runner.register_hook(_TestRecord(config, options, checkpoint, tta, add_class_iou(runner.test_evaluator)))
+    runner.register_hook(_TestRecord(context, add_class_iou(runner.test_evaluator)))
 
 
 class _Record(Hook):
@@ -152,9 +152,8 @@ class _Record(Hook):
 
     priority = 'LOWEST'  # after the checkpoint has been saved
 
-    def __init__(self, config: str, options: Optional[dict]) -> None:
-        self.config = Path(config).stem
-        self.options = {key: str(value) for key, value in (options or {}).items()}
+    def __init__(self, context: Context) -> None:
+        self.context = context
 
     def _entry(self, runner: Runner, record: dict) -> dict:
         settings = canonical_config(runner.cfg)
@@ -163,10 +162,10 @@ class _Record(Hook):
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         return dict(
             date=_now(),
-            leaf=self.config,
+            leaf=Path(runner.cfg.filename or '').stem,
             config=digest,
-            options=self.options,
-            remarks=list(runner.cfg.get('remarks', [])),
+            options={key: str(value) for key, value in self.context.changed.items()},
+            remarks=list(self.context.remarks),
             checkout=checkout(),
             versions=versions(),
             seed=runner.seed,
@@ -184,22 +183,20 @@ class _Record(Hook):
 class _TrainingRecord(_Record):
     """Adds a launch when training begins, and its end when it ends."""
 
-    def __init__(self, config: str, options: Optional[dict], initial: Optional[str], resumed: Optional[str]) -> None:
-        super().__init__(config, options)
-        self.initial = initial
-        self.resumed = resumed
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.began = self.first = 0.0
 
     def before_train(self, runner: Runner) -> None:
         self.began, self.first = time.time(), runner.iter
         if runner.rank:
             return
-        record = (read_record(runner.work_dir) if self.resumed else None) or _new_record()
+        record = (read_record(runner.work_dir) if self.context.resumed else None) or _new_record()
         entry = self._entry(runner, record)
         entry.update(
             total_batch=total_batch(runner.cfg, runner.world_size),
-            initial_checkpoint=describe_checkpoint(self.initial),
-            resumed_from=describe_checkpoint(self.resumed),
+            initial_checkpoint=describe_checkpoint(self.context.initial),
+            resumed_from=describe_checkpoint(self.context.resumed),
             first_iteration=runner.iter,
             finished=None)
         record['launches'].append(entry)
@@ -214,7 +211,7 @@ class _TrainingRecord(_Record):
         last = find_latest_checkpoint(runner.work_dir)
         own = last and Path(last).is_file() and (
             Path(last).stat().st_mtime >= self.began - 2  # coarse file systems
-            or self.resumed and Path(last).samefile(self.resumed))  # nothing was left to train
+            or self.context.resumed and Path(last).samefile(self.context.resumed))  # nothing was left to train
         record['launches'][-1]['finished'] = dict(
             date=_now(),
             iteration=runner.iter,
@@ -236,11 +233,8 @@ class _TrainingRecord(_Record):
 class _TestRecord(_Record):
     """Adds the metrics of a test."""
 
-    def __init__(self, config: str, options: Optional[dict], checkpoint: str, tta: bool,
-                 class_iou: Optional[ClassIoU]) -> None:
-        super().__init__(config, options)
-        self.checkpoint = checkpoint
-        self.tta = tta
+    def __init__(self, context: Context, class_iou: Optional[ClassIoU]) -> None:
+        super().__init__(context)
         self.class_iou = class_iou
         self.began = 0.0
 
@@ -256,8 +250,8 @@ class _TestRecord(_Record):
         if self.class_iou is not None and self.class_iou.value is not None:
             classes = list(self.class_iou.dataset_meta['classes'])
         entry.update(
-            checkpoint=describe_checkpoint(self.checkpoint),
-            tta=self.tta,
+            checkpoint=describe_checkpoint(tested_checkpoint(runner.cfg, self.context)),
+            tta=isinstance(self.context.model, BaseTTAModel),
             images=len(runner.test_dataloader.dataset),
             seconds=round(time.time() - self.began, 1),
             metrics=metrics,

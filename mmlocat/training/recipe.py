@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import List, Optional
 
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
+
+from .context import Context
+from .resolve import resolve_type
 
 
 def total_batch(config: Config, processes: int) -> Optional[int]:
@@ -20,52 +24,53 @@ def total_batch(config: Config, processes: int) -> Optional[int]:
     return batch * processes * (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
 
 
-def check_total_batch(config: Config, processes: int) -> List[str]:
-    """Compares the total batch of this launch with the recipe's (``auto_scale_lr.base_batch_size``).
+def scale_learning_rate(config: Config, context: Context) -> List[str]:
+    """Scales the learning rate to the total batch of this launch, where ``auto_scale_lr.enable`` asks for it.
 
-    With ``auto_scale_lr.enable`` the learning rate is scaled here and mmengine's own scaling is switched off: that
-    one knows neither of accumulated gradients nor of the peak of a OneCycleLR.
-
-    Args:
-        config: A training config; changed in place when the learning rate is to be scaled.
-        processes: How many processes train.
-
-    Returns:
-        Remarks for the user: none when the totals agree, or the recipe states none.
+    mmengine's own scaling, which knows neither of accumulated gradients nor of the peak of a OneCycleLR, is switched
+    off, and ``auto_scale_lr.base_batch_size`` becomes the batch that the rate is for now.
 
     Raises:
-        ValueError: Scaling is asked for, and the recipe does not state its total batch; or the batch size is no
-            positive number.
+        ValueError: The recipe does not state its total batch.
     """
     scale = config.get('auto_scale_lr') or {}
-    loader = config.get('train_dataloader') or {}
+    total = total_batch(config, context.processes)
+    if not scale.get('enable'):
+        return []
     recipe = scale.get('base_batch_size')
     if recipe is None:
-        if scale.get('enable'):
-            raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config: '
-                             'the total batch that its learning rate was chosen for')
+        raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config: '
+                         'the total batch that its learning rate was chosen for')
+    config.merge_from_dict({'auto_scale_lr.enable': False})
+    if total is None or total == recipe:
         return []
-    if 'batch_size' not in loader:
-        return []
-    if not isinstance(loader['batch_size'], int) or loader['batch_size'] < 1:
-        raise ValueError(f'train_dataloader.batch_size must be a positive whole number, got {loader["batch_size"]!r}')
-    steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    total = total_batch(config, processes)
-    if scale.get('enable'):
-        config.merge_from_dict({'auto_scale_lr.enable': False})
-    if total == recipe:
+    config.auto_scale_lr.base_batch_size = total
+    rate = config.optim_wrapper.optimizer.lr
+    config.optim_wrapper.optimizer.lr = rate * total / recipe
+    schedulers = config.get('param_scheduler') or []
+    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        kind = resolve_type(scheduler, PARAM_SCHEDULERS, config.get('default_scope'))
+        if getattr(kind, '__name__', None) == 'OneCycleLR':
+            scheduler['eta_max'] = scheduler['eta_max'] * total / recipe
+    return [f'{_size(config, context)}instead of {recipe}: learning rate scaled from {rate:g} to '
+            f'{config.optim_wrapper.optimizer.lr:g}.']
+
+
+def compare_total_batch(config: Config, context: Context) -> List[str]:
+    """Remarks where the total batch of this launch is not the recipe's (``auto_scale_lr.base_batch_size``)."""
+    recipe = (config.get('auto_scale_lr') or {}).get('base_batch_size')
+    total = total_batch(config, context.processes)
+    if recipe is None or total in (None, recipe):
         return []
     rate = config.optim_wrapper.optimizer.lr
-    scaled = rate * total / recipe
-    size = f'Total batch {total} ({processes} x {loader["batch_size"]}{f" x {steps}" if steps > 1 else ""}) '
-    if scale.get('enable'):
-        config.optim_wrapper.optimizer.lr = scaled
-        schedulers = config.get('param_scheduler') or []
-        for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-            if scheduler.get('type') == 'OneCycleLR':
-                scheduler['eta_max'] = scheduler['eta_max'] * total / recipe
-        return [f'{size}instead of {recipe}: learning rate scaled from {rate:g} to {scaled:g}.']
-    fitting, rest = divmod(recipe, processes * steps)
+    steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    fitting, rest = divmod(recipe, context.processes * steps)
     batch = '' if rest or not fitting else f'train_dataloader.batch_size={fitting} by --cfg-options, or '
-    return [f"{size}is not the recipe's {recipe}. To keep to the recipe: {batch}--auto-scale-lr "
-            f'(learning rate {rate:g} -> {scaled:g}).']
+    return [f"{_size(config, context)}is not the recipe's {recipe}. To keep to the recipe: {batch}--auto-scale-lr "
+            f'(learning rate {rate:g} -> {rate * total / recipe:g}).']
+
+
+def _size(config: Config, context: Context) -> str:
+    steps = config.optim_wrapper.get('accumulative_counts', 1)
+    return (f'Total batch {total_batch(config, context.processes)} ({context.processes} x '
+            f'{config.train_dataloader.batch_size}{f" x {steps}" if steps > 1 else ""}) ')

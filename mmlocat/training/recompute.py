@@ -8,25 +8,39 @@ from operator import attrgetter
 from typing import Callable, Iterator, List, Union
 
 import mmengine.runner.runner as mmengine_runner
+from mmengine.config import Config
+from mmengine.runner import FlexibleRunner
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .context import Context
 
-def check_recomputed(model: nn.Module, names: Union[str, List[str]]) -> None:
-    """Makes sure that a model has the modules whose activations are to be recomputed.
 
-    Args:
-        model: The model.
-        names: Dotted names, as ``activation_checkpointing`` has them.
+def check_recomputing_runner(config: Config, context: Context) -> List[str]:
+    """Refuses ``activation_checkpointing`` for a Runner that ignores it.
 
     Raises:
-        ValueError: One is no module of the model.
+        ValueError: The Runner is mmengine's FlexibleRunner.
     """
-    known = dict(model.named_modules())
+    if config.get('activation_checkpointing') is not None and issubclass(context.runner_class, FlexibleRunner):
+        raise ValueError('FlexibleRunner ignores activation_checkpointing; to recompute the blocks of the backbone use '
+                         '--cfg-options model.backbone.with_cp=True')
+    return []
+
+
+def check_recomputed(config: Config, context: Context) -> List[str]:
+    """Makes sure that a model has the modules whose activations are to be recomputed.
+
+    Raises:
+        ValueError: ``activation_checkpointing`` names one that is no module of the model.
+    """
+    names = config.get('activation_checkpointing') or []
+    known = dict(context.model.named_modules())
     for name in [names] if isinstance(names, str) else names:
         if name not in known:
             raise ValueError(f'activation_checkpointing names {name!r}, which this model has not; for all blocks of '
                              'the backbone use --cfg-options model.backbone.with_cp=True')
+    return []
 
 
 def recompute_activations(model: nn.Module, names: Union[str, List[str]]) -> None:

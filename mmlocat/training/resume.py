@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, List, Optional
 
 from mmengine.config import Config
 
 from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.errors import CheckpointError
 
-from .hardware import adapt_to_hardware
+from .context import Context, flatten
 from .provenance import canonical_config, read_record, versions
 from .recipe import total_batch
 from .saving import INTERRUPTED, LAST_CHECKPOINT, last_checkpoint
@@ -24,61 +23,48 @@ _NOT_COMPARED = re.compile(r'checkpoint$|model\.backbone\.init_cfg(\.|$)|model\.
 _LONGEST_LIST = 20
 
 
-class Resumption(NamedTuple):
-    """What a training goes on from.
+def apply_resume(config: Config, context: Context) -> List[str]:
+    """Sets in a config what a training goes on from, where ``resume`` asks for that, and the seed that it began with.
 
-    Args:
-        checkpoint: The file, or None to start anew.
-        remarks: For the user, one line each.
-        validated: The iteration at which the run had ended with its last validation, or None.
-    """
-
-    checkpoint: Optional[str] = None
-    remarks: List[str] = []
-    validated: Optional[int] = None
-
-
-def apply_resume(config: Config, resume: Optional[str], processes: int) -> Resumption:
-    """Sets in a config what to go on from.
-
-    ``auto`` takes what ``last_checkpoint`` names. If that is gone or damaged, the newest other checkpoint is taken and
-    a remark says so: a job that is requeued at night should go on, and nothing is lost but time, for the iterations in
-    between come out the same again. A file that was asked for by name is taken or refused.
-
-    Args:
-        config: Of the training; changed in place.
-        resume: A checkpoint, 'auto', or None for a start from scratch.
-        processes: How many processes train.
+    Without ``load_from`` it takes what ``last_checkpoint`` names. If that is gone or damaged, the newest other
+    checkpoint is taken and a remark says so: a job that is requeued at night should go on, and nothing is lost but
+    time, for the iterations in between come out the same again. A file that was asked for by name is taken or refused.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
         CheckpointError: It cannot be read, or none can.
     """
-    if not resume:
-        return Resumption()
-    config.resume = True
-    config.load_from = None
-    if resume == 'auto':
+    if not config.get('resume'):
+        return []
+    named = config.resume if isinstance(config.resume, str) else config.get('load_from')
+    config.resume, config.load_from = True, None
+    if named:
+        checkpoint, remarks = named, []
+        problem = _problem(Path(named))
+        if problem:
+            raise _refusal(f'checkpoint {named}, to resume from, {problem}', Path(named))
+    else:
         checkpoint, remarks = _newest(Path(config.work_dir))
         if checkpoint is None:
-            return Resumption(remarks=[f'Nothing to resume in {config.work_dir}: starting anew.'])
-    else:
-        checkpoint, remarks = resume, []
-        problem = _problem(Path(resume))
-        if problem:
-            raise _refusal(f'checkpoint {resume}, to resume from, {problem}', Path(resume))
+            return [f'Nothing to resume in {config.work_dir}: starting anew.']
     # By name, so that every process takes the same.
-    config.load_from = str(checkpoint)
-    config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
+    config.load_from = context.resumed = str(checkpoint)
+    if config.model.get('backbone'):
+        config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
     remarks.append(f'Resuming from {checkpoint}.')
+    launch = _last_launch(checkpoint)
+    if launch is None:
+        return [*remarks, f'No provenance.json beside {checkpoint}: what has changed since is not known.']
+    context.validated = (launch['finished'] or {}).get('iteration')
+    return remarks + _keep_seed(config, launch)
+
+
+def _last_launch(checkpoint: str) -> Optional[dict]:
     record = read_record(Path(checkpoint).parent)
     if not record or not record['launches']:
-        remarks.append(f'No provenance.json beside {checkpoint}: what has changed since is not known.')
-        return Resumption(str(checkpoint), remarks)
+        return None
     launch = record['launches'][-1]
-    remarks += _keep_seed(config, launch)
-    remarks += _changes(config, record, launch, processes)
-    return Resumption(str(checkpoint), remarks, (launch['finished'] or {}).get('iteration'))
+    return {**launch, 'settings': record['configs'][launch['config']]}
 
 
 def _newest(work_dir: Path) -> tuple:
@@ -135,11 +121,13 @@ def _keep_seed(config: Config, launch: dict) -> List[str]:
     return [] if asked is None else [f'Changed since: randomness.seed {seed} -> {asked}; going on with {seed}.']
 
 
-def _changes(config: Config, record: dict, launch: dict, processes: int) -> List[str]:
-    """Names what differs from the last launch, one remark each."""
-    now = copy.deepcopy(config)
-    adapt_to_hardware(now, config.launcher)
-    old, new = _flat(record['configs'][launch['config']]), _flat(canonical_config(now))
+def tell_changes(config: Config, context: Context) -> List[str]:
+    """Names what differs from the last launch of the training that is resumed, one remark each."""
+    launch = _last_launch(context.resumed) if context.resumed else None
+    if launch is None:
+        return []
+    processes = context.processes
+    old, new = flatten(launch['settings']), flatten(canonical_config(config))
     changed = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})
                if old.get(key) != new.get(key) and not _NOT_COMPARED.match(key)]
     batch = [('processes', launch['processes'], processes),
@@ -157,14 +145,6 @@ def _changes(config: Config, record: dict, launch: dict, processes: int) -> List
         told.append('The checkpoint brings its optimizer and schedulers: rates, decay and the length of the schedule '
                     'stay as saved.')
     return told
-
-
-def _flat(node: Any, prefix: str = '') -> Dict[str, Any]:
-    """Returns nested settings as one dict with dotted keys."""
-    if isinstance(node, (dict, list)) and node:
-        items = node.items() if isinstance(node, dict) else enumerate(node)
-        return {key: value for name, child in items for key, value in _flat(child, f'{prefix}{name}.').items()}
-    return {prefix[:-1]: node}
 
 
 def _short(value: Any) -> str:

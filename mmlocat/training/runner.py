@@ -1,55 +1,163 @@
-"""Builds mmengine's Runner so that bad input shows before the first iteration, and remarks show first."""
+"""mmengine's Runners with checks before a job, exact resumption, safe saving and a record of what a result came from.
+
+``runner_type = 'CheckedRunner'`` and ``custom_imports = dict(imports=['mmlocat.training'])`` in a config give them to
+the training tools of MMSegmentation and MMPretrain; the tools of mmlocat use them by themselves.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
-import sys
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, Optional, Set, Union
 
 from mmengine.config import Config
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS, LOOPS, RUNNERS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, FlexibleRunner, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmlocat.training.bare_vit import BareViTHook
-
-from .class_iou import count_class_areas
-from .determinism import check_determinism, prepare_determinism
+from .bare_vit import BareViTHook
+from .checks import run_checks
+from .context import BUILD, TEST, TRAIN, Context, begin_reading_once, changed_since_file, end_reading_once
 from .fsdp import WholeMetadataHook
-from .hardware import adapt_to_hardware, check_sharding, init_cpu_processes, is_main_process
-from .interrupt import EpochLoop, StopHook, WorkerShield
-from .model_check import check_model
+from .hardware import world_size
+from .interrupt import EpochLoop, MissedValidationHook, StepSeedHook, StopHook, WorkerShield
 from .nonfinite import NonFiniteHook
 from .processes import MeanLossHook, note_log
-from .recompute import check_recomputed, sound_recomputation
-from .samples import check_samples
+from .provenance import record_test, record_training
+from .recompute import sound_recomputation
+from .resolve import resolve_type
 from .saving import AtomicCheckpointHook, save_atomically
-from .seeding import build_seeded_loader, keep_random_state
-from .work_dir import claim_work_dir
+from .seeding import keep_random_state, seeded
 
 
-class RemarkingRunner(Runner):
-    """mmengine's Runner, whose log begins with remarks (``config['remarks']``) and whose trainings can be interrupted.
+class ChecksMixin:
+    """What both kinds of mmengine's Runners get: the checks, seeding by sample, records, and hooks that guard."""
 
-    See ``mmlocat.training.saving`` and ``mmlocat.training.interrupt``.
+    def __init__(self, *args: Any, train_dataloader: Union[DataLoader, dict, None] = None, **kwargs: Any) -> None:
+        if isinstance(train_dataloader, dict):  # the config keeps what users know
+            train_dataloader = seeded(train_dataloader)
+        super().__init__(*args, train_dataloader=train_dataloader, **kwargs)
+        self.context = Context(processes=self.world_size, runner=self)
+        self._prepared: Set[str] = set()
+        self._stop = StopHook()
+
+    @classmethod
+    def from_cfg(cls, cfg: Union[Config, dict], job: Optional[str] = None) -> Runner:
+        """Builds a Runner after the checks of its config.
+
+        Args:
+            cfg: Of MMPretrain, MMSegmentation or mmengine; left as it is.
+            job: 'train' or 'test', where that is known: what asks the config alone is then checked before anything is
+                built or written.
+
+        Returns:
+            The Runner.
+
+        Raises:
+            FileNotFoundError: A checkpoint does not exist.
+            RuntimeError: The machine cannot do what the config asks for, or weights or data cannot be used.
+            ValueError: The config is wrong; the message has the key, the value and what to change.
+        """
+        config = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(copy.deepcopy(cfg))
+        context = Context(job, cls, world_size(config.get('launcher', 'none')), changed=changed_since_file(config))
+        begin_reading_once()
+        try:
+            run_checks(BUILD, config, context)
+            runner = super().from_cfg(config)
+        except BaseException:
+            end_reading_once()
+            raise
+        runner.context, context.runner = context, runner
+        for remark in context.remarks:
+            runner.logger.info(remark)
+        for hook in (BareViTHook(), NonFiniteHook(), MeanLossHook(), WholeMetadataHook()):
+            runner.register_hook(hook)
+        note_log(runner)
+        # What the attention says (its choice of a back-end) belongs into the same log.
+        logger = logging.getLogger('mmlocat')
+        logger.handlers, logger.propagate = list(runner.logger.handlers), False
+        logger.setLevel(logging.INFO)
+        return runner
+
+    def prepare_training(self) -> None:
+        """Builds and checks what a training needs, once; ``train`` does it where nobody has.
+
+        Raises:
+            FileNotFoundError: A checkpoint does not exist.
+            RuntimeError: Weights or data are missing, damaged or do not fit; or another training is in the work dir.
+            ValueError: The config is wrong.
+        """
+        if not self._check(TRAIN):
+            return
+        for hook in (self._stop, StepSeedHook(), MissedValidationHook(self.context.validated)):
+            self.register_hook(hook)
+        record_training(self, self.context)
+
+    def prepare_test(self) -> None:
+        """Builds and checks what a test needs, once; ``test`` does it where nobody has. See ``prepare_training``."""
+        if self._check(TEST):
+            record_test(self, self.context)
+
+    def _check(self, moment: str) -> bool:
+        """Runs the checks of a moment; returns whether they had not run before."""
+        if moment in self._prepared:
+            return False
+        try:
+            run_checks(moment, self.cfg, self.context)
+        except BaseException:
+            end_reading_once()
+            raise
+        self._prepared.add(moment)
+        return True
+
+    def train(self) -> nn.Module:
+        """Trains, and returns the model."""
+        self.prepare_training()
+        try:
+            with sound_recomputation():
+                return super().train()
+        finally:
+            self._stop.restore()
+
+    def test(self) -> Dict[str, float]:
+        """Tests, and returns the metrics."""
+        self.prepare_test()
+        return super().test()
+
+    def load_or_resume(self) -> None:
+        """Loads the checkpoint, if there is one; from here on nothing that was read for the checks is kept."""
+        super().load_or_resume()
+        end_reading_once()
+
+    @staticmethod
+    def build_dataloader(dataloader: Union[DataLoader, dict], seed: Optional[int] = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
+        """Builds a data loader that draws from no stream of the model, and whose workers outlive a stopping signal."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if loader is not dataloader:
+            keep_random_state([loader], seed or 0)
+            if loader.num_workers:
+                loader.worker_init_fn = WorkerShield(loader.worker_init_fn, loader.multiprocessing_context)
+        return loader
+
+
+@RUNNERS.register_module()
+class CheckedRunner(ChecksMixin, Runner):
+    """mmengine's Runner, whose trainings are checked first, can be stopped at any time and go on exactly.
+
+    It takes the same configs. ``checks = dict(...)`` in one may hold ``allow_random_backbone`` (False: a frozen
+    backbone needs weights), ``data`` (True: look at the data before a training) and ``trust_pickle`` (False: of a
+    checkpoint nothing runs). What is looked at, and when, is ``mmlocat.training.checks.CHECKS``.
     """
 
-    def _log_env(self, env_cfg: dict) -> None:
-        for remark in self.cfg.get('remarks', []):
-            self.logger.info(remark)
-        super()._log_env(env_cfg)
-
-    def register_default_hooks(self, hooks: Optional[Dict[str, Union[Hook, dict]]] = None) -> None:
-        """Registers mmengine's default hooks, with checkpoints written atomically."""
-        hooks = dict(hooks or {})
-        checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-        if isinstance(checkpoint, dict) and checkpoint.get('type') == 'CheckpointHook':
-            hooks['checkpoint'] = dict(checkpoint, type=AtomicCheckpointHook)
-        super().register_default_hooks(hooks)
+    def register_hook(self, hook: Union[Hook, dict], priority: Union[str, int, None] = None) -> None:
+        """Registers a hook; mmengine's ``CheckpointHook`` becomes the one that saves whole files."""
+        if isinstance(hook, dict) and resolve_type(hook, HOOKS) is CheckpointHook:
+            hook = {**hook, 'type': AtomicCheckpointHook}
+        super().register_hook(hook, priority)
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -61,120 +169,32 @@ class RemarkingRunner(Runner):
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         """Builds the training loop; epochs can go on in their middle."""
-        if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
+        if isinstance(loop, dict) and (loop.get('by_epoch') or resolve_type(loop, LOOPS) is EpochBasedTrainLoop):
             loop = dict({key: value for key, value in loop.items() if key != 'by_epoch'}, type=EpochLoop)
         return super().build_train_loop(loop)
 
-    @staticmethod
-    def build_dataloader(dataloader: Union[DataLoader, dict], seed: Optional[int] = None,
-                         diff_rank_seed: bool = False) -> DataLoader:
-        """Builds a data loader, whose workers outlive the signals that stop a training."""
-        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
-        if loader is not dataloader and loader.num_workers:
-            loader.worker_init_fn = WorkerShield(loader.worker_init_fn, loader.multiprocessing_context)
-        return loader
 
-    def train(self) -> nn.Module:
-        """Trains, and returns the model."""
-        try:
-            with sound_recomputation():
-                return super().train()
-        finally:
-            for hook in self.hooks:
-                if isinstance(hook, StopHook):
-                    hook.restore()
+@RUNNERS.register_module()
+class CheckedFlexibleRunner(ChecksMixin, FlexibleRunner):
+    """mmengine's FlexibleRunner, for FSDP, with the checks of ``CheckedRunner``; it saves and stops in its own way."""
 
 
-def build_runner(config: Config, remarks: List[str], training: bool = True) -> Runner:
-    """Builds the runner, after adapting the config to this machine.
+def runner_class(config: Config) -> type:
+    """Returns the class that runs a config: the one that it names, with checks.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
-        remarks: What the user should read first, on the console and in the log.
-        training: Whether the model will be trained.
-
-    Returns:
-        The runner; mmengine's Runner has built the model, its FlexibleRunner builds it when training begins.
+        config: One that names mmengine's ``Runner`` or ``FlexibleRunner``, or nothing, gets the checked one; a Runner
+            of somebody else's gets the checks as well.
 
     Raises:
-        RuntimeError: FSDP is asked for, and cannot run here; or another training writes to the work dir; or the
-            model has no deterministic gradients, which the config wants.
-        ValueError: ``activation_checkpointing`` names what the model has not, or FlexibleRunner would ignore it;
-            or the parts of the model do not fit together.
+        ValueError: ``runner_type`` names no Runner of mmengine's making.
     """
-    config.remarks = adapt_to_hardware(config, config.launcher) + remarks
-    prepare_determinism(config)
-    check_model(config, training)
-    if is_main_process():
-        for remark in config.remarks:
-            print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
-    init_cpu_processes(config.launcher)
-    check_sharding(config, config.launcher)
-    if training and is_main_process():
-        claim_work_dir(config.work_dir)
-    runner = _build(config)
-    if training and isinstance(getattr(runner, 'model', None), nn.Module):  # FlexibleRunner builds it later
-        check_determinism(config, runner.model)
-    runner.register_hook(BareViTHook(), priority='VERY_HIGH')
-    runner.register_hook(NonFiniteHook())
-    runner.register_hook(MeanLossHook())
-    runner.register_hook(WholeMetadataHook())
-    note_log(runner)
-    # What the attention says (its choice of a back-end) belongs into the same log.
-    logger = logging.getLogger('mmlocat')
-    logger.handlers, logger.propagate = list(runner.logger.handlers), False
-    logger.setLevel(logging.INFO)
-    return runner
-
-
-def _build(config: Config) -> Runner:
-    recomputed = config.get('activation_checkpointing')
-    if config.get('runner_type', 'Runner') == 'Runner':
-        runner = RemarkingRunner.from_cfg(config)
-        if recomputed is not None:
-            check_recomputed(runner.model.module if is_model_wrapper(runner.model) else runner.model, recomputed)
-        return runner
-    if recomputed is not None and config.runner_type == 'FlexibleRunner':
-        raise ValueError('FlexibleRunner ignores activation_checkpointing; to recompute the blocks of the backbone use '
-                         '--cfg-options model.backbone.with_cp=True')
-    runner = RUNNERS.build(config)
-    for remark in config.remarks:
-        runner.logger.info(remark)
-    return runner
-
-
-def build_training_data(runner: Runner) -> None:
-    """Builds the loops now, so that missing data show before training; ``Runner.train`` takes them as they are.
-
-    Each training sample draws its augmentations from a random stream of its own, see ``mmlocat.training.seeding``.
-
-    Raises:
-        ValueError: The data have more classes than a head predicts.
-    """
-    runner._train_dataloader = build_seeded_loader(runner, runner._train_dataloader)
-    # Before the loop, with which upstream mmengine already starts the workers.
-    check_samples(runner, runner._train_dataloader.dataset, 'train')
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    if runner._val_loop is not None:
-        runner._val_loop = runner.build_val_loop(runner._val_loop)
-        keep_random_state([runner._val_loop.dataloader], runner.seed)
-        check_samples(runner, runner._val_loop.dataloader.dataset, 'val')
-        count_class_areas(getattr(runner._val_loop, 'evaluator', None))
-
-
-def build_test_data(runner: Runner) -> None:
-    """Builds the test loop now, for the same reason."""
-    runner._test_loop = runner.build_test_loop(runner._test_loop)
-    check_samples(runner, runner._test_loop.dataloader.dataset, 'test')
-    count_class_areas(getattr(runner._test_loop, 'evaluator', None))
-
-
-def build_optimizer(runner: Runner) -> None:
-    """Builds optimizer and schedulers now, in MMEngine's order; ``Runner.train`` takes them as they are."""
-    if not isinstance(runner, Runner):
-        return  # FlexibleRunner's strategy builds them together with the model
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    if (runner.auto_scale_lr or {}).get('enable'):
-        return  # MMEngine scales between the two
-    if runner.param_schedulers is not None:
-        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    name = config.get('runner_type', 'Runner')
+    kind = resolve_type(name, RUNNERS, config.get('default_scope'))
+    for checked, plain in ((CheckedRunner, Runner), (CheckedFlexibleRunner, FlexibleRunner)):
+        if isinstance(kind, type) and issubclass(kind, plain):
+            if issubclass(kind, ChecksMixin):
+                return kind
+            return checked if kind is plain else type(f'Checked{kind.__name__}', (checked, kind), {})
+    raise ValueError(f'runner_type={name!r} is neither a Runner nor a FlexibleRunner of mmengine; leave it out, or is '
+                     'the module that registers it in custom_imports?')

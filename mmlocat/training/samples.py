@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Tuple
 
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from torch import nn
 
 from mmlocat.datasets.guard import base_datasets, guard_samples
@@ -13,11 +11,11 @@ from mmlocat.datasets.guard import base_datasets, guard_samples
 _HEADS = ('decode_head', 'auxiliary_head', 'head')
 
 
-def check_samples(runner: Runner, dataset: Any, name: str) -> None:
+def check_samples(model: nn.Module, dataset: Any, name: str) -> None:
     """Compares the classes of a data set with those of the model's heads, and guards its samples.
 
     Args:
-        runner: Whose model is built.
+        model: What will see them, without the wrapper of distributed training.
         dataset: Of a data loader that is built; it is changed in place, the config stays as it is. No worker may have
             a copy of it yet.
         name: 'train', 'val' or 'test', for the message.
@@ -25,7 +23,7 @@ def check_samples(runner: Runner, dataset: Any, name: str) -> None:
     Raises:
         ValueError: The data have more classes than a head predicts.
     """
-    heads = _heads(getattr(runner, 'model', None))  # FlexibleRunner builds it later
+    heads = _heads(model)
     for part in base_datasets(dataset):
         classes = len(part.metainfo.get('classes') or ())
         for key, (predicted, _) in heads.items():
@@ -36,10 +34,8 @@ def check_samples(runner: Runner, dataset: Any, name: str) -> None:
     guard_samples(dataset, classes, ignored)
 
 
-def _heads(model: Optional[nn.Module]) -> Dict[str, Tuple[int, int]]:
+def _heads(model: nn.Module) -> Dict[str, Tuple[int, int]]:
     """Returns the number of label values and the ignored one of each head, by its key in a config."""
-    if is_model_wrapper(model):
-        model = model.module
     model = getattr(model, 'module', model)  # inside a model of test-time augmentation
     found = {}
     for key in _HEADS:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Callable, List, Optional, Union
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmlocat.utils import atomic_write
+
+from .private import SteppedCheckpointHook
 
 LAST_CHECKPOINT = 'last_checkpoint'
 # Saved when a signal stops a training; the next checkpoint of the schedule replaces it.
@@ -73,7 +74,7 @@ def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, file
         raise
 
 
-class AtomicCheckpointHook(CheckpointHook):
+class AtomicCheckpointHook(SteppedCheckpointHook):
     """mmengine's hook; ``last_checkpoint`` is replaced in one step, and old checkpoints go after the new one is there.
 
     It takes the place of ``CheckpointHook`` in ``default_hooks`` and has its arguments.
@@ -86,7 +87,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.last_ckpt is None and last and self.file_backend.isfile(last):
             self.last_ckpt = last
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+    def save_step_checkpoint(self, runner: Runner, step: int, meta: dict) -> None:
+        """Saves the checkpoint of an iteration or epoch, then deletes those that ``max_keep_ckpts`` leaves no room."""
         outdated: List[int] = []
         if self.max_keep_ckpts > 0:
             steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
@@ -114,10 +116,11 @@ class AtomicCheckpointHook(CheckpointHook):
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
         (Path(runner.work_dir) / INTERRUPTED).unlink(missing_ok=True)
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+    def save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Saves the checkpoint if its metrics are the best so far, then deletes the former best."""
         backend, self.file_backend = self.file_backend, _KeepFiles(self.file_backend)
         try:
-            super()._save_best_checkpoint(runner, metrics)
+            super().save_best_checkpoint(runner, metrics)
             outdated = self.file_backend.kept
         finally:
             self.file_backend = backend

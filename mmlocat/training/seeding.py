@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, DATASETS
-from mmengine.runner import Runner
 from torch.utils.data import DataLoader
+
+from .resolve import resolve_type
 
 
 class SeededIndex(int):
@@ -158,30 +159,17 @@ class SeededSampler:
 
 
 def seeded(loader: Dict[str, Any]) -> Dict[str, Any]:
-    """Returns the config of a data loader with its data set and sampler wrapped; once is enough.
+    """Returns the config of a data loader with data set and sampler wrapped, where they are configs; once is enough.
 
     Args:
         loader: Config of a data loader; left as it is.
     """
     loader = copy.copy(loader)
-    if loader['dataset'].get('type') not in ('SeededDataset', SeededDataset):
+    if isinstance(loader.get('dataset'), dict) and resolve_type(loader['dataset'], DATASETS) is not SeededDataset:
         loader['dataset'] = dict(type=SeededDataset, dataset=loader['dataset'])
-    if loader['sampler'].get('type') not in ('SeededSampler', SeededSampler):
+    if isinstance(loader.get('sampler'), dict) and resolve_type(loader['sampler'], DATA_SAMPLERS) is not SeededSampler:
         loader['sampler'] = dict(type=SeededSampler, sampler=loader['sampler'])
     return loader
-
-
-def build_seeded_loader(runner: Runner, loader: Dict[str, Any]) -> DataLoader:
-    """Builds the data loader of a training, each sample of which draws from its own stream.
-
-    Args:
-        runner: Gives the seed.
-        loader: Config of the data loader.
-    """
-    built = runner.build_dataloader(
-        seeded(loader), seed=runner.seed, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
-    keep_random_state([built], runner.seed)
-    return built
 
 
 def keep_random_state(loaders: List[DataLoader], seed: int) -> None:

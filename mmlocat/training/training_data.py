@@ -8,23 +8,21 @@ from mmengine.config import Config
 
 from mmlocat.datasets.check import QUICK_FILES, check_data
 
+from .context import Context
+from .hardware import is_main_process
 
-def check_training_data(config: Config, config_path: str) -> List[str]:
+
+def check_training_data(config: Config, context: Context) -> List[str]:
     """Makes sure that the data of a training are there.
 
     Folders, lists, pairs and counts are checked for all files, and a few samples are opened. Data sets that vouch for
-    their own files, as DigitScenes does, are left to themselves.
-
-    Args:
-        config: A training config.
-        config_path: Its file, for the message.
-
-    Returns:
-        Remarks for the user, such as counts that are not the official ones.
+    their own files, as DigitScenes does, are left to themselves. Of several processes the first one looks.
 
     Raises:
         RuntimeError: Data are missing or damaged; the message has the first fault of all and the command that mends it.
     """
+    if not context.options['data'] or not is_main_process():
+        return []
     loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
     if not loaders:
         return []
@@ -34,6 +32,7 @@ def check_training_data(config: Config, config_path: str) -> List[str]:
         title, first = errors[0]
         more = f'; {len(errors) - 1} more' if len(errors) > 1 else ''
         fix = f'; to mend it: {first.fix}' if first.fix else ''
-        raise RuntimeError(f'{title} data: {first.message}{fix}{more} (python tools/data/check.py {config_path} lists '
-                           'all; --no-data-check trains without this look)')
+        raise RuntimeError(f'{title} data: {first.message}{fix}{more} (python tools/data/check.py '
+                           f'{config.filename or "CONFIG"} lists all; --no-data-check, or checks.data=False, trains '
+                           'without this look)')
     return [f'{report.title} data: {remark.message}.' for report in reports for remark in report.remarks]

@@ -6,7 +6,12 @@ import errno
 import os
 import socket
 from pathlib import Path
-from typing import IO, Dict, Union
+from typing import IO, Dict, List, Union
+
+from mmengine.config import Config
+
+from .context import Context
+from .hardware import is_main_process
 
 try:
     import fcntl
@@ -15,6 +20,24 @@ except ImportError:  # Windows
 
 FILE = '.training'
 _held: Dict[Path, IO] = {}
+
+
+def check_work_dir(config: Config, context: Context) -> List[str]:
+    """Makes sure that the work dir can be a folder.
+
+    Raises:
+        ValueError: It is a file.
+    """
+    if Path(config.work_dir).exists() and not Path(config.work_dir).is_dir():
+        raise ValueError(f'--work-dir {config.work_dir} is a file; it names a folder')
+    return []
+
+
+def claim(config: Config, context: Context) -> List[str]:
+    """Claims the work dir of a training, in the first of its processes; see ``claim_work_dir``."""
+    if is_main_process():
+        claim_work_dir(config.work_dir)
+    return []
 
 
 def claim_work_dir(work_dir: Union[str, Path]) -> None:

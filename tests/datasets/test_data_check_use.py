@@ -7,7 +7,8 @@ from mmengine.config import Config
 
 from mmlocat.config import load_config
 from mmlocat.datasets.check import check_data, render
-from mmlocat.training import cli
+from mmlocat.training import cli, training_data
+from mmlocat.training.context import Context
 from tests.conftest import ROOT
 from tests.helpers.layouts import (
     RAW_VALUES,
@@ -197,7 +198,7 @@ def test_training_looks_first_and_can_be_told_not_to(tmp_path, capsys):
         cli.training_job(command)
     assert str(error.value).startswith('train data: labels with values outside 0 to 150 and 255: 1 of 4 opened (')
     assert str(error.value).endswith(f'-d data/ade; 1 more (python tools/data/check.py {path} lists all; '
-                                     '--no-data-check trains without this look)')
+                                     '--no-data-check, or checks.data=False, trains without this look)')
     assert '\n' not in str(error.value) and not (tmp_path / 'w').exists()
     capsys.readouterr()
     small = ['--cfg-options', 'model.backbone.arch=deit-tiny', 'model.decode_head.in_channels=192']
@@ -211,24 +212,16 @@ def test_training_looks_first_and_can_be_told_not_to(tmp_path, capsys):
     assert 'mmlocat: val data: 4 images, not the 2,000 of ADE20K; well if a subset is meant.' in said
 
 
-def test_other_processes_leave_the_look_to_the_first(tmp_path, monkeypatch):
+def test_other_processes_leave_the_look_to_the_first(monkeypatch):
     asked = []
-    monkeypatch.setattr(cli, 'check_training_data', lambda config, path: asked.append(path) or [])
-    monkeypatch.setattr(cli, 'build_training_data', lambda runner: None)
-    monkeypatch.setattr(cli, 'record_training', lambda *args: None)
-    monkeypatch.setattr(cli, 'build_optimizer', lambda runner: None)
-    monkeypatch.setattr(cli, 'make_resumable', lambda runner, validated: None)
-
-    class Nothing:
-        train = None
-
-    monkeypatch.setattr(cli, 'build_runner', lambda config, remarks: Nothing)
-    command = [leaf('vit_imagenet'), '--work-dir', str(tmp_path / 'w')]
+    monkeypatch.setattr(training_data, 'check_data', lambda *args, **kwargs: asked.append(args) or [])
+    config = load_config(leaf('vit_imagenet'))
     for rank, calls in (('1', 0), ('0', 1)):
         monkeypatch.setenv('RANK', rank)
-        monkeypatch.setenv('LOCAL_RANK', rank)
-        cli.training_job(command)
+        training_data.check_training_data(config, Context())
         assert len(asked) == calls
+    training_data.check_training_data(config, Context(options=dict(data=False)))
+    assert len(asked) == 1
 
 
 def test_a_config_that_cannot_be_read_is_one_line(capsys):

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import runpy
 import signal
 import sys
 import time
@@ -46,11 +47,28 @@ default_hooks = dict(checkpoint=dict(interval={save}, max_keep_ckpts=1), logger=
 """
 
 
+# What gives the tools of OpenMMLab all that tools/train.py gives.
+CHECKED = """
+_base_ = '{config}'
+runner_type = 'CheckedRunner'
+custom_imports = dict(imports=['mmlocat.models', 'mmlocat.datasets', 'mmlocat.training'], allow_failed_imports=False)
+checks = dict(data=False)
+"""
+
+
 def write_config(folder, template, data, length, save, validate, workers=0):
     """Writes a config and returns its path."""
     path = Path(folder) / f'{"segmentor" if template is SEGMENTOR else "classifier"}.py'
     path.write_text(template.format(configs=ROOT / 'configs', data=data, length=length, save=save, validate=validate,
                                     workers=workers))
+    return path
+
+
+def write_checked_config(folder, *args, **kwargs):
+    """Writes a config for the tools of OpenMMLab, which names ``CheckedRunner``, and returns its path."""
+    base = write_config(folder, *args, **kwargs)
+    path = Path(folder) / f'checked_{base.name}'
+    path.write_text(CHECKED.format(config=base))
     return path
 
 
@@ -63,16 +81,19 @@ def context():
     return server
 
 
-def start(config, work_dir, *arguments, prepare=None, environment=None):
-    """Starts a training as tools/train.py does; ``prepare`` (a function of a module) runs in the process before."""
+def start(config, work_dir, *arguments, prepare=None, environment=None, tool=None):
+    """Starts a training as tools/train.py does, or another tool, by its path.
+
+    ``prepare`` (a function of a module) runs in the process before.
+    """
+    arguments = [str(config), *map(str, arguments), '--work-dir', str(work_dir)]
     process = context().Process(target=_run, args=(
-        [str(config), '--work-dir', str(work_dir), '--no-data-check', *map(str, arguments)], prepare,
-        environment or {}, str(work_dir)))
+        arguments if tool else [*arguments, '--no-data-check'], prepare, environment or {}, str(work_dir), tool))
     process.start()
     return process
 
 
-def _run(arguments, prepare, environment, work_dir):
+def _run(arguments, prepare, environment, work_dir, tool):
     os.setpgid(0, 0)
     log = os.open(f'{work_dir}.{os.getpid()}.out', os.O_CREAT | os.O_WRONLY)
     os.dup2(log, 1)
@@ -88,7 +109,11 @@ def _run(arguments, prepare, environment, work_dir):
     mmengine.runner.runner.collect_env = dict  # asks compilers for their versions, for seconds
     if prepare is not None:
         prepare()
-    run_job(lambda: training_job(arguments))
+    if tool is None:
+        run_job(lambda: training_job(arguments))
+    else:
+        sys.argv = [str(tool), *arguments]
+        runpy.run_path(str(tool), run_name='__main__')
 
 
 def said(work_dir, process):

@@ -4,7 +4,6 @@ import copy
 import functools
 import itertools
 import statistics
-from unittest import mock
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmlocat.training import amp, cli
-from mmlocat.training.amp import CPUAmpOptimWrapper, move_amp_to_cpu, set_amp
-from mmlocat.training.runner import build_runner
+from mmlocat.training.amp import CPUAmpOptimWrapper, check_precision, enable_amp, move_amp_to_cpu
+from mmlocat.training.context import Context
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'
@@ -101,9 +100,9 @@ def test_what_it_cannot_do_it_says(monkeypatch):
     with pytest.raises(TypeError, match="loss_scale must be 'dynamic', a number, or .* got 'static'"):
         CPUAmpOptimWrapper(optimizer=toy()[1], loss_scale='static')
     with pytest.raises(ValueError, match="--amp needs optim_wrapper.type='OptimWrapper', got 'DeepSpeedOptimWrapper'"):
-        set_amp(Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper'))), True)
+        enable_amp(Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper'))))
     with pytest.raises(ValueError, match='optim_wrapper.dtype=float16 is of mixed precision: add --amp'):
-        set_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='float16'))), False)
+        check_precision(Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='float16'))), Context())
     monkeypatch.setattr(amp, '_scales_on_cpu', lambda: False)
     config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16')))
     with pytest.raises(RuntimeError, match='float16 on a CPU needs torch 2.3 or newer.*dtype=bfloat16'):
@@ -116,7 +115,7 @@ def test_layer_wise_rates_go_with_it():
     model = MODELS.build(config.model)
     config.optim_wrapper.constructor = 'LayerDecayOptimWrapperConstructor'
     config.optim_wrapper.paramwise_cfg = dict(layer_decay_rate=0.5)
-    set_amp(config, True)
+    enable_amp(config)
     assert move_amp_to_cpu(config) == 'bfloat16'
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     assert type(wrapper) is CPUAmpOptimWrapper
@@ -135,13 +134,11 @@ _numbers = itertools.count()
 
 
 def train(name, work_dir, data_root, precision, *more, resume=()):
-    built = []
-    with mock.patch.object(cli, 'build_runner', lambda *args: built.append(build_runner(*args)) or built[0]):
-        # A name of its own: runs of one second would share MMEngine's record of losses.
-        job = cli.training_job([str(CONFIGS / name), '--work-dir', str(work_dir), *resume, *options(
-            data_root, precision, *more, f'experiment_name=run{next(_numbers)}')])
+    # A name of its own: runs of one second would share MMEngine's record of losses.
+    job = cli.training_job([str(CONFIGS / name), '--work-dir', str(work_dir), *resume, *options(
+        data_root, precision, *more, f'experiment_name=run{next(_numbers)}')])
     job()
-    runner, = built
+    runner = job.__self__
     losses = runner.message_hub.get_scalar('train/loss').data[0]
     assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
     return runner, [float(loss) for loss in losses]

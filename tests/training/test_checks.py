@@ -1,13 +1,23 @@
 """What is checked or changed between a config and the Runner."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
 
 from mmlocat.config import load_config
+from mmlocat.models.building import build_model
+from mmlocat.training.context import Context, changed_since_file
 from mmlocat.training.hardware import adapt_to_hardware
-from mmlocat.training.initial_weights import check_initial_weights, check_model_weights, set_initial_checkpoint
-from mmlocat.training.recipe import check_total_batch
+from mmlocat.training.initial_weights import (
+    check_initial_weights,
+    check_tested_weights,
+    fit_initial_weights,
+    fit_tested_weights,
+    set_initial_checkpoint,
+)
+from mmlocat.training.recipe import compare_total_batch, scale_learning_rate
 from tests.conftest import ROOT
 
 
@@ -18,6 +28,22 @@ def recipe(**options):
             auto_scale_lr=dict(base_batch_size=32, **options),
             optim_wrapper=dict(optimizer=dict(lr=1e-3)),
             param_scheduler=[dict(type='OneCycleLR', eta_max=1e-3)]))
+
+
+def check_total_batch(config, processes):
+    context = Context(processes=processes)
+    return scale_learning_rate(config, context) + compare_total_batch(config, context)
+
+
+def check_weights(config, **options):
+    """Runs both checks of initial weights: what can be read, and what fits the model."""
+    context = Context(options=dict(Context().options, **options), runner=SimpleNamespace(model=None))
+    set_initial_checkpoint(config, context)
+    remarks = check_initial_weights(config, context)
+    if config.model.get('type'):
+        context.runner.model = build_model(config)
+        remarks += fit_initial_weights(config, context)
+    return remarks
 
 
 def test_total_batch_that_fits_is_not_mentioned():
@@ -40,6 +66,7 @@ def test_auto_scale_reaches_the_peak_of_one_cycle():
     config = recipe(enable=True)
     remark, = check_total_batch(config, 2)
     assert remark == 'Total batch 8 (2 x 4) instead of 32: learning rate scaled from 0.001 to 0.00025.'
+    assert check_total_batch(config, 2) == []  # the rate is that of this batch now
     assert config.param_scheduler[0].eta_max == pytest.approx(2.5e-4)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(2.5e-4) and not config.auto_scale_lr.enable
     config = recipe(enable=True)
@@ -52,17 +79,18 @@ def test_auto_scale_reaches_the_peak_of_one_cycle():
 
 
 def test_configs_without_cuda(monkeypatch):
-    def config():
+    def config(launcher='pytorch'):
         norm = dict(type='SyncBN', requires_grad=True)
         return Config(
             dict(
+                launcher=launcher,
                 model=dict(decode_head=dict(norm_cfg=norm), auxiliary_head=[dict(norm_cfg=dict(norm))]),
                 optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale='dynamic', optimizer=dict()),
                 env_cfg=dict(dist_cfg=dict(backend='nccl'))))
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     adapted = config()
-    remark, = adapt_to_hardware(adapted, 'pytorch')
+    remark, = adapt_to_hardware(adapted, Context())
     assert remark == ('No CUDA device: processes talk over gloo, SyncBN runs as BN, mixed precision runs in bfloat16 '
                       'on CPU autocast.')
     assert adapted.env_cfg.dist_cfg.backend == 'gloo' and adapted.model_wrapper_cfg.device_ids is None
@@ -70,11 +98,11 @@ def test_configs_without_cuda(monkeypatch):
     assert adapted.model.auxiliary_head[0].norm_cfg.type == 'BN'
     assert adapted.optim_wrapper == dict(config().optim_wrapper, type='CPUAmpOptimWrapper')
     with pytest.raises(RuntimeError, match='--launcher slurm needs CUDA'):
-        adapt_to_hardware(config(), 'slurm')
+        adapt_to_hardware(config('slurm'), Context())
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     untouched = config()
-    assert adapt_to_hardware(untouched, 'pytorch') == []
+    assert adapt_to_hardware(untouched, Context()) == []
     assert untouched.to_dict() == config().to_dict()
 
 
@@ -84,22 +112,20 @@ def model_config(frozen, **backbone):
 
 def test_a_frozen_backbone_needs_weights(tmp_path):
     with pytest.raises(RuntimeError, match='frozen and has no weights: give them with --cfg-options checkpoint=FILE'):
-        check_initial_weights(model_config(4))
-    assert 'random weights' in check_initial_weights(model_config(4), allow_random_backbone=True)[0]
-    assert check_initial_weights(model_config(-1)) == []
+        check_weights(model_config(4))
+    assert 'random weights' in check_weights(model_config(4), allow_random_backbone=True)[0]
+    assert check_weights(model_config(-1)) == []
     file = tmp_path / 'weights.pth'
     config = model_config(4)
     config.checkpoint = str(file)
-    set_initial_checkpoint(config)
     with pytest.raises(FileNotFoundError, match=f'initial weights: checkpoint {file} does not exist.*give another'):
-        check_initial_weights(config)
+        check_weights(config)
     torch.save({'state_dict': {'w': torch.ones(1)}}, file)
-    assert check_initial_weights(config) == [f'The backbone starts from {file}.']
+    assert check_weights(config) == [f'The backbone starts from {file}.']
     config.checkpoint = None
-    set_initial_checkpoint(config)
-    assert config.model.backbone.init_cfg is None
     config.model.backbone.frozen_stages = -1
-    assert 'starts from random weights' in check_initial_weights(config)[0]
+    assert 'starts from random weights' in check_weights(config)[0]
+    assert config.model.backbone.init_cfg is None
 
 
 @pytest.mark.parametrize(('content', 'message'), [
@@ -113,9 +139,8 @@ def test_weights_that_cannot_be_used_are_named(content, message, tmp_path):
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     for key in ('checkpoint', 'load_from'):
         config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), {key: str(file)})
-        set_initial_checkpoint(config)
         with pytest.raises(RuntimeError, match=f'{file}.*({message}|none of the 0 entries)'):
-            check_initial_weights(config)
+            check_weights(config)
 
 
 def test_a_checkpoint_of_another_config_is_not_tested(tmp_path):
@@ -124,12 +149,19 @@ def test_a_checkpoint_of_another_config_is_not_tested(tmp_path):
     configs = {name: load_config(str(ROOT / 'configs' / f'{name}_linear_digitscenes.py'))
                for name in ('vit-nano', 'locatvit-nano')}
     init_default_scope('mmseg')
+
+    def check(config):
+        config.load_from, context = file, Context(runner=SimpleNamespace(model=build_model(config)))
+        check_tested_weights(config, context)
+        assert 'init_cfg' not in config.model.backbone  # the checkpoint holds the backbone
+        fit_tested_weights(config, context)
+
     for name, config in configs.items():
         torch.save(MODELS.build(config.model).state_dict(), file)
-        check_model_weights(config, file)
+        check(config)
         other = configs['locatvit-nano' if name == 'vit-nano' else 'vit-nano']
         with pytest.raises(RuntimeError, match='does not fit the model of this config: 16 weights are .*another'):
-            check_model_weights(other, file)
+            check(other)
 
 
 def test_options_are_checked_against_the_config():
@@ -139,9 +171,8 @@ def test_options_are_checked_against_the_config():
     with pytest.raises(ValueError, match='param_scheduler.total_steps=8 does not fit the config'):
         load_config(path, {'param_scheduler.total_steps': 8})
     config = recipe()
-    config.train_dataloader.batch_size = 'abc'
-    with pytest.raises(ValueError, match="batch_size must be a positive whole number, got 'abc'"):
-        check_total_batch(config, 1)
+    config.train_dataloader.batch_size = 'abc'  # which check_values refuses
+    assert check_total_batch(config, 1) == []
 
 
 def test_hub_addresses_are_fetched_first(monkeypatch):
@@ -152,13 +183,11 @@ def test_hub_addresses_are_fetched_first(monkeypatch):
     monkeypatch.setattr('huggingface_hub.hf_hub_download', offline)
     config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='hf://sinahmr/locatvit_base'))
     with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub cannot be reached'):
-        check_initial_weights(config)
+        check_weights(config)
 
 
 def test_load_from_takes_a_bare_vit(tmp_path):
     """A classifier's load_from with timm's names: checked, translated by the hook, head included."""
-    from types import SimpleNamespace
-
     from mmengine.registry import MODELS, init_default_scope
 
     from mmlocat.checkpoints import read_checkpoint, to_timm_names
@@ -170,7 +199,7 @@ def test_load_from_takes_a_bare_vit(tmp_path):
             for name, value in model.state_dict().items()}
     torch.save(to_timm_names(bare), tmp_path / 'bare.pth')
     config.load_from = str(tmp_path / 'bare.pth')
-    assert check_initial_weights(config) == [f'The backbone starts from {config.load_from}.']
+    assert check_weights(config) == [f'The backbone starts from {config.load_from}.']
     for checkpoint in (dict(state_dict=read_checkpoint(config.load_from).state_dict),
                        torch.load(config.load_from, weights_only=True)):
         assert 'blocks.0.attn.qkv.weight' in checkpoint.get('state_dict', checkpoint)
@@ -211,3 +240,27 @@ def test_a_head_of_other_classes_leaves_the_backbone_loaded(tmp_path):
     load_checkpoint(target, str(tmp_path / 'x.pth'))
     assert torch.equal(target.head.layers.head.weight, kept) and len(kept) == 10
     assert torch.equal(target.backbone.layers[1].attn.qkv.weight, source.backbone.layers[1].attn.qkv.weight)
+
+
+def test_what_has_changed_since_the_file_was_read(tmp_path):
+    """It takes the place of the command line, which the tools of OpenMMLab do not hand over."""
+    path = str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py')
+    config = load_config(path, {'checkpoint': 'a.pth', 'train_cfg.max_iters': 6, 'param_scheduler.0.total_steps': 6})
+    config.work_dir, config.launcher, config.resume = 'somewhere', 'pytorch', True
+    config.merge_from_dict({'checks.data': False})
+    config.pop('test_cfg')
+    changed = changed_since_file(config)
+    assert changed.pop('test_cfg.type') is None
+    assert changed == {'checkpoint': 'a.pth', 'train_cfg.max_iters': 6, 'param_scheduler.0.total_steps': 6}
+    assert changed_since_file(load_config(path)) == changed_since_file(Config(dict(model={}))) == {}
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    ({'checkpoint': 'a.pth'}, 'a.pth'),
+    ({'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='b.pth')}, 'b.pth'),
+    ({'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='b.pth'), 'checkpoint': 'a.pth'}, 'a.pth'),
+])
+def test_what_was_changed_last_is_the_initial_checkpoint(options, expected):
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), options)
+    set_initial_checkpoint(config, Context(changed=changed_since_file(config)))
+    assert config.model.backbone.init_cfg.checkpoint == expected

@@ -15,6 +15,7 @@ from mmlocat.models.building import build_model
 from mmlocat.training.class_iou import class_areas, count_class_areas
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
+from mmlocat.training.context import TRAIN, Context
 from mmlocat.training.determinism import check_determinism, prepare_determinism
 from mmlocat.training.hardware import adapt_to_hardware
 from mmlocat.training.model_check import check_model
@@ -75,13 +76,17 @@ def test_a_metric_that_counts_in_its_own_way_is_left_alone():
 def test_products_repeat_themselves_where_that_is_asked_for(monkeypatch):
     monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG')
     for randomness in ({}, dict(seed=0), dict(deterministic=False)):
-        prepare_determinism(Config(dict(randomness=randomness)))
+        prepare_determinism(Config(dict(randomness=randomness)), Context())
     assert 'CUBLAS_WORKSPACE_CONFIG' not in os.environ
-    prepare_determinism(Config(dict(randomness=dict(deterministic=True))))
+    prepare_determinism(Config(dict(randomness=dict(deterministic=True))), Context())
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':16:8')
-    prepare_determinism(Config(dict(randomness=dict(deterministic=True))))
+    prepare_determinism(Config(dict(randomness=dict(deterministic=True))), Context())
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':16:8'
+
+
+def with_model(model, **more):
+    return Context(runner=SimpleNamespace(model=model), **more)
 
 
 def test_a_head_without_deterministic_gradients_is_refused(monkeypatch):
@@ -89,14 +94,14 @@ def test_a_head_without_deterministic_gradients_is_refused(monkeypatch):
     for path in (LINEAR, UPERNET):
         models[path] = build_model(load_config(path), 'meta')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    check_determinism(Config(deterministic), models[UPERNET])
+    check_determinism(Config(deterministic), with_model(models[UPERNET]))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    check_determinism(Config(deterministic), models[LINEAR])
-    check_determinism(Config({}), models[UPERNET])
+    check_determinism(Config(deterministic), with_model(models[LINEAR]))
+    check_determinism(Config({}), with_model(models[UPERNET]))
     with pytest.raises(RuntimeError, match=r'decode_head.psp_modules.1.0 \(AdaptiveAvgPool2d to 2\) has no '
                                            'deterministic gradient on CUDA .*CUDA_VISIBLE_DEVICES='):
-        check_determinism(Config(deterministic), models[UPERNET])
-    check_determinism(Config(deterministic), torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1)))
+        check_determinism(Config(deterministic), with_model(models[UPERNET]))
+    check_determinism(Config(deterministic), with_model(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1))))
 
 
 @pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
@@ -129,11 +134,12 @@ def test_sync_bn_of_one_process_cannot_train_on_one_value():
     """Where there is a GPU it stays SyncBN; by itself it is BatchNorm all the same."""
     config = load_config(UPERNET, {'train_dataloader.batch_size': 1, 'model.decode_head.norm_cfg.type': 'SyncBN',
                                    'model.auxiliary_head.norm_cfg.type': 'SyncBN'})
-    config.launcher = 'none'
+    context = with_model(build_model(config), job=TRAIN)
     with pytest.raises(ValueError, match='BatchNorm in model.decode_head cannot train with .*batch_size=1'):
-        check_model(config, True)
+        check_model(config, context)
     config.train_dataloader.batch_size = 2
-    check_model(config, True)
+    check_model(config, context)
+    assert all(value.device.type == 'cpu' for value in context.model.state_dict().values())
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -142,9 +148,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     config = load_config(LINEAR)
     for launcher, processes in (('pytorch', '1'), ('none', '2'), ('slurm', '2')):
         monkeypatch.setenv('LOCAL_WORLD_SIZE', processes)
-        assert adapt_to_hardware(copy.deepcopy(config), launcher) == []
+        config.launcher = launcher
+        assert adapt_to_hardware(copy.deepcopy(config), Context()) == []
+    config.launcher = 'pytorch'
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
     with pytest.raises(RuntimeError, match='2 processes on this machine, which has 1 GPU: .*CUDA_VISIBLE_DEVICES='):
-        adapt_to_hardware(copy.deepcopy(config), 'pytorch')
+        adapt_to_hardware(copy.deepcopy(config), Context())
     config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
-    assert adapt_to_hardware(config, 'pytorch') == []
+    assert adapt_to_hardware(config, Context()) == []

@@ -1,11 +1,15 @@
 """The Runner's ``activation_checkpointing`` above frozen blocks, and names that are none."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
 from mmlocat.config import load_config
+from mmlocat.training.context import Context
 from mmlocat.training.recompute import check_recomputed, recompute_activations
 from tests.conftest import ROOT
 
@@ -38,6 +42,8 @@ def test_blocks_above_frozen_ones_keep_their_gradients():
 
 def test_names_of_no_module():
     model = torch.nn.Sequential(torch.nn.Linear(1, 1))
-    check_recomputed(model, '0')
+    context = Context(runner=SimpleNamespace(model=model))
+    check_recomputed(Config(dict(activation_checkpointing='0')), context)
+    check_recomputed(Config(dict()), context)
     with pytest.raises(ValueError, match="names 'layers.0', which this model has not; .* model.backbone.with_cp=True"):
-        check_recomputed(model, ['0', 'layers.0'])
+        check_recomputed(Config(dict(activation_checkpointing=['0', 'layers.0'])), context)

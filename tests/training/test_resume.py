@@ -8,7 +8,8 @@ import pytest
 from mmlocat.checkpoints.errors import CheckpointError
 from mmlocat.config import load_config
 from mmlocat.training.cli import training_job
-from mmlocat.training.resume import apply_resume
+from mmlocat.training.context import Context
+from mmlocat.training.resume import apply_resume, tell_changes
 from tests.conftest import ROOT
 
 CONFIG = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'
@@ -122,8 +123,9 @@ def test_batch_config_and_seed_that_changed(run, digit_scenes, capsys):
 
 def test_processes_that_changed(run):
     config = load_config(str(CONFIG), {'randomness.seed': 5})
-    config.work_dir, config.launcher = str(run), 'none'
-    assert 'Changed since: processes 1 -> 2.' in apply_resume(config, 'auto', 2).remarks
+    config.work_dir, config.resume, context = str(run), True, Context(processes=2)
+    apply_resume(config, context)
+    assert 'Changed since: processes 1 -> 2.' in tell_changes(config, context)
 
 
 def test_without_a_record_it_says_so(run, digit_scenes, capsys):

@@ -5,9 +5,10 @@ import torch
 from mmengine.config import Config
 
 from mmlocat.models import LocAtViT
+from mmlocat.training.context import Context
 from mmlocat.training.fsdp import WholeMetadataHook, wrap_transformer_blocks
 from mmlocat.training.hardware import adapt_to_hardware, check_sharding
-from mmlocat.training.runner import build_runner
+from mmlocat.training.runner import CheckedFlexibleRunner, runner_class
 from tests.conftest import ROOT
 
 FSDP = ROOT / 'configs' / '_base_' / 'fsdp.py'
@@ -15,30 +16,30 @@ FSDP = ROOT / 'configs' / '_base_' / 'fsdp.py'
 
 def leaf(**changes):
     config = Config.fromfile(str(ROOT / 'configs' / 'locatvit-nano_upernet_digitscenes.py'))
-    config.update(changes, launcher='none')
+    config.update({'launcher': 'none', **changes})
     return config
 
 
 def test_strategies_are_put_on_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    config = leaf(**Config.fromfile(str(FSDP)))
-    adapt_to_hardware(config, 'pytorch')
+    config = leaf(launcher='pytorch', **Config.fromfile(str(FSDP)))
+    adapt_to_hardware(config, Context())
     assert config.strategy.model_wrapper.device_id == 'cpu' and config.strategy.model_wrapper.use_orig_params
     for strategy in (dict(type='FSDPStrategy'), dict(type='DDPStrategy', model_wrapper=dict(static_graph=True))):
-        config = leaf(strategy=strategy)
-        adapt_to_hardware(config, 'pytorch')
+        config = leaf(launcher='pytorch', strategy=strategy)
+        adapt_to_hardware(config, Context())
         wrapper = config.strategy.model_wrapper
         assert wrapper.get('device_id') == 'cpu' or (wrapper.device_ids is None and wrapper.static_graph)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    config = leaf(strategy=dict(type='FSDPStrategy'))
-    adapt_to_hardware(config, 'pytorch')
+    config = leaf(launcher='pytorch', strategy=dict(type='FSDPStrategy'))
+    adapt_to_hardware(config, Context())
     assert config.strategy == dict(type='FSDPStrategy')
 
 
 def test_sharding_without_a_launcher_is_refused():
-    check_sharding(leaf(), 'none')
+    check_sharding(leaf(), Context())
     with pytest.raises(RuntimeError, match='FSDP shards over processes.*tools/dist_train.sh CONFIG GPUS'):
-        check_sharding(leaf(**Config.fromfile(str(FSDP))), 'none')
+        check_sharding(leaf(**Config.fromfile(str(FSDP))), Context())
 
 
 def test_sharding_that_torch_cannot_do_is_refused_with_the_reason(monkeypatch):
@@ -48,13 +49,14 @@ def test_sharding_that_torch_cannot_do_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.cpu, 'Stream', no_streams)
     with pytest.raises(RuntimeError, match=r'needs a newer PyTorch than .*\(Stream\(\) takes no arguments\); use GPUs'):
-        check_sharding(leaf(strategy=dict(type='ResumableFSDPStrategy')), 'pytorch')
+        check_sharding(leaf(launcher='pytorch', strategy=dict(type='ResumableFSDPStrategy')), Context())
 
 
 def test_what_a_flexible_runner_would_ignore_is_refused(tmp_path):
     config = leaf(runner_type='FlexibleRunner', activation_checkpointing=['backbone.layers.0'], work_dir=str(tmp_path))
     with pytest.raises(ValueError, match='FlexibleRunner ignores activation_checkpointing; .*with_cp=True'):
-        build_runner(config, [])
+        runner_class(config).from_cfg(config)
+    assert runner_class(leaf(**Config.fromfile(str(FSDP)))) is runner_class(config) is CheckedFlexibleRunner
 
 
 def test_a_unit_is_a_block():

@@ -13,6 +13,7 @@ from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
 from mmlocat.config import load_config
+from mmlocat.training.context import Context
 from mmlocat.training.hardware import adapt_to_hardware
 from tests.conftest import ROOT
 
@@ -41,7 +42,7 @@ def structures():
         config = load_config(str(ROOT / 'configs' / f'{name}.py'))
         config.pop('optim_wrapper', None)  # its precision may be none of this machine's
         with mock.patch('torch.cuda.is_available', lambda: False):
-            adapt_to_hardware(config, 'none')  # for the CPU, on which models here stay: SyncBN becomes BN
+            adapt_to_hardware(config, Context())  # for the CPU, on which models here stay: SyncBN becomes BN
         model = shrink(config.model.to_dict())
         model['backbone'].update(init_cfg=None, drop_path_rate=0)
         model.pop('data_preprocessor', None)

@@ -11,8 +11,9 @@ from mmengine.config import Config
 
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
-from mmlocat.training.config_types import check_types
+from mmlocat.training.config_types import check_common_types, check_test_types, check_training_types
 from mmlocat.training.config_values import check_values
+from mmlocat.training.context import Context
 from tests.conftest import ROOT
 
 SEGMENTOR = 'locatvit-nano_linear_digitscenes.py'
@@ -23,6 +24,9 @@ SLIDE = 'model.test_cfg.mode=slide'
 
 # Config, options, and what the message must hold: the value, what was expected, or what to try.
 OPTIONS = [
+    # options of our own
+    (SEGMENTOR, 'checks.dta=False', 'checks.dta: there is no such option; did you mean data'),
+    (SEGMENTOR, 'checks.data=no', "checks.data must be True or False, got 'no'"),
     # numbers
     (SEGMENTOR, 'optim_wrapper.optimizer.lr=fast', "optimizer.lr must be a number, 0 or more, got 'fast'"),
     (SEGMENTOR, 'optim_wrapper.optimizer.lr=-1', 'optimizer.lr must be a number, 0 or more, got -1'),
@@ -81,7 +85,7 @@ OPTIONS = [
     (SEGMENTOR, 'randomness.sed=1', "randomness takes no 'sed'; did you mean seed"),
     (SEGMENTOR, 'custom_imports.imports=[not_there]', 'comes too late: .* write custom_imports into a config'),
     # parts that do not fit
-    (SEGMENTOR, 'model.backbone.arch=huge', r'decode_head \(in_channels=64, .*does not fit .*\(4, 1280, 9, 9\)'),
+    (SEGMENTOR, 'model.backbone.arch=deit-tiny', r'decode_head \(in_channels=64, .*does not fit .*\(4, 192, 9, 9\)'),
     (SEGMENTOR, 'model.backbone.out_type=raw', r'decode_head .* does not fit .*\(4, 82, 64\).*out_type'),
     (SEGMENTOR, 'model.backbone.in_channels=4', r'takes images of shape \(B, 4, .*got \(4, 3, 36, 36\)'),
     (SEGMENTOR, 'model.decode_head.in_channels=96', r'decode_head \(in_channels=96, in_index=0\) does not fit'),
@@ -194,5 +198,5 @@ def test_stock_configs_pass(name):
     if not file.is_file():
         pytest.skip(f'this build of {library} has no {path}')
     config = Config.fromfile(file)
-    check_types(config, ('train', 'val', 'test'))
-    check_values(config)
+    for check in (check_common_types, check_training_types, check_test_types, check_values):
+        assert check(config, Context()) == []

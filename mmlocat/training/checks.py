@@ -1,0 +1,112 @@
+"""Everything that is looked at before a job begins, in order.
+
+A check is a function ``(config, context) -> remarks`` and a line in ``CHECKS``. It raises an error that says what is
+wrong and what to change; where its docstring says so, it changes the config.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Callable, List, NamedTuple
+
+from mmengine.config import Config
+
+from .amp import check_precision
+from .config_types import check_common_types, check_test_types, check_training_types
+from .config_values import check_values
+from .context import BUILD, TEST, TRAIN, Context, read_options
+from .determinism import check_determinism, prepare_determinism
+from .hardware import adapt_to_hardware, check_launcher, check_sharding, is_main_process, join_processes
+from .initial_weights import (
+    check_initial_weights,
+    check_tested_weights,
+    fit_initial_weights,
+    fit_tested_weights,
+    read_safely,
+    set_initial_checkpoint,
+)
+from .model_check import check_model
+from .prepare import build_model, build_optimizer, build_test_data, build_training_data
+from .recipe import compare_total_batch, scale_learning_rate
+from .recompute import check_recomputed, check_recomputing_runner
+from .resume import apply_resume, tell_changes
+from .training_data import check_training_data
+from .work_dir import check_work_dir, claim
+
+
+class Check(NamedTuple):
+    """An entry of the list.
+
+    Args:
+        when: BUILD, before the Runner is built; TRAIN or TEST, when such a job begins. What asks the config alone runs
+            before the Runner is built, too, where it is known by then what the job will be.
+        look: The check.
+        needs: 'config', or 'runner' where it asks what the Runner has built.
+    """
+
+    when: str
+    look: Callable[[Config, Context], List[str]]
+    needs: str = 'config'
+
+
+CHECKS: List[Check] = [
+    Check(BUILD, read_options),  # the config's own `checks`
+    Check(BUILD, check_launcher),
+    Check(BUILD, check_common_types),  # is there such a model, hook, visualizer; does it take these arguments
+    Check(TRAIN, check_training_types),
+    Check(TEST, check_test_types),
+    Check(BUILD, check_values),  # numbers, choices, what must fit together
+    Check(TRAIN, check_precision),
+    Check(BUILD, check_work_dir),
+    Check(BUILD, scale_learning_rate),  # changes the learning rate, if auto_scale_lr.enable
+    Check(TRAIN, compare_total_batch),
+    Check(BUILD, read_safely),  # of pickles nothing runs
+    Check(BUILD, set_initial_checkpoint),  # changes backbone.init_cfg
+    Check(BUILD, apply_resume),  # changes load_from and the seed
+    Check(TRAIN, check_initial_weights),
+    Check(TEST, check_tested_weights),  # changes backbone.init_cfg
+    Check(TRAIN, check_training_data),
+    Check(BUILD, adapt_to_hardware),  # changes what needs CUDA, where there is none
+    Check(BUILD, tell_changes),  # since the run that is resumed
+    Check(BUILD, prepare_determinism),
+    Check(BUILD, join_processes),
+    Check(BUILD, check_sharding),
+    Check(BUILD, check_recomputing_runner),
+    Check(TRAIN, claim),  # one training at a time in a work dir
+    # What the Runner has built.
+    Check(TRAIN, build_model, 'runner'),
+    Check(TEST, build_model, 'runner'),
+    Check(TRAIN, check_recomputed, 'runner'),
+    Check(TRAIN, fit_initial_weights, 'runner'),
+    Check(TEST, fit_tested_weights, 'runner'),
+    Check(TRAIN, check_model, 'runner'),  # do its parts fit together
+    Check(TEST, check_model, 'runner'),
+    Check(TRAIN, check_determinism, 'runner'),
+    Check(TRAIN, build_training_data, 'runner'),  # and are its classes the heads'
+    Check(TEST, build_test_data, 'runner'),
+    Check(TRAIN, build_optimizer, 'runner'),
+]
+
+
+def run_checks(moment: str, config: Config, context: Context) -> None:
+    """Runs the checks of a moment that have not run yet, and tells the user, in the first process, what they remark.
+
+    Args:
+        moment: BUILD, TRAIN or TEST.
+        config: Of the job; some checks change it in place.
+        context: Of the job.
+    """
+    if moment != BUILD:
+        context.job = moment
+    context.trained |= context.job == TRAIN
+    for check in CHECKS:
+        early = moment == BUILD and check.needs == 'config' and check.when == context.job
+        if check in context.done or not (check.when == moment or early):
+            continue
+        for remark in check.look(config, context):
+            context.remarks.append(remark)
+            if is_main_process():
+                print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
+            if context.runner is not None:
+                context.runner.logger.info(remark)
+        context.done.add(check)

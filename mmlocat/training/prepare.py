@@ -1,0 +1,61 @@
+"""Builds a Runner's parts now, which mmengine builds when the job begins, so that what is wrong with them shows."""
+
+from __future__ import annotations
+
+from typing import List
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from .class_iou import count_class_areas
+from .context import Context
+from .private import has_loop, loader_of, set_loader
+from .samples import check_samples
+
+
+def build_model(config: Config, context: Context) -> List[str]:
+    """Builds the model of a FlexibleRunner, whose strategy then takes it as it is; a Runner has built its own."""
+    runner = context.runner
+    if isinstance(runner.model, dict):
+        runner.model = runner.strategy.build_model(runner.model)
+    return []
+
+
+def build_training_data(config: Config, context: Context) -> List[str]:
+    """Builds the loops of a training with their data.
+
+    Raises:
+        ValueError: The data have more classes than a head predicts.
+    """
+    runner = context.runner
+    ranks_differ = bool((config.get('randomness') or {}).get('diff_rank_seed'))
+    loader = runner.build_dataloader(loader_of(runner, 'train'), seed=runner.seed, diff_rank_seed=ranks_differ)
+    # Before the loop, with which upstream mmengine already starts the workers.
+    check_samples(context.model, loader.dataset, 'train')
+    set_loader(runner, 'train', loader)
+    runner.train_loop  # noqa: B018 - builds it
+    if has_loop(runner, 'val'):
+        _check_loop(context, runner.val_loop, 'val')
+    return []
+
+
+def build_test_data(config: Config, context: Context) -> List[str]:
+    """Builds the loop of a test with its data; see ``build_training_data``."""
+    _check_loop(context, context.runner.test_loop, 'test')
+    return []
+
+
+def _check_loop(context: Context, loop, name: str) -> None:
+    check_samples(context.model, loop.dataloader.dataset, name)
+    count_class_areas(getattr(loop, 'evaluator', None))
+
+
+def build_optimizer(config: Config, context: Context) -> List[str]:
+    """Builds optimizer and schedulers in mmengine's order; a FlexibleRunner's strategy builds them with the model."""
+    runner = context.runner
+    if not isinstance(runner, Runner):
+        return []
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    return []
