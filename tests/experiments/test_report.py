@@ -88,8 +88,11 @@ def test_rows_without_a_classifier_and_without_heads(tmp_path):
     trials = plan_suite(suite, tmp_path)
     for trial in trials:
         if trial.row.name != 'prr/linear':
-            measured(trial, 16.8)
-    rows = Report(suite, trials, tmp_path).main_table().rows
+            measured(trial, 16.8, [16.8, 0.] if trial.row.head else None)
+    report = Report(suite, trials, tmp_path)
+    report.write()
+    assert [row[-2:] for row in report.seed_table().rows] == [['', ''], ['16.8', '0.0']]  # a classifier has no classes
+    rows = report.main_table().rows
     assert rows == [['ViT + PRR', 'classifier', '16.8', '', '', ''],
                     ['ViT, untrained (floor)', 'one layer, frozen', 'untrained', '16.8', '', '']]
 

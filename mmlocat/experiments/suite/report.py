@@ -142,7 +142,7 @@ class Report:
 
 
 def _iou(runs: Sequence[Run], index: int) -> str:
-    """Returns the mean IoU of a class as text; blank where no run has the class."""
-    values = [run.test['class_iou'][index] for run in runs]
+    """Returns the mean IoU of a class as text; blank where no run has the class, or is a segmentor's."""
+    values = [run.test['class_iou'][index] for run in runs if run.test['class_iou']]
     known = [value for value in values if value is not None]
     return f'{statistics.mean(known):.1f}' if known else ''
