@@ -176,7 +176,7 @@ def die(where, count):
 WHILE_SAVING = ('half-written', 'not renamed', 'not named', 'old ones there')
 
 
-def wait_for(condition, process, limit=60):
+def wait_for(condition, process, limit=200):
     """Waits until ``condition`` holds; fails if the process ends before."""
     deadline = time.monotonic() + limit
     while not condition():
