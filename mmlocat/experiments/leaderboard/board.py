@@ -167,7 +167,7 @@ def add_speed(sections: Sequence[Section], seconds: float, batch: int, device: s
     import torch
 
     from mmlocat.benchmark.measure import in_turns
-    for section in with_progress(sections, lambda section: f'speed, {section.title}'):
+    for section in with_progress(sections, lambda section: f'speed of {len(section.rows)} models'):
         rows = {str(number): row for number, row in enumerate(section.rows) if row.runs}
         calls = {}
         for name, row in rows.items():
