@@ -24,7 +24,9 @@ class Tile(NamedTuple):
     block_n: int  # keys
     num_warps: int
     num_stages: int
-    registers: int = 0  # at most, a thread; 0 is no limit. 168 lets three blocks of four warps share an SM, 128 four
+    # At most, a thread; 0 leaves it to the assembler. 168 lets three blocks of four warps share an SM, 128 four; 255 is
+    # all there are, where the assembler would take fewer and spill.
+    registers: int = 0
     tile_sums: bool = False  # 'queries', windows: sums of a tile over grid rows only, those over columns after the loop
 
 
@@ -82,6 +84,9 @@ ON_HOPPER: Dict[Key, Tile] = {
     ('forward', False, 32, False): Tile(16, 16, 8, 1),
     ('forward', False, 32, True): Tile(16, 16, 16, 1),
     ('keys', False, 64, False): Tile(16, 32, 4, 1),
+    ('forward', False, 128, False): Tile(16, 16, 8, 2),
+    ('queries', False, 128, False): Tile(16, 16, 8, 2, registers=255, tile_sums=True),
+    ('queries', False, 128, True): Tile(16, 16, 8, 2, registers=255),
 }
 
 
