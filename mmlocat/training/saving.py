@@ -1,4 +1,4 @@
-"""Saves checkpoints atomically: a killed process or a full disk never leaves a truncated file.
+"""Saves checkpoints atomically: a killed process or a full disk never leaves a truncated checkpoint.
 
 mmengine writes a checkpoint under its final name, then ``last_checkpoint`` in place; both can be left half written. It
 deletes the oldest checkpoint before the new one is written: with ``max_keep_ckpts=1`` a kill in between leaves none.

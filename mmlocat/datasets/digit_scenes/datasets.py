@@ -44,7 +44,7 @@ class DigitScenesClassification(CustomDataset):
     Args:
         split: 'train', 'val' or 'test'; they share no digit and no photo region. Defaults to 'train'.
         data_root: The data set's folder. Defaults to the user's cache folder (``$MMLOCAT_DATA``).
-        seed: Of the whole data set. Defaults to 0.
+        seed: Seed of the whole data set. Defaults to 0.
         **kwargs: Other arguments of mmpretrain's ``CustomDataset``, such as ``pipeline``, ``indices``.
 
     Raises:
@@ -69,7 +69,7 @@ class DigitScenesSegmentation(BaseSegDataset):
     Args:
         split: 'train', 'val' or 'test'; they share no digit and no photo region. Defaults to 'train'.
         data_root: The data set's folder. Defaults to the user's cache folder (``$MMLOCAT_DATA``).
-        seed: Of the whole data set. Defaults to 0.
+        seed: Seed of the whole data set. Defaults to 0.
         **kwargs: Other arguments of mmseg's ``BaseSegDataset``, such as ``pipeline``, ``indices``.
 
     Raises:
