@@ -1,4 +1,4 @@
-"""Reading a config, with help for a name that does not exist."""
+"""Reads configs, and suggests names for a config that does not exist."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmengine.runner import Runner
 
 from mmlocat.utils import near_names, share_folder, suggestion
 
-# Keys that mmengine and our tools read besides the Runner's arguments.
+# Config keys that mmengine and our tools read in addition to the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
                'tta_model', 'tta_pipeline', 'activation_checkpointing', 'efficient_conv_bn_eval', 'strategy', 'checks')
 
 
 class _CheckedDictAction(DictAction):
-    """mmengine's KEY=VALUE pairs, with a word for what is none."""
+    """Parses KEY=VALUE pairs as mmengine does, with a clear error for an argument that is not one."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         for value in values:
@@ -69,7 +69,7 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
 
     Args:
         path: The config file.
-        options: Dotted keys and values.
+        options: Values by dotted key.
 
     Returns:
         The merged config.
@@ -84,8 +84,8 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         raise FileNotFoundError(f'config {path} does not exist; {hint}')
     try:
         config = Config.fromfile(path)
-    except Exception as error:  # a config is Python: anything can go wrong in it
-        reason = (str(error).splitlines() or [''])[0]  # an import's goes on with all of sys.path
+    except Exception as error:  # a config is Python code and may raise anything
+        reason = (str(error).splitlines() or [''])[0]  # an import error would go on with all of sys.path
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
     if 'model' not in config:
         raise ValueError(f'config {path} has no model; is it a part for other configs?')

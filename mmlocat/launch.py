@@ -1,7 +1,7 @@
-"""torchrun, with one line at the end that says which process failed and where the log is.
+"""Runs torchrun, and prints one line at the end that says which process failed and where the log is.
 
-``python -m mmlocat.launch [arguments of torchrun]`` is what the ``dist_*.sh`` tools call. It imports
-nothing of OpenMMLab.
+The ``dist_*.sh`` tools call it as ``python -m mmlocat.launch [arguments of torchrun]``. It does not import
+OpenMMLab.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-# Names the file in which a training or test leaves the path of its log, for the launcher's last line.
+# Environment variable: the file into which a training or test writes its log's path, for the launcher's last line.
 LOG_NOTE = 'MMLOCAT_LOG_NOTE'
 
 
@@ -26,14 +26,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
     """Runs torchrun.
 
     Args:
-        arguments: Those of torchrun; of this process by default.
+        arguments: Arguments of torchrun; those of this process by default.
 
     Returns:
-        The exit code: 0 if all processes succeeded, else that of the process which failed first, 128 + n for signal n,
-        whether a process died of it or the launcher was told to stop.
+        The exit code: 0 if all processes succeeded, else that of the process which failed first; 128 + n if signal n
+        killed a process or stopped the launcher.
     """
-    # torchrun hands SIGTERM and SIGINT on to its processes and waits half a minute for them. SIGUSR1, which Slurm can
-    # send before it takes a machine away, would end torchrun alone.
+    # torchrun passes SIGTERM and SIGINT on to its processes and waits half a minute for them. SIGUSR1, which Slurm can
+    # send before it takes a machine away, would end only torchrun itself.
     if hasattr(signal, 'SIGUSR1'):  # not on Windows
         signal.signal(signal.SIGUSR1, _stop)
     with tempfile.TemporaryDirectory(prefix='mmlocat-launch-') as folder:
@@ -46,7 +46,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             how, code = describe(rank, failure), failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
         except SignalException as error:
             how, code = f'the launcher received {error.sigval.name}', 128 + error.sigval
-        except KeyboardInterrupt:  # before torchrun listens
+        except KeyboardInterrupt:  # before torchrun handles signals
             how, code = 'the launcher received SIGINT', 128 + signal.SIGINT
         else:
             return 0
@@ -60,13 +60,13 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def first_failure(failures: Dict[int, ProcessFailure]) -> Tuple[int, ProcessFailure]:
-    """Returns the rank that failed of itself, and its failure.
+    """Returns the rank whose failure caused the others, and that failure.
 
-    torchrun names the lowest rank of all that ended within the same second. But when one process is killed the others
-    fail at once, for they wait for it, and what torchrun then ends itself (by SIGTERM) failed too.
+    torchrun names the lowest rank of all that ended within the same second. But when one process is killed, the others,
+    which wait for it, fail at once, and those that torchrun then ends by SIGTERM count as failed too.
 
     Args:
-        failures: By rank, as torchrun gives them; not empty.
+        failures: Failures by rank, as torchrun gives them; not empty.
     """
 
     def order(rank: int) -> tuple:
@@ -79,11 +79,11 @@ def first_failure(failures: Dict[int, ProcessFailure]) -> Tuple[int, ProcessFail
 
 
 def describe(rank: int, failure: ProcessFailure) -> str:
-    """Returns, for the launcher's last line, who failed and how.
+    """Returns a text for the launcher's last line: which process failed, and how.
 
     Args:
-        rank: Of the process, over all nodes.
-        failure: How it ended.
+        rank: Rank of the process over all nodes.
+        failure: The failure that torchrun reports for it.
     """
     who = f'rank {rank} (process {failure.pid} on {socket.gethostname()})'
     if failure.exitcode > 0:

@@ -1,4 +1,4 @@
-"""The model zoo: names of shipped configs, their files and published weights. Imports nothing heavy by itself."""
+"""Finds the shipped configs and their published weights by name (the model zoo). It imports nothing heavy by itself."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _INDEX = 'model-index.yml'
 
 
 def models() -> Dict[str, dict]:
-    """Returns the entries of the model index by name, as they stand in its metafiles.
+    """Returns the entries of the model index by name, as its metafiles hold them.
 
     Raises:
         FileNotFoundError: The index or a metafile is missing from this installation.
-        ImportError: PyYAML is not installed; the OpenMMLab packages bring it.
+        ImportError: PyYAML is not installed; the OpenMMLab packages install it.
     """
     require_modules(('yaml', ), 'onedl', 'mmlocat.resolve')
     import yaml
@@ -34,13 +34,13 @@ def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
 
     Args:
         name: A shipped config's name, such as 'locatvit_linear_ade20k'.
-        weights: A checkpoint of your own; the published one by default.
+        weights: Your own checkpoint; the published one by default.
 
     Returns:
         The config's path, and the checkpoint's file or address.
 
     Raises:
-        ValueError: There is no such model, or no weights are published for it and none given.
+        ValueError: There is no such model, or it has no published weights and none are given.
         FileNotFoundError: ``weights`` does not exist.
     """
     index = models()
@@ -58,15 +58,15 @@ def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
 
 
 def register_classifiers() -> None:
-    """Tells MMPretrain's ``get_model`` and ``list_models`` the names of this package's classifiers.
+    """Registers this package's classifiers by name for MMPretrain's ``get_model`` and ``list_models``.
 
-    What is missing or broken is logged and left out: an import must not fail for it. Segmentors are not told, since
-    MMPretrain cannot build them.
+    A missing or broken zoo is logged and not registered, so that the import does not fail. Segmentors are left out,
+    since MMPretrain cannot build them.
     """
     from mmpretrain.apis import ModelHub
     try:
         share = share_folder()
         for metafile in sorted((share / 'configs' / 'metafiles').glob('*_classification.yml')):
             ModelHub.register_model_index(metafile, config_prefix=share)
-    except Exception as error:  # whatever a file holds
+    except Exception as error:  # a file may hold anything
         logging.getLogger('mmlocat').warning('the model zoo is not available to mmpretrain.get_model: %s', error)

@@ -27,7 +27,7 @@ def parse_args(argv=None):
 
 
 def merge_args(config, args, maps):
-    """Brings the options into the config; ``maps`` says whether label maps shall be written."""
+    """Merges the options into the config; ``maps`` says whether to write label maps."""
     segments = config.get('default_scope') == 'mmseg'
     config.load_from, config.resume = args.checkpoint, False
     if args.show or args.show_dir:
@@ -54,7 +54,7 @@ def merge_args(config, args, maps):
 
 
 def output_item(args, segments):
-    """Returns what ``--out`` is for, 'pred' or 'metrics', once it is a name for that."""
+    """Returns what to write to ``--out``, 'pred' or 'metrics', after checking that its name suits it."""
     item = args.out_item or ('metrics' if (args.out or '').endswith('.json') else 'pred')
     suffixes = dict(metrics=('.json', ), pred=('', ) if segments else ('.pkl', '.pickle'))[item]
     folder = segments and item == 'pred'
@@ -68,7 +68,7 @@ def output_item(args, segments):
 
 
 def test_job(argv=None):
-    """Prepares a test; whatever can be wrong with the input is found here.
+    """Prepares a test; errors in the input are raised here.
 
     Args:
         argv: The command line; that of the process by default.
@@ -88,7 +88,7 @@ def test_job(argv=None):
     runner = build_runner(config, 'test')
     runner.prepare_test()
     if maps:
-        Path(args.out).mkdir(parents=True, exist_ok=True)  # mmseg lets the first process alone make it
+        Path(args.out).mkdir(parents=True, exist_ok=True)  # mmseg creates it only in the first process
     elif args.out and item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
 
@@ -103,6 +103,6 @@ def test_job(argv=None):
 
 
 if __name__ == '__main__':
-    with stoppable():  # the imports alone take seconds
+    with stoppable():  # here too, because the imports take seconds
         from mmlocat.training.cli import run_job
         run_job(test_job)

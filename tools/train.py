@@ -35,7 +35,7 @@ def parse_args(argv=None):
 
 
 def merge_args(config, args):
-    """Brings the options into the config."""
+    """Merges the options into the config."""
     from mmlocat.training.amp import enable_amp
     if args.amp:
         enable_amp(config)
@@ -53,7 +53,7 @@ def merge_args(config, args):
 
 
 def training_job(argv=None):
-    """Prepares a training; whatever can be wrong with the input is found here, before the first iteration.
+    """Prepares a training; errors in the input are raised here, before the first iteration.
 
     Args:
         argv: The command line; that of the process by default.
@@ -71,6 +71,6 @@ def training_job(argv=None):
 
 
 if __name__ == '__main__':
-    with stoppable():  # the imports alone take seconds
+    with stoppable():  # here too, because the imports take seconds
         from mmlocat.training.cli import run_job
         run_job(training_job)

@@ -1,4 +1,4 @@
-"""What model a ViT's weights belong to, as far as they show it."""
+"""Infers a ViT's architecture from its weights, as far as they show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 
-# Heads of well-known widths; 1280 has heads of 80, all others of 64.
+# Number of heads of well-known widths; 1280 has heads of 80 channels, all others of 64.
 _HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16}
 
 
@@ -20,14 +20,15 @@ def infer_arch(state_dict: Mapping[str, Tensor], *, num_heads: Optional[int] = N
 
     Args:
         state_dict: Bare weights under our names.
-        num_heads: Attention heads, where the weights do not show them.
-        grid: The pretraining grid (H, W), where there is no position embedding or it is not square.
+        num_heads: Number of attention heads, if the weights do not show it.
+        grid: The pretraining grid (H, W), if there is no position embedding or it is not square.
 
     Returns:
         arch, img_size, patch_size and the switches of ``LocAtViT``.
 
     Raises:
-        CheckpointError: They are of no ViT, or leave one of these open; the message says which option settles it.
+        CheckpointError: The weights are not a ViT's, or do not determine an argument; the message says which option
+            sets it.
     """
     blocks = [int(match[1]) for match in (re.match(r'layers\.(\d+)\.attn\.qkv\.weight$', name) for name in state_dict)
               if match]

@@ -1,4 +1,4 @@
-"""The one error of this folder."""
+"""Defines the error that reading and fitting checkpoints raises."""
 
 
 class CheckpointError(RuntimeError):

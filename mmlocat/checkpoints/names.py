@@ -11,9 +11,9 @@ from torch import Tensor
 Value = TypeVar('Value')
 Rules = Sequence[Tuple[Pattern, str]]
 
-# Keys of a training checkpoint that hold its weights, in the order in which they are looked for.
+# Keys under which a training checkpoint may hold its weights, in the order in which they are tried.
 NESTINGS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema', 'model_state', 'module')
-# What names are saved through; any of them, any number of times, outermost first.
+# Prefixes that wrappers add to names; any of them, any number of times, outermost first.
 _WRAPPERS = ('module.', '_orig_mod.', 'backbone.')
 _BLOCK = r'(\d+)\.'
 
@@ -23,7 +23,7 @@ def _compile(*rules: Tuple[str, str]) -> Rules:
 
 
 class _Format(NamedTuple):
-    """How one family names its weights: a sign of it, and what turns its names into ours."""
+    """The names that one library gives its weights: how to recognise them, and the rules that make them ours."""
 
     name: str
     sign: Pattern
@@ -32,7 +32,7 @@ class _Format(NamedTuple):
     rules: Rules
 
 
-# The first whose sign is found is taken. The rules of a format are tried in turn, the first that matches is applied.
+# The first format whose sign is found is used. Of its rules the first that matches a name is applied.
 _FORMATS = (
     _Format('CLIP', re.compile(r'(^|\.)visual\.transformer\.resblocks\.'), re.compile(r'^(.*\.)?visual\.'), True,
             _compile((r'^conv1\.', 'patch_embed.projection.'), (r'^class_embedding$', 'cls_token'),
@@ -70,7 +70,7 @@ _FORMATS = (
 _UNKNOWN = _Format('unknown', re.compile(''), re.compile('^$'), False, ())
 _SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v|query|key|value)(?:_proj)?\.(weight|bias)$')
 
-# Ours -> timm's, for what timm's ViT and published LocAtViT have. The head is a classifier's.
+# Our names -> timm's, for the parts of timm's ViT and of published LocAtViT. The head is a classifier's.
 _TO_TIMM = _compile(
     (r'^head\.layers\.head\.', 'head.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
     (r'^pre_norm\.', 'norm_pre.'), (r'^ln1\.', 'norm.'), (rf'^layers\.{_BLOCK}ln([12])\.', r'blocks.\1.norm\2.'),
@@ -85,7 +85,7 @@ class Translated(NamedTuple):
     """A state dict under our names."""
 
     state_dict: Dict[str, Any]
-    format: str  # whose names they were
+    format: str  # the library whose names they had
     nesting: str  # the key they were found under, or ''
 
 
@@ -93,7 +93,7 @@ def unnest(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
     """Takes the weights out of a training checkpoint.
 
     Args:
-        checkpoint: Weights by name, or what holds them under one of ``NESTINGS``.
+        checkpoint: Weights by name, or a dict that holds them under one of ``NESTINGS``.
 
     Returns:
         The mapping with the tensors, and the key it was under, '' for none.
@@ -108,7 +108,7 @@ def unnest(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
 
 
 def detect_format(names: Sequence[str]) -> str:
-    """Tells whose names a ViT's weights have: 'timm', 'MMPretrain' (ours too), 'CLIP', ... or 'unknown'."""
+    """Returns whose names a ViT's weights have: 'timm', 'MMPretrain' (ours too), 'CLIP', ... or 'unknown'."""
     return _detect(names).name
 
 
@@ -120,7 +120,7 @@ def _detect(names: Sequence[str]) -> _Format:
 
 
 def bare(checkpoint: Mapping[str, Any]) -> Translated:
-    """Takes weights out of nests and wrappers, and leaves their names as they are.
+    """Takes weights out of a training checkpoint, and strips wrappers' prefixes, but translates no names.
 
     Args:
         checkpoint: As ``translate`` takes it.
@@ -135,8 +135,8 @@ def bare(checkpoint: Mapping[str, Any]) -> Translated:
 def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     """Renames the entries of a ViT's state dict to those of ``LocAtViT``.
 
-    Names may stand behind 'module.', '_orig_mod.' and 'backbone.', in any number. If there are 'backbone.' entries,
-    others such as 'head.' keep their names. Values are left alone; see ``translate``.
+    Names may begin with 'module.', '_orig_mod.' and 'backbone.', in any number. If there are 'backbone.' entries,
+    others such as 'head.' keep their names. Values do not change; see ``translate``.
 
     Args:
         state_dict: Names and values of any kind.
@@ -166,7 +166,7 @@ def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
 
 
 def _unwrap(name: str) -> Tuple[str, bool]:
-    """Strips wrappers off a name, and tells whether 'backbone.' was among them."""
+    """Strips wrappers' prefixes off a name, and tells whether 'backbone.' was among them."""
     inside = False
     while True:
         for wrapper in _WRAPPERS:
@@ -186,19 +186,19 @@ def _apply(rules: Rules, name: str) -> str:
 
 
 def translate(checkpoint: Mapping[str, Any]) -> Translated:
-    """Brings a ViT's weights under the names and into the shapes of ``LocAtViT``.
+    """Converts a ViT's weights to the names and shapes of ``LocAtViT``.
 
-    Takes them out of nests, renames them, fuses split queries, keys and values, and gives CLIP's class and position
-    embeddings their batch dimension. Entries that are no tensors are left out.
+    Takes them out of a training checkpoint, renames them, fuses split queries, keys and values, and gives CLIP's class
+    and position embeddings a batch dimension. Entries that are not tensors are left out.
 
     Args:
         checkpoint: As ``unnest`` and ``to_mmlocat_names`` take it.
 
     Returns:
-        The weights, whose names they had, and where they were found.
+        The weights, the library whose names they had, and the key they were found under.
 
     Raises:
-        ValueError: Two entries would get one name, or a block has not all of query, key and value.
+        ValueError: Two entries would get one name, or a block lacks one of query, key and value.
     """
     inner, nesting = unnest(checkpoint)
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
@@ -210,7 +210,7 @@ def translate(checkpoint: Mapping[str, Any]) -> Translated:
 
 
 def _fuse(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """Joins query, key and value, in the place of the first; one that has no bias gets zeros where others have one."""
+    """Joins query, key and value at the position of the first; a missing bias becomes zeros if others have one."""
     fused: Dict[str, Any] = {}
     for name, value in state_dict.items():
         split = _SPLIT.match(name)
@@ -232,8 +232,8 @@ def to_timm_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     """Renames a backbone or a classifier from our names to timm's, which published LocAtViT weights have.
 
     Args:
-        state_dict: Our names, those of the backbone bare or all behind 'backbone.', a classification head as
-            'head.layers.head.'.
+        state_dict: Weights under our names; those of the backbone without a prefix or all with 'backbone.', those of a
+            classification head with 'head.layers.head.'.
 
     Returns:
         A new dict in the same order.

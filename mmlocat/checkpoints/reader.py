@@ -1,4 +1,4 @@
-"""The one way by which weights come in: found, recognised by content, read without running code, and described."""
+"""Reads every checkpoint: finds it, recognises its format by content, reads it without running code, describes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sources import locate, timm_weights
 
 Grid = Tuple[int, int]
 
-# What was read, by source and trust, while a ``reading_once`` block is open; None outside of any.
+# Checkpoints read in a ``reading_once`` block, by source and trust; None outside of such a block.
 _KEPT: Optional[Dict[Tuple[str, bool], Checkpoint]] = None
 
 
@@ -28,24 +28,24 @@ _KEPT: Optional[Dict[Tuple[str, bool], Checkpoint]] = None
 class Checkpoint:
     """Weights and what is known about them."""
 
-    state_dict: Dict[str, Tensor]  # as saved; its _metadata bears the reference grid where that is known
+    state_dict: Dict[str, Tensor]  # as saved; its _metadata holds the reference grid if that is known
     source: str
-    path: Optional[Path]  # on this machine; None for weights that timm made
+    path: Optional[Path]  # on this machine; None for weights from timm
     container: str  # 'safetensors', 'zip', 'pickle' or 'timm'
     nesting: str  # the key that the weights were under, '' for none
-    format: str  # whose names they have, see ``detect_format``
-    ref_grid: Optional[Grid]  # the pretraining grid it names, None if it does not
+    format: str  # the library whose names they have, see ``detect_format``
+    ref_grid: Optional[Grid]  # the pretraining grid that it records, or None
     meta: Dict[str, Any] = field(default_factory=dict)
-    whole: Any = None  # all that was in the file, optimizer and all
+    whole: Any = None  # the whole content of the file, optimizer included
 
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Opens each checkpoint once, however often it is asked for until the block ends.
+    """Opens each checkpoint only once in a ``with`` block, however often it is read there.
 
     For a job that checks its weights before it loads them: ``read_checkpoint`` and, through it, MMEngine's loaders
-    hand out the same tensors, on the CPU, each time in new dicts. Leave the block before training begins: an optimizer
-    may go on in the tensors it was given. Blocks may lie in each other; the outermost drops what was kept.
+    return the same tensors, on the CPU, each time in new dicts. Leave the block before training begins: an optimizer
+    may update the tensors it was given in place. Blocks may be nested; leaving the outermost frees the checkpoints.
     """
     global _KEPT
     if _KEPT is not None:
@@ -64,7 +64,7 @@ def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: An
     Args:
         source: A file of any name (.pth, .pth.tar, .bin, .safetensors: the content tells), a folder with
             model.safetensors, ``hf://OWNER/REPO[@REVISION][/FILE]``, ``timm://NAME``, or a web address.
-        trust_pickle: Whether a pickle may hold anything. It can then run any code that is in it.
+        trust_pickle: Whether a pickle may hold any type. It can then run any code that is in it.
         map_location: As in ``torch.load``; the CPU inside ``reading_once``.
 
     Returns:
@@ -72,7 +72,8 @@ def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: An
 
     Raises:
         FileNotFoundError: There is no such file or repository.
-        CheckpointError: It is no checkpoint, damaged, cut off, holds no weights, or a type that is not plain data.
+        CheckpointError: It is no checkpoint, is damaged or truncated, holds no weights, or a type that is not plain
+            data.
         ValueError: The address is malformed.
     """
     source = str(source)
@@ -126,7 +127,7 @@ def _read_safetensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
 
 
 def _known_grid(metadata: Mapping, meta: Mapping, config: Mapping, path: Path) -> Optional[Grid]:
-    """Looks for the pretraining grid: where a LocAtViT saves it, in what we write, in a hub snapshot's config."""
+    """Finds the pretraining grid in a LocAtViT's metadata, a converted file's meta, or a hub snapshot's config."""
     found = [entry['ref_grid'] for entry in metadata.values() if isinstance(entry, Mapping) and 'ref_grid' in entry]
     ours = meta.get('mmlocat')
     if not found and isinstance(ours, Mapping) and ours.get('ref_grid') is not None:

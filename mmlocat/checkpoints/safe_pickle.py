@@ -1,4 +1,4 @@
-"""Unpickling without running code: PyTorch's weights-only mode and the few plain types that checkpoints hold beside."""
+"""Unpickles without running code: PyTorch's weights-only mode, plus the few plain types that checkpoints need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 from .errors import CheckpointError
 
-# 2.5 brought the context manager that extends PyTorch's own list.
+# PyTorch 2.5 introduced the context manager that extends its list of allowed types.
 _EXTENDS_LIST = hasattr(torch.serialization, 'safe_globals')
 _NAMED = re.compile(r"(?:GLOBAL|function|but got|class|object of type) <?(?:class |function )?'?([\w.]+)")
 
@@ -27,7 +27,7 @@ def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle:
     Args:
         path: The file.
         map_location: As in ``torch.load``.
-        trust_pickle: Whether anything may be unpickled, which can run any code that is in the file.
+        trust_pickle: Whether any type may be unpickled, which can run any code that is in the file.
 
     Returns:
         The object in the file.
@@ -36,17 +36,17 @@ def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle:
         CheckpointError: The file holds a type that is not plain data, or cannot be unpickled.
     """
     try:
-        with open(path, 'rb') as file:  # not by name: PyTorch reads any '.safetensors' as such
+        with open(path, 'rb') as file:  # as a file object: PyTorch reads any name in '.safetensors' as that
             try:
                 return _load(file, map_location, trust_pickle)
             except pickle.UnpicklingError as error:
-                # No pickle ends with the name of a type: where one does, the rest is missing, of the name perhaps too.
+                # No complete pickle ends with the name of a type, so here the file is truncated, perhaps in that name.
                 if not file.read(1):
                     raise EOFError(f'it ends after {file.tell()} bytes, in the middle') from error
                 raise
     except pickle.UnpicklingError as error:
         raise _explain(path, str(error)) from error
-    except Exception as error:  # the bytes of a broken pickle ask for anything
+    except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {error}); '
                               'it is damaged or not a checkpoint, so fetch it again') from error
 
@@ -63,7 +63,7 @@ def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
 
 
 def plain_types() -> Dict[str, Any]:
-    """Returns what may be unpickled beyond PyTorch's own list, by the names that pickles use."""
+    """Returns the types and functions allowed in addition to PyTorch's own list, by their names in pickles."""
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(1).__reduce__()[0]
     types: Dict[str, Any] = {
         'argparse.Namespace': argparse.Namespace,
@@ -87,7 +87,7 @@ def plain_types() -> Dict[str, Any]:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    # Python 3 pickles bytes for protocol 2 as text to be encoded.
+    # In protocol 2, Python 3 pickles bytes as text together with the encoding to apply.
     return text.encode(encoding)
 
 
@@ -101,14 +101,14 @@ def _history_buffer() -> Any:
 
 
 class _OneCycle:
-    """Stands for the scheduler's class, so that a pickle can name it and make none."""
+    """Stands for the scheduler's class, so that a pickle can name the class but not create an instance."""
 
 
 _ONE_CYCLE = _OneCycle()
 
 
 def _known_function(owner: Any, name: str) -> Callable:
-    """Stands in for ``getattr``, with which a Runner's checkpoint names functions.
+    """Replaces ``getattr``, by which a Runner's checkpoint refers to functions, and allows only known ones.
 
     They are the statistics of a HistoryBuffer ('min', 'max', ...) and the curves of a OneCycleLR ('_annealing_cos').
     """
@@ -121,7 +121,7 @@ def _known_function(owner: Any, name: str) -> Callable:
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """For PyTorch before 2.5, whose weights-only mode cannot be extended."""
+    """Unpickles only allowed types; for PyTorch before 2.5, whose weights-only mode cannot be extended."""
 
     def find_class(self, module: str, name: str) -> Any:
         from torch._weights_only_unpickler import _get_allowed_globals

@@ -1,4 +1,4 @@
-"""What a file is, by its content: names lie, and half a download looks like a whole one."""
+"""Recognises a checkpoint's format by its content, not its name, and refuses truncated files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Union
 from .errors import CheckpointError
 
 _HEADER = 512
-# More than any header of safetensors; the library has the same bound.
+# Larger than any safetensors header; the library has the same limit.
 _LARGEST_HEADER = 100_000_000
 _MAGIC = (
     (b'version https://git-lfs', 'is a Git LFS pointer, not the weights; run git lfs pull in its repository'),
@@ -26,7 +26,7 @@ _MAGIC = (
 
 
 def container(path: Union[str, Path]) -> str:
-    """Tells how a checkpoint is stored.
+    """Returns the format in which a checkpoint is stored.
 
     Args:
         path: The file.
@@ -35,7 +35,7 @@ def container(path: Union[str, Path]) -> str:
         'safetensors', 'zip' (``torch.save``) or 'pickle' (``torch.save`` before PyTorch 1.6).
 
     Raises:
-        CheckpointError: The file is none of them, or is cut off; the message says what it is.
+        CheckpointError: The file has another format or is truncated; the message says what it is.
     """
     path = Path(path)
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a file, a folder, the Hugging Face hub, timm, or a web address."""
+"""Finds or fetches a checkpoint from a file, a folder, the Hugging Face hub, timm, or a web address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmlocat.utils import first_line, require_modules
 
 from .errors import CheckpointError
 
-# What holds the weights in a folder of the hub, best first.
+# Names of weight files in a folder of the hub, preferred first.
 _WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 _HUB = re.compile(r'^hf://(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?$')
 
@@ -22,11 +22,11 @@ class Located(NamedTuple):
     """A checkpoint on this machine."""
 
     path: Path
-    config: Dict[str, Any]  # of the config.json beside it, if there is one
+    config: Dict[str, Any]  # content of the config.json beside it; empty if there is none
 
 
 def locate(source: str) -> Located:
-    """Brings a checkpoint to this machine.
+    """Finds a checkpoint on this machine, or downloads it.
 
     Args:
         source: A file; a folder with model.safetensors (a hub snapshot); 'hf://OWNER/REPO', also with '@REVISION' and
@@ -37,8 +37,8 @@ def locate(source: str) -> Located:
 
     Raises:
         FileNotFoundError: There is no such file, repository, revision or file in it.
-        CheckpointError: The network or its answer stands in the way.
-        ValueError: The address is malformed or of a kind that is not known here.
+        CheckpointError: The download fails, or its content is invalid.
+        ValueError: The address is malformed or of an unknown kind.
     """
     if source.startswith('hf://'):
         return _from_hub(source)
@@ -96,7 +96,7 @@ def _from_hub(source: str) -> Located:
             path = _fetch(source, repo, revision, name)
             break
         except FileNotFoundError as error:
-            # Only what the repository is known to lack is looked for under the next name.
+            # The next name is tried only if the repository is known to lack this file.
             if not isinstance(error.__cause__, EntryNotFoundError) or isinstance(error.__cause__, FileNotFoundError):
                 raise
     if path is None:
@@ -138,7 +138,7 @@ def _fetch(source: str, repo: str, revision: Optional[str], file: str) -> Path:
 
 
 def _download(address: str) -> Path:
-    """Downloads to PyTorch's hub folder, unless it lies there already; one process a machine, the others wait."""
+    """Downloads a file to PyTorch's hub folder, unless it is there; one process per machine, while the others wait."""
     from torch.hub import download_url_to_file, get_dir
     name = os.path.basename(urlparse(address).path)
     if not name:
@@ -146,10 +146,10 @@ def _download(address: str) -> Path:
     path = Path(get_dir()) / 'checkpoints' / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Names of OpenMMLab and PyTorch end in the beginning of their hash, which is then checked.
+        # File names of OpenMMLab and PyTorch end in the first digits of the hash, which is then checked.
         known = re.search(r'-([a-f0-9]{8,})\.', name)
         try:
-            # Goes to a temporary file first; two processes that do so at once both end with the whole file.
+            # Written to a temporary file first, so two processes that download at once both get the whole file.
             download_url_to_file(address, str(path), known.group(1) if known else None, progress=os.isatty(2))
         except Exception as error:  # URLError, HTTPError, RuntimeError for a wrong hash, a closed connection
             raise CheckpointError(f'{address} cannot be downloaded ({type(error).__name__}: {error}); check the '
@@ -163,7 +163,7 @@ def timm_weights(source: str) -> Dict[str, Any]:
     Raises:
         ImportError: timm is not installed.
         ValueError: timm has no such model, or it has no pretrained weights.
-        CheckpointError: They cannot be fetched.
+        CheckpointError: The weights cannot be fetched.
     """
     name = source[len('timm://'):]
     require_modules(('timm', ), 'timm', source)

@@ -1,4 +1,4 @@
-"""Data sets; importing this package registers them in MMPretrain and MMSegmentation."""
+"""Provides data sets; importing this package registers them in MMPretrain and MMSegmentation."""
 
 from mmlocat.utils import require_openmmlab
 

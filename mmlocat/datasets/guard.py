@@ -1,7 +1,7 @@
-"""Looks at every sample right after loading, for what the libraries would train on in silence or stop at deep inside.
+"""Checks every sample right after loading for faults that the libraries ignore or report only deep inside.
 
-A label beyond the classes is an IndexError of the loss on a CPU and a device-side assertion on a GPU, and is left out
-of mmseg's IoU without a word. An image of NaN makes every weight NaN.
+A label beyond the classes causes an IndexError in the loss on a CPU and a device-side assertion on a GPU, and mmseg's
+IoU silently leaves it out. An image with NaN makes every weight NaN.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.dataset import BaseDataset
 
-_MOST_VALUES = 5  # shown of a label map
+_MOST_VALUES = 5  # the most values of a label map that a message shows
 
 
 class SampleGuard:
-    """A step of a pipeline that changes nothing, for after the steps that load.
+    """A pipeline step that checks a sample and does not change it; it goes after the loading steps.
 
     Args:
-        classes: Classes that the model predicts; None checks no label.
+        classes: Number of classes that the model predicts; None checks no label.
         ignore_index: The label value that is left out.
     """
 
@@ -28,17 +28,17 @@ class SampleGuard:
         self.ignore_index = ignore_index
 
     def __call__(self, results: dict) -> dict:
-        """Checks what a sample holds so far.
+        """Checks the image and label map that are loaded so far.
 
         Args:
-            results: Of mmcv's transforms.
+            results: The dict that mmcv's transforms pass on.
 
         Returns:
-            The same.
+            The same dict.
 
         Raises:
-            ValueError: The image holds NaN or infinity, the label map is none, has another size than the image, or a
-                label is beyond the classes; the message names the file.
+            ValueError: The image holds NaN or infinity, the label map has several channels or another size than the
+                image, or a label is beyond the classes; the message names the file.
         """
         image, label_map, label = (results.get(key) for key in ('img', 'gt_seg_map', 'gt_label'))
         if label_map is not None:
@@ -79,10 +79,10 @@ class SampleGuard:
 
 
 def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
-    """Goes through the data sets inside wrappers such as ConcatDataset and RepeatDataset.
+    """Yields the data sets inside wrappers such as ConcatDataset and RepeatDataset.
 
     Args:
-        dataset: As a data loader has it.
+        dataset: The data set of a data loader.
     """
     if isinstance(dataset, BaseDataset):
         yield dataset
@@ -93,7 +93,7 @@ def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
 
 
 def guard_samples(dataset: Any, classes: Optional[int], ignore_index: int = 255) -> int:
-    """Puts a ``SampleGuard`` after every step that loads, in the pipelines of a built data set.
+    """Inserts a ``SampleGuard`` after every loading step, in the pipelines of a built data set.
 
     Args:
         dataset: A data set, wrapped or not; changed in place. Its config stays as it is.
@@ -101,7 +101,7 @@ def guard_samples(dataset: Any, classes: Optional[int], ignore_index: int = 255)
         ignore_index: See ``SampleGuard``.
 
     Returns:
-        How many were put in.
+        The number of inserted guards.
     """
     guard = SampleGuard(classes, ignore_index)
     return sum(_guard(base.pipeline.transforms, guard) for base in base_datasets(dataset))

@@ -1,6 +1,6 @@
-"""What a config may name in any Runner: the hooks and the optimizer constructor of the plugin.
+"""Provides a hook and an optimizer constructor that configs can use with any Runner.
 
-Importing it registers the names below; it needs nothing of the trainer.
+Importing it registers the names below; it does not need ``mmlocat.training``.
 """
 
 from mmlocat.utils import require_openmmlab

@@ -1,4 +1,4 @@
-"""What the Gaussians do while a model trains: their size and scale per block and head, as scalars."""
+"""Logs the size and scale of the Gaussians per block and head, as scalars, while a model trains."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class GaussianStatsHook(Hook):
     Sigma is the square root of the predicted variance, in patches, both axes together; alpha is in units of an
     attention logit. The spread is the standard deviation over the patches of a batch, and over those of all processes.
     Scalars are named ``gaug/block01/head01/sigma``, ``.../sigma_std``, ``.../alpha`` and ``.../alpha_std``;
-    ``tools/analysis/gaussians.py`` draws them. They go past the text log, which they would fill.
+    ``tools/analysis/gaussians.py`` draws them. They are not written to the text log, which they would fill.
 
-    It listens in every ``interval``-th iteration alone and costs nothing in others. With activation checkpointing a
-    block runs twice, and is counted once. A model without GAug gets a remark and nothing else. ``custom_hooks =
-    [dict(type='GaussianStatsHook')]`` in a config, with ``mmlocat.models`` or ``mmlocat.engine`` in its imports.
+    It records only every ``interval``-th iteration and costs nothing in others. With activation checkpointing a block
+    runs twice, and is counted once. For a model without GAug it only logs a remark. To use it, put ``custom_hooks =
+    [dict(type='GaussianStatsHook')]`` into a config, with ``mmlocat.models`` or ``mmlocat.engine`` in its imports.
 
     Args:
         interval: Iterations between two records. Defaults to 50.
 
     Raises:
-        ValueError: ``interval`` is no positive whole number.
+        ValueError: ``interval`` is not a positive whole number.
     """
 
     priority = 'LOW'
@@ -60,7 +60,7 @@ class GaussianStatsHook(Hook):
         self._moments: Dict[int, Tensor] = {}  # by block, (5, h)
 
     def before_train(self, runner: Runner) -> None:
-        """Looks for GAug in the model."""
+        """Finds the GAug modules of the model."""
         self._stop()
         model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._modules = [module for module in model.modules() if isinstance(module, GaussianAttention)]
@@ -68,20 +68,20 @@ class GaussianStatsHook(Hook):
             runner.logger.info('GaussianStatsHook: this model has no GAug, so there is nothing to record.')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Begins to listen, in an iteration that is recorded."""
+        """Registers forward hooks, in an iteration that is recorded."""
         if self._modules and self.every_n_train_iters(runner, self.interval):
             self._handles = [module.listen(self._listener(index)) for index, module in enumerate(self._modules)]
 
     def _listener(self, index: int):
 
         def listen(variance: Tensor, alpha: Tensor) -> None:
-            if index not in self._moments:  # a recomputed block comes twice
+            if index not in self._moments:  # a recomputed block runs twice
                 self._moments[index] = _moments(variance, alpha)
 
         return listen
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Gathers what was heard from all processes and writes it."""
+        """Sums the statistics over all processes and writes them."""
         if not self._handles:
             return
         moments = self._stop()
@@ -96,7 +96,7 @@ class GaussianStatsHook(Hook):
         runner.visualizer.add_scalars(_scalars(gathered.cpu().split(counts, dim=1)), step=runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
-        """Leaves no hook behind."""
+        """Removes the forward hooks."""
         self._stop()
 
     def _stop(self) -> List[Tensor]:
@@ -110,11 +110,11 @@ class GaussianStatsHook(Hook):
 @torch.no_grad()
 def _moments(variance: Tensor, alpha: Tensor) -> Tensor:
     """Returns the number of Gaussians, and sum and sum of squares of sigma and of alpha, (5, h)."""
-    # A spread much smaller than the mean needs the digits; Apple's GPUs do not have them.
+    # A spread much smaller than the mean needs float64, which Apple's GPUs do not have.
     dtype = torch.float32 if alpha.device.type == 'mps' else torch.float64
     variance, alpha = variance.detach().to(dtype), alpha.detach().to(dtype)
     count = torch.full((alpha.shape[1], ), float(alpha[:, 0].numel()), dtype=alpha.dtype, device=alpha.device)
-    # The square of sigma is the variance itself. Two axes: halved, so that one count serves both.
+    # The square of sigma is the variance itself. Sums over the two axes are halved, so that one count serves both.
     over = (0, 2, 3)
     return torch.stack([count, variance.sqrt().sum(over) / 2, variance.sum(over) / 2, alpha.sum(over),
                         alpha.square().sum(over)])

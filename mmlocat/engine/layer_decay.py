@@ -1,4 +1,4 @@
-"""Layer-wise learning rates for any model around a backbone that knows how deep its parameters lie."""
+"""Sets layer-wise learning rates in any model whose backbone knows the layer depth of its parameters."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
     """mmpretrain's layer-wise learning rate decay, inside mmseg's segmentors too.
 
     A parameter's learning rate is multiplied by ``layer_decay_rate ** (D - 1 - depth)``; the backbone's
-    ``get_layer_depth(param_name, prefix)`` gives depth and D. The parent asks the whole model, which a segmentor does
-    not answer; it ignores a custom key's ``lr_mult`` and options it does not know. Registered in mmengine's root, so
-    configs of both libraries find it after ``custom_imports = dict(imports=['mmlocat.engine'])``.
+    ``get_layer_depth(param_name, prefix)`` gives depth and D. The parent calls that method on the whole model, but
+    segmentors have none; it also ignores a custom key's ``lr_mult`` and unknown options. It is registered in mmengine's
+    root, so configs of both libraries find it after ``custom_imports = dict(imports=['mmlocat.engine'])``.
 
-    OneCycleLR takes its peak from ``eta_max``, not from the groups: it undoes layer-wise rates.
+    OneCycleLR takes its peak from ``eta_max``, not from the parameter groups: it undoes layer-wise rates.
 
     Args:
         optim_wrapper_cfg: Settings of the wrapper; ``optimizer`` needs ``lr`` and ``weight_decay``.
         paramwise_cfg: ``layer_decay_rate``, in (0, 1]; the multipliers of weight decay ``norm_decay_mult``,
             ``bias_decay_mult`` and ``flat_decay_mult`` (other vectors); ``custom_keys``, parts of names with
-            ``lr_mult`` and ``decay_mult``, which go before the rest.
+            ``lr_mult`` and ``decay_mult``, which take precedence.
 
     Raises:
         ValueError: An option is missing, unknown or out of range.
@@ -59,12 +59,12 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         Args:
             params: The groups so far.
             module: The model, or, when the parent calls this for its children, a part of it.
-            prefix: What names of the module's parameters begin with.
-            get_layer_depth: Depth and number of depths of a parameter's name; that of the model by default.
-            **kwargs: What the parent hands on.
+            prefix: The prefix of the names of the module's parameters.
+            get_layer_depth: Returns depth and number of depths for a parameter's name; the model's own by default.
+            **kwargs: Arguments that the parent passes on.
 
         Raises:
-            TypeError: The backbone does not say how deep its parameters lie.
+            TypeError: The backbone has no ``get_layer_depth``.
         """
         if get_layer_depth is not None:
             super().add_params(params, module, prefix=prefix, get_layer_depth=get_layer_depth, **kwargs)
@@ -84,7 +84,7 @@ def _refuse_others(options: dict, known: tuple, where: str) -> None:
 
 
 def _layer_depths(model: nn.Module) -> Callable:
-    """Returns the function that tells depth and number of depths of a parameter of the model."""
+    """Returns the function that gives depth and number of depths for a parameter of the model."""
     backbone = getattr(model, 'backbone', model)
     if not hasattr(backbone, 'get_layer_depth'):
         raise TypeError(f'{type(backbone).__name__} does not say how deep its parameters lie: layer-wise decay needs a '

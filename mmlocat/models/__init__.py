@@ -17,10 +17,10 @@ from mmlocat.checkpoints.schemes import register_schemes  # noqa: E402
 from .backbones import LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402
 
-# What MMEngine cannot read: hf://, timm:// and .safetensors.
+# Makes MMEngine read hf://, timm:// and .safetensors, which it cannot by itself.
 register_schemes()
 register_classifiers()
-# A config that imports this package alone may name GaussianStatsHook too. It needs the mathematics only.
+# Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
 importlib.import_module('mmlocat.engine.gaussian_stats')
 
 __all__ = ['LocAtViT', 'PatchRefinement']

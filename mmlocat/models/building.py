@@ -1,4 +1,4 @@
-"""The one way from a config, and weights, to a model."""
+"""Builds a model from a config, and loads weights that must all fit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
     """Builds the model of a config in evaluation mode, without loading weights.
 
     Args:
-        config: Of MMPretrain or MMSegmentation; left as it is.
-        device: 'meta' gives shapes without memory.
+        config: A config of MMPretrain or MMSegmentation; left as it is.
+        device: Where to put the model; 'meta' keeps shapes only and takes no memory.
 
     Returns:
         The model, with its data preprocessor.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = ConfigDict(config.to_dict()['model'])  # whose entries are attributes too, as segmentors ask for them
+    settings = ConfigDict(config.to_dict()['model'])  # a ConfigDict, because segmentors read entries as attributes
     if settings.get('backbone'):
         settings['backbone'] = {**settings['backbone'], 'init_cfg': None}
     settings.pop('pretrained', None)
@@ -36,7 +36,7 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
     with torch.device(device):
         model = MODELS.build(settings)
-    model.eval()  # which returns None for some models of MMPretrain
+    model.eval()  # not chained: it returns None for some models of MMPretrain
     return model.to(device)
 
 
@@ -45,10 +45,10 @@ def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], d
     """Builds a model and gives it the weights of a checkpoint, all of which must fit.
 
     Args:
-        config: Of MMPretrain or MMSegmentation, or its file.
+        config: A config of MMPretrain or MMSegmentation, or its file.
         checkpoint: Weights of the whole model, as ``read_checkpoint`` takes them; opened once.
         device: Such as 'cpu' or 'cuda:0'.
-        trust_pickle: Whether the checkpoint may hold anything; it can run code.
+        trust_pickle: Whether a pickle may hold any type; it can then run code.
 
     Returns:
         The model in evaluation mode, with ``cfg``, and ``dataset_meta`` where the checkpoint has one; its attribute
@@ -57,7 +57,7 @@ def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], d
     Raises:
         FileNotFoundError: Config or checkpoint do not exist.
         ValueError: The config cannot be read.
-        RuntimeError: The checkpoint cannot be read, or is of another model.
+        RuntimeError: The checkpoint cannot be read, or belongs to another model.
     """
     settings = config if isinstance(config, Config) else load_config(str(config))
     read = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
@@ -71,12 +71,12 @@ def load_weights(model: nn.Module, read: Checkpoint) -> None:
     """Gives a model the weights of a checkpoint, all of which must fit.
 
     Args:
-        model: Of MMPretrain or MMSegmentation, or a backbone of the family alone, which takes its part of any model's
-            weights; gets ``checkpoint_meta`` and, where the checkpoint has it, ``dataset_meta``.
+        model: A model of MMPretrain or MMSegmentation, or a LocAt backbone alone, which takes its part of any model's
+            weights; gets ``checkpoint_meta`` and, if the checkpoint has it, ``dataset_meta``.
         read: The checkpoint.
 
     Raises:
-        RuntimeError: It is of another model.
+        RuntimeError: It belongs to another model.
     """
     if find_backbone(model) is not model:
         check_weights(model, read.state_dict, read.source)
@@ -90,11 +90,11 @@ def load_weights(model: nn.Module, read: Checkpoint) -> None:
 
 
 def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) -> None:
-    """Makes sure that a checkpoint is one of the whole model; mmengine would only log what does not match.
+    """Makes sure that a checkpoint holds the whole model; mmengine would only log weights that do not match.
 
     Args:
         model: The model, with any weights.
-        state_dict: What was read.
+        state_dict: The weights of the checkpoint.
         source: Its name, for the message.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Trainings that are checked first, go on exactly after any end, and say what they came from.
+"""Provides a Runner that checks a job first, resumes it exactly after any stop, and records what a result came from.
 
-Importing it registers what a config may name, the names below; ``runner_type = 'CheckedRunner'`` is the way in.
+Importing it registers the names below, so that configs can use them; start with ``runner_type = 'CheckedRunner'``.
 """
 
 from mmlocat.utils import require_openmmlab

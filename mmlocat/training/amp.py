@@ -1,4 +1,4 @@
-"""Mixed precision on a CPU, where mmengine's ``AmpOptimWrapper`` asserts a GPU."""
+"""Runs mixed precision on a CPU, where mmengine's ``AmpOptimWrapper`` asserts a GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cpu_autocast_dtype(dtype: Union[str, torch.dtype, None]) -> torch.dtype:
         dtype: 'bfloat16', 'float16' or the torch.dtype; None for bfloat16.
 
     Raises:
-        ValueError: It is another one.
+        ValueError: ``dtype`` is another one.
         RuntimeError: It is float16, and this torch cannot scale losses on a CPU.
     """
     name = str(dtype or 'bfloat16').replace('torch.', '')
@@ -46,8 +46,8 @@ def _scales_on_cpu() -> bool:
 class CPUAmpOptimWrapper(AmpOptimWrapper):
     """mmengine's ``AmpOptimWrapper`` on CPU autocast.
 
-    bfloat16 has float32's range and needs no loss scale: ``loss_scale`` acts in float16 alone. Accumulation, clipping
-    and the scaler's place in checkpoints are the parent's.
+    bfloat16 has float32's range and needs no loss scale: ``loss_scale`` takes effect in float16 only. Accumulation,
+    clipping and the scaler's entry in checkpoints work as in the parent class.
 
     Args:
         loss_scale: 'dynamic', a fixed scale, or the arguments of ``torch.amp.GradScaler``. Defaults to 'dynamic'.
@@ -78,7 +78,7 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
             raise TypeError(f"optim_wrapper.loss_scale must be 'dynamic', a number, or the arguments of GradScaler; "
                             f'got {loss_scale!r}')
         if self.cast_dtype != torch.float16:
-            options, fixed_scale = dict(enabled=False), None  # the scaler hands everything on
+            options, fixed_scale = dict(enabled=False), None  # the scaler passes losses and steps on unchanged
         set_loss_scale_update(self, fixed_scale)
         if _scales_on_cpu():
             self.loss_scaler = torch.amp.GradScaler('cpu', **options)
@@ -86,14 +86,14 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
             self.loss_scaler = torch.cuda.amp.GradScaler(**options)
 
     def state_dict(self) -> dict:
-        """Returns the states of optimizer and loss scaler; an idle scaler has none, which a GPU's would not load."""
+        """Returns the states of optimizer and loss scaler; leaves out an idle scaler's, which a GPU's cannot load."""
         return {key: value for key, value in super().state_dict().items() if key != 'loss_scaler' or value}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Loads the states of optimizer and loss scaler; a checkpoint of bfloat16 or float32 has none for the latter.
+        """Loads the states of optimizer and loss scaler; a bfloat16 or float32 checkpoint has no scaler state.
 
         Args:
-            state_dict: Of any of mmengine's wrappers, or of this one.
+            state_dict: The state of this wrapper, or of any of mmengine's.
         """
         if not state_dict.get('loss_scaler', True):
             state_dict = {key: value for key, value in state_dict.items() if key != 'loss_scaler'}
@@ -101,7 +101,7 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Computes in ``dtype`` where autocast does, and without gradients' exchange while they accumulate.
+        """Turns on CPU autocast in ``dtype``, and skips the gradient exchange while gradients accumulate.
 
         Args:
             model: The training model.
@@ -117,7 +117,7 @@ def enable_amp(config: Config) -> None:
         config: A training config; changed in place.
 
     Raises:
-        ValueError: Its ``optim_wrapper`` is none that has a form in mixed precision.
+        ValueError: Its ``optim_wrapper`` has no mixed-precision version.
     """
     kind = _wrapper_of(config)
     if kind is not OptimWrapper and not (isinstance(kind, type) and issubclass(kind, AmpOptimWrapper)):
@@ -129,10 +129,10 @@ def enable_amp(config: Config) -> None:
 
 
 def check_precision(config: Config, context: Context) -> List[str]:
-    """Refuses a dtype without mixed precision, which mmengine's ``OptimWrapper`` does not take.
+    """Refuses ``optim_wrapper.dtype`` without mixed precision; mmengine's ``OptimWrapper`` has no such argument.
 
     Raises:
-        ValueError: The config has one.
+        ValueError: The config sets it.
     """
     if 'dtype' in (config.get('optim_wrapper') or {}) and _wrapper_of(config) is OptimWrapper:
         raise ValueError(f'optim_wrapper.dtype={config.optim_wrapper.dtype} is of mixed precision: add --amp, or leave '
@@ -155,7 +155,7 @@ def move_amp_to_cpu(config: Config) -> Optional[str]:
         The dtype it will compute in; None where the config asks for no mixed precision.
 
     Raises:
-        ValueError: ``optim_wrapper.dtype`` is none of CPU autocast.
+        ValueError: CPU autocast does not support ``optim_wrapper.dtype``.
         RuntimeError: It is float16, and this torch cannot scale losses on a CPU.
     """
     if _wrapper_of(config) not in (AmpOptimWrapper, CPUAmpOptimWrapper):

@@ -1,4 +1,4 @@
-"""Weights of a bare ViT for a whole model."""
+"""Loads the weights of a bare ViT into a whole model by ``load_from``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .private import keep_metadata
 
 @HOOKS.register_module()
 class BareViTHook(Hook):
-    """Lets ``load_from`` take the weights of a bare ViT for a model whose backbone is of the family.
+    """Lets ``load_from`` load the weights of a bare ViT into a model with a LocAt backbone.
 
-    MMEngine hands a backbone only those entries that begin with 'backbone.', so the backbone cannot translate them
-    itself. The head of timm's names becomes that of a classifier. ``CheckedRunner`` registers it; for another Runner,
+    MMEngine gives a backbone only those entries that begin with 'backbone.', so the backbone cannot translate them
+    itself. A head under timm's names becomes that of a classifier. ``CheckedRunner`` registers it; for another Runner,
     put ``custom_hooks = [dict(type='BareViTHook')]`` and ``custom_imports = dict(imports=['mmlocat.training'])``
     into the config.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Renames the weights in place, if none of them stands under 'backbone.'."""
+        """Renames the weights in place, if no name begins with 'backbone.'."""
         weights = checkpoint.get('state_dict', checkpoint)
         if find_backbone(runner.model) is None:
             return

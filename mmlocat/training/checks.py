@@ -1,7 +1,7 @@
-"""Everything that is looked at before a job begins, in order.
+"""Lists all checks that run before a training or test, in order, and runs them.
 
 A check is a function ``(config, context) -> remarks`` and a line in ``CHECKS``. It raises an error that says what is
-wrong and what to change; where its docstring says so, it changes the config.
+wrong and what to change. A check that changes the config says so in its docstring.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from .work_dir import check_work_dir, claim
 
 
 class Check(NamedTuple):
-    """An entry of the list.
+    """One check and the time at which it runs.
 
     Args:
-        when: BUILD, before the Runner is built; TRAIN or TEST, when such a job begins. What asks the config alone runs
-            before the Runner is built, too, where it is known by then what the job will be.
-        look: The check.
-        needs: 'config', or 'runner' where it asks what the Runner has built.
+        when: BUILD, before the Runner is built; TRAIN or TEST, when such a job begins. TRAIN and TEST checks that need
+            only the config run before the Runner is built, if the job is already known then.
+        look: The check's function.
+        needs: 'config', or 'runner' if it looks at parts that the Runner has built.
     """
 
     when: str
@@ -52,28 +52,28 @@ class Check(NamedTuple):
 CHECKS: List[Check] = [
     Check(BUILD, read_options),  # the config's own `checks`
     Check(BUILD, check_launcher),
-    Check(BUILD, check_common_types),  # is there such a model, hook, visualizer; does it take these arguments
+    Check(BUILD, check_common_types),  # do model, hooks and visualizer exist and take these arguments
     Check(TRAIN, check_training_types),
     Check(TEST, check_test_types),
-    Check(BUILD, check_values),  # numbers, choices, what must fit together
+    Check(BUILD, check_values),  # numbers, choices, settings that must fit together
     Check(TRAIN, check_precision),
     Check(BUILD, check_work_dir),
     Check(BUILD, scale_learning_rate),  # changes the learning rate, if auto_scale_lr.enable
     Check(TRAIN, compare_total_batch),
-    Check(BUILD, read_safely),  # of pickles nothing runs
+    Check(BUILD, read_safely),  # code inside pickles does not run
     Check(BUILD, set_initial_checkpoint),  # changes backbone.init_cfg
     Check(BUILD, apply_resume),  # changes load_from and the seed
     Check(TRAIN, check_initial_weights),
     Check(TEST, check_tested_weights),  # changes backbone.init_cfg
     Check(TRAIN, check_training_data),
-    Check(BUILD, adapt_to_hardware),  # changes what needs CUDA, where there is none
-    Check(BUILD, tell_changes),  # since the run that is resumed
+    Check(BUILD, adapt_to_hardware),  # without CUDA: changes settings that need it
+    Check(BUILD, tell_changes),  # since the resumed run
     Check(BUILD, prepare_determinism),
     Check(BUILD, join_processes),
     Check(BUILD, check_sharding),
     Check(BUILD, check_recomputing_runner),
     Check(TRAIN, claim),  # one training at a time in a work dir
-    # What the Runner has built.
+    # Checks of the parts that the Runner has built.
     Check(TRAIN, build_model, 'runner'),
     Check(TEST, build_model, 'runner'),
     Check(TRAIN, check_recomputed, 'runner'),
@@ -82,19 +82,19 @@ CHECKS: List[Check] = [
     Check(TRAIN, check_model, 'runner'),  # do its parts fit together
     Check(TEST, check_model, 'runner'),
     Check(TRAIN, check_determinism, 'runner'),
-    Check(TRAIN, build_training_data, 'runner'),  # and are its classes the heads'
+    Check(TRAIN, build_training_data, 'runner'),  # and do its classes match the heads
     Check(TEST, build_test_data, 'runner'),
     Check(TRAIN, build_optimizer, 'runner'),
 ]
 
 
 def run_checks(moment: str, config: Config, context: Context) -> None:
-    """Runs the checks of a moment that have not run yet, and tells the user, in the first process, what they remark.
+    """Runs the checks of a moment that have not run yet; the first process prints their remarks.
 
     Args:
         moment: BUILD, TRAIN or TEST.
-        config: Of the job; some checks change it in place.
-        context: Of the job.
+        config: The job's config; some checks change it in place.
+        context: The job's context.
     """
     if moment != BUILD:
         context.job = moment

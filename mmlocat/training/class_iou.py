@@ -1,5 +1,4 @@
-"""The areas of mmseg's IoU without ``torch.histc``; the IoU of each class, which its metric prints and does not return.
-"""
+"""Counts the areas of mmseg's IoU without ``torch.histc``, and keeps the IoU of each class, which mmseg only prints."""
 
 from __future__ import annotations
 
@@ -13,16 +12,16 @@ from torch import Tensor
 
 def class_areas(prediction: Tensor, label: Tensor, classes: int,
                 ignored: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Does what mmseg's ``IoUMetric.intersect_and_union`` does, with the same numbers, by ``torch.bincount``.
+    """Computes what mmseg's ``IoUMetric.intersect_and_union`` does, with the same results, by ``torch.bincount``.
 
-    mmseg (1.2.2, and 1.4.2 of OneDL) counts by ``torch.histc``, which has no deterministic version on CUDA for numbers
-    with a point (PyTorch 2.1 to 2.14): a deterministic training ended at its first validation. When mmseg counts whole
-    numbers, or PyTorch counts those of any kind, this is not needed any more.
+    mmseg (1.2.2, and 1.4.2 of OneDL) counts by ``torch.histc``, which has no deterministic version on CUDA for
+    floating-point numbers (PyTorch 2.1 to 2.14): a deterministic training ended at its first validation. When mmseg
+    counts integers, or PyTorch counts any dtype deterministically, this is not needed any more.
 
     Args:
-        prediction: Label map (H, W), of any device.
-        label: The true one.
-        classes: How many there are; other values are of none.
+        prediction: Label map (H, W), on any device.
+        label: The true label map.
+        classes: Number of classes; other values belong to no class.
         ignored: The value in ``label`` of pixels that do not count.
 
     Returns:
@@ -37,7 +36,7 @@ def class_areas(prediction: Tensor, label: Tensor, classes: int,
 
 def _count(values: Tensor, classes: int) -> Tensor:
     """Counts each class in float32, as ``histc`` does, which is exact up to 16,777,216 pixels of an image."""
-    if classes == 1:  # an interval without width, for which ``histc`` takes that of the values: all of them
+    if classes == 1:  # min equals max, for which ``histc`` uses the range of the values: it counts all of them
         return torch.tensor([float(values.numel())])
     values = values.long()
     values = values[(values >= 0) & (values < classes)]
@@ -45,10 +44,10 @@ def _count(values: Tensor, classes: int) -> Tensor:
 
 
 def count_class_areas(evaluator: Optional[Evaluator]) -> None:
-    """Lets an evaluator's ``IoUMetric`` count by ``class_areas``; one that counts in its own way is left alone.
+    """Makes an evaluator's ``IoUMetric`` count by ``class_areas``; a subclass with its own counting is left alone.
 
     Args:
-        evaluator: Of a loop that has been built, changed in place; None where the loop, of somebody else's, has none.
+        evaluator: The evaluator of a built loop, changed in place; None if a custom loop has none.
     """
     for metric in getattr(evaluator, 'metrics', ()):
         if isinstance(metric, IoUMetric) and type(metric).intersect_and_union is IoUMetric.intersect_and_union:
@@ -56,17 +55,17 @@ def count_class_areas(evaluator: Optional[Evaluator]) -> None:
 
 
 class ClassIoU(IoUMetric):
-    """mmseg's ``IoUMetric``, which keeps the IoU of each class and adds nothing to the metrics.
+    """Keeps the IoU of each class, as mmseg's ``IoUMetric`` computes it, and adds nothing to the metrics.
 
-    After a test ``value`` holds them in percent, one a class, None where neither prediction nor truth has it. It is
-    None in all processes but the first.
+    After a test ``value`` holds one IoU per class in percent, None for a class that neither prediction nor label
+    contains. In all processes but the first ``value`` is None.
     """
 
     value: Optional[List[Optional[float]]] = None
     intersect_and_union = staticmethod(class_areas)
 
     def compute_metrics(self, results: list) -> dict:
-        """Keeps the figures; called by mmengine in the first process, with the areas of all images."""
+        """Stores the IoU of each class; mmengine calls this in the first process, with the areas of all images."""
         totals = [sum(areas) for areas in zip(*results)]
         iou = self.total_area_to_metrics(*totals, ['mIoU'])['IoU'] * 100
         self.value = [None if figure != figure else round(float(figure), 4) for figure in iou]
@@ -77,7 +76,7 @@ def add_class_iou(evaluator: Evaluator) -> Optional[ClassIoU]:
     """Adds a ``ClassIoU`` beside an evaluator's ``IoUMetric``.
 
     Args:
-        evaluator: Of a test loop that has been built; changed in place.
+        evaluator: The evaluator of a built test loop; changed in place.
 
     Returns:
         The added metric; None where no IoU is evaluated.

@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: their options, errors in one line, exit codes."""
+"""Provides what ``tools/train.py`` and ``tools/test.py`` share: options, one-line errors, exit codes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .nonfinite import NonFiniteError
 from .runner import runner_class
 from .saving import CheckpointNotSaved
 
-# Their messages say what happened and what to do; a traceback would say where in the code, which helps nobody.
+# Errors whose messages say what happened and what to do, so that they are logged without a traceback.
 _SPEAK_FOR_THEMSELVES = (CheckpointNotSaved, NonFiniteError)
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of trainings and tests alike.
+    """Adds the options that trainings and tests have in common.
 
     Args:
         parser: The tool's parser.
@@ -62,25 +62,25 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(config: Config, job: str):
-    """Builds the Runner of a job, with checks whether the config names such a one or not.
+    """Builds the Runner of a job; it runs the checks whether the config names a checked Runner or not.
 
     Args:
-        config: Of MMPretrain or MMSegmentation; left as it is.
+        config: A config of MMPretrain or MMSegmentation; left as it is.
         job: 'train' or 'test'.
 
     Returns:
-        The Runner; ``prepare_training`` or ``prepare_test`` is what comes next.
+        The Runner; call ``prepare_training`` or ``prepare_test`` next.
     """
     return runner_class(config).from_cfg(config, job)
 
 
 def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
-    """Prepares a job; an error a user can mend ends the process with one line and exit code 1.
+    """Prepares a job; an error ends the process with one line on stderr and exit code 1.
 
-    What happens later, while the job runs, goes into its log, see ``run_job``.
+    Errors while the job runs are handled by ``run_job`` and go into its log.
 
     Args:
-        prepare: Makes the job.
+        prepare: Returns the job as a function.
 
     Returns:
         What ``prepare`` returns.
@@ -90,22 +90,22 @@ def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
     except Exception as error:
         if os.environ.get('MMLOCAT_TRACEBACK'):
             raise
-        # One voice a machine: what is wrong may be wrong on this one alone.
+        # One process per machine prints the error, since a fault may concern this machine only.
         if int(os.environ.get('LOCAL_RANK', 0)) == 0:
-            # A KeyError prints its key alone, in quotes.
+            # The message of a KeyError is only its key, in quotes.
             message = f'{type(error).__name__}: {error}' if isinstance(error, LookupError) or not str(error) else error
             print(f'Error: {message}\n(MMLOCAT_TRACEBACK=1 shows where it was raised.)', file=sys.stderr)
         sys.exit(1)
 
 
 def run_job(prepare: Callable[[], Callable]) -> None:
-    """Prepares a job and runs it; the tools' ``main``.
+    """Prepares a job and runs it; the tools call it as their main function.
 
     Ctrl-C ends it with one line and exit code 130. An error while it runs goes into its log, traceback included; the
     last line on stderr names the log, and the exit code is 1.
 
     Args:
-        prepare: Makes the job: ``training_job`` or ``test_job`` of the tools.
+        prepare: ``training_job`` or ``test_job`` of the tools, which return the job as a function.
     """
     code: Optional[int] = None
     with stoppable(lambda: f'The log: {log_file()}' if log_file() else ''):
@@ -131,15 +131,15 @@ def log_file() -> Optional[str]:
 
 
 def report_failure(error: Exception) -> None:
-    """Writes an error into the log and, as the last line on stderr, where that is.
+    """Writes an error into the log, and prints it with the log's path as the last line on stderr.
 
     Args:
-        error: What ended the job.
+        error: The error that ended the job.
     """
     known = isinstance(error, _SPEAK_FOR_THEMSELVES)
     message = str(error) if known else f'{type(error).__name__}: {error}'
     MMLogger.get_current_instance().error(message, exc_info=None if known else error)
-    if str(error).startswith('Caught '):  # in a worker of a data loader, with its whole traceback
+    if str(error).startswith('Caught '):  # raised in a data-loader worker; the message holds the whole traceback
         message = message.rstrip().splitlines()[-1]
     message = message.rstrip('.') + '.'
     path = log_file()

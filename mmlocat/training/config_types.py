@@ -1,7 +1,7 @@
-"""Every ``type`` of a config, and the names of its arguments, looked up before anything is built.
+"""Looks up every ``type`` of a config, and the names of its arguments, before anything is built.
 
-MMEngine finds out when it builds a part: optimizers, schedulers and hooks' arguments only when training has begun, a
-metric's name after the first validation.
+MMEngine notices a wrong name only when it builds the part: optimizers, schedulers and hooks' arguments when training
+has begun, a metric's name after the first validation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmlocat.utils import suggestion
 from .context import Context
 from .resolve import resolve_type
 
-# Registries of the parts that stand at the top of a config, by key.
+# Registries of the top-level parts of a config, by key.
 _TOP: Dict[str, Registry] = {
     'model': registries.MODELS,
     'data_preprocessor': registries.MODELS,
@@ -36,7 +36,7 @@ _TOP: Dict[str, Registry] = {
     'visualizer': registries.VISUALIZERS,
     'log_processor': registries.LOG_PROCESSORS,
 }
-# Registries of what stands inside a part.
+# Registries of nested parts, by the registry of the outer part and the key.
 _INNER: Dict[Registry, Dict[str, Registry]] = {
     registries.MODELS:
     dict.fromkeys(('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head', 'loss', 'loss_decode',
@@ -50,13 +50,13 @@ _INNER: Dict[Registry, Dict[str, Registry]] = {
     registries.OPTIM_WRAPPERS: {'optimizer': registries.OPTIMIZERS},
     registries.VISUALIZERS: {'vis_backends': registries.VISBACKENDS},
 }
-# Wrappers whose `transforms` are the registry's; those of Albumentations, for one, are not.
+# Wrappers whose `transforms` come from the registry; those of Albumentations, for one, do not.
 _WRAPPERS = ('RandomChoice', 'RandomApply', 'TestTimeAug', 'Compose', 'KeyMapper', 'TransformBroadcaster')
-_LAYERS = ('norm_cfg', 'act_cfg', 'conv_cfg')  # whose arguments the layer around them completes
-# Keys that MMEngine takes out before it builds.
+_LAYERS = ('norm_cfg', 'act_cfg', 'conv_cfg')  # the surrounding layer adds to their arguments
+# Keys that MMEngine removes before it builds a part.
 _TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'by_epoch', 'constructor', 'paramwise_cfg'}
 _DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint', 'visualization')
-# Dicts without a type, and what they may hold.
+# Dicts without a type, and the keys that they may hold.
 _PLAIN = {
     'model.test_cfg': ('mode', 'crop_size', 'stride', 'threshold'),
     'auto_scale_lr': ('enable', 'base_batch_size'),
@@ -67,7 +67,7 @@ _LOADER = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_ep
 
 
 def check_common_types(config: Config, context: Context) -> List[str]:
-    """Looks up the model and what else any job builds.
+    """Looks up the model and the other parts that every job builds.
 
     Raises:
         ValueError: A type is not registered, or does not take an argument; the message has the key and near names.
@@ -86,14 +86,14 @@ def check_common_types(config: Config, context: Context) -> List[str]:
 
 
 def check_training_types(config: Config, context: Context) -> List[str]:
-    """Looks up what a training builds, and its validation where there is one; see ``check_common_types``."""
+    """Looks up the parts of a training, and of its validation if there is one; see ``check_common_types``."""
     _check_complete(config, ('train_dataloader', 'train_cfg', 'optim_wrapper'))
     return _check_parts(config, ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'val_evaluator'),
                         ('train_dataloader', 'val_dataloader'))
 
 
 def check_test_types(config: Config, context: Context) -> List[str]:
-    """Looks up what a test builds; see ``check_common_types``."""
+    """Looks up the parts of a test; see ``check_common_types``."""
     _check_complete(config, ('test_dataloader', 'test_cfg', 'test_evaluator'))
     return _check_parts(config, ('test_cfg', 'test_evaluator'), ('test_dataloader', ))
 
@@ -156,14 +156,14 @@ def _check(node: Any, path: str, registry: Registry, scope: Optional[str]) -> No
 
 
 def _default_type(node: dict, path: str) -> Optional[str]:
-    """Returns what MMEngine builds where no type is named."""
+    """Returns the type that MMEngine builds if the config names none."""
     loops = {'train_cfg': 'EpochBasedTrainLoop' if node.get('by_epoch') else 'IterBasedTrainLoop',
              'val_cfg': 'ValLoop', 'test_cfg': 'TestLoop', 'optim_wrapper': 'OptimWrapper'}
     return loops.get(path)
 
 
 def _find(kind: Any, path: str, registry: Registry, scope: Optional[str], key: str = 'type') -> Any:
-    """Returns the class of a name; None where there is none to look for."""
+    """Returns the class that a name stands for; None if no name is given."""
     found = resolve_type(kind, registry, scope)
     if found is not None or kind is None:
         return found
@@ -179,7 +179,7 @@ def _find(kind: Any, path: str, registry: Registry, scope: Optional[str], key: s
 def _accepted(kind: Any) -> Tuple[Set[str], bool]:
     """Returns the arguments of a class or function, and whether it takes no others.
 
-    ``**kwargs`` go to a parent as a rule; where they end nobody can tell, so what is unknown then may still be right.
+    ``**kwargs`` usually go to a parent class; where they end up cannot be known, so unknown names may still be right.
     """
     functions = [base.__dict__['__init__'] for base in kind.__mro__[:-1] if '__init__' in base.__dict__] \
         if inspect.isclass(kind) else [kind]
@@ -191,13 +191,13 @@ def _accepted(kind: Any) -> Tuple[Set[str], bool]:
             return names, False
         names.update(parameters)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            # A decorator may take old names for new ones.
+            # A decorator may accept old names in place of new ones.
             return names, i == 0 and not hasattr(function, '__wrapped__')
     return names, False
 
 
 def _check_names(node: Any, path: str, title: str, known: Set[str], closed: bool) -> None:
-    """Refuses a key that is not among the known ones; if others are possible, only one that looks mistyped."""
+    """Refuses a key that is not known; if ``closed`` is False, only one that looks like a typing error."""
     if not isinstance(node, dict):
         return
     known = known - {'self', 'args', 'kwargs'}

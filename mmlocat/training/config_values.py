@@ -1,4 +1,4 @@
-"""Numbers and choices of a config that would fail late, or silently train something else."""
+"""Checks numbers and choices of a config that would fail late, or silently train something else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
 _SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder')  # mmseg's depth estimator knows more modes
 _STARTS = ('fork', 'spawn', 'forkserver')
 _LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG')
-# Patterns of keys, what a value must satisfy, and how to say so. None is left alone.
+# Patterns of keys, the condition on their values, and its wording in the error. A value of None is not checked.
 _RULES: List[Tuple[Tuple[str, ...], Callable[[Any], bool], str]] = [
     (('*_dataloader.batch_size', 'train_cfg.max_iters', 'train_cfg.max_epochs', 'train_cfg.val_interval',
       'optim_wrapper.accumulative_counts', 'auto_scale_lr.base_batch_size', 'param_scheduler*.total_steps',
@@ -69,7 +69,7 @@ _RULES: List[Tuple[Tuple[str, ...], Callable[[Any], bool], str]] = [
 
 
 def _leaves(node: Any, path: str = '') -> Iterator[Tuple[str, Any]]:
-    """Goes through all values of a config, dicts and lists included, with their dotted keys."""
+    """Yields all values of a config, dicts and lists included, with their dotted keys."""
     if path:
         yield path, node
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
@@ -78,16 +78,16 @@ def _leaves(node: Any, path: str = '') -> Iterator[Tuple[str, Any]]:
 
 
 def _named(node: Any, name: str, registry: Registry, config: Config) -> bool:
-    """Whether a part of a config asks for a class of a library, by its name: not every build has all of them."""
+    """Whether a part of a config asks for a class of this name; not every build of the library has the class."""
     return getattr(resolve_type(node, registry, config.get('default_scope')), '__name__', None) == name
 
 
 def check_values(config: Config, context: Context) -> List[str]:
-    """Checks numbers, names and what must fit together.
+    """Checks numbers, names and settings that must fit together.
 
     Raises:
-        ValueError: A value is none that training or testing could use; the message has its key, what was expected and
-            the option that changes it.
+        ValueError: Training or testing cannot use a value; the message has its key, what was expected and the option
+            that changes it.
     """
     for path, value in _leaves(config.to_dict()):
         for patterns, accepts, expected in _RULES:
@@ -110,7 +110,7 @@ def _check_loaders(config: Config) -> None:
 
 
 def _check_schedulers(config: Config) -> None:
-    """MMEngine's OneCycleLR divides by zero where its rise or its fall is one step long."""
+    """Refuses a OneCycleLR whose rise or fall is one step long: MMEngine's divides by zero then."""
     schedulers = config.get('param_scheduler') or []
     for i, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
         if scheduler.get('total_steps') and not scheduler.get('three_phase') and _named(
@@ -163,7 +163,7 @@ def _check_classes(config: Config) -> None:
 
 
 def _check_crop(config: Config) -> None:
-    """A batch is padded to ``size``; crops beyond it keep theirs, and do not stack."""
+    """Refuses crops larger than ``size``, to which a batch is padded: they keep their size and do not stack."""
     size = ((config.get('model') or {}).get('data_preprocessor') or {}).get('size')
     loader = config.get('train_dataloader') or {}
     if size is None or not isinstance(loader.get('dataset'), dict) or loader.get('batch_size', 1) == 1:

@@ -1,4 +1,4 @@
-"""What the checks of one job share."""
+"""Holds the state that the checks of one job share, and reads the config's ``checks = dict(...)``."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mmlocat.checkpoints import reading_once
 from mmlocat.utils import suggestion
 
 BUILD, TRAIN, TEST = 'build', 'train', 'test'
-# What ``checks = dict(...)`` of a config may hold.
+# The options of ``checks = dict(...)`` in a config, with their defaults.
 OPTIONS = dict(allow_random_backbone=False, data=True, trust_pickle=False)
-# They say where and how a job is started, not what it computes.
+# Keys that say where and how a job is started, not what it computes.
 _OF_THE_LAUNCH = ('checks', 'launcher', 'load_from', 'resume', 'work_dir')
 _reading = ExitStack()
 
 
 @dataclass
 class Context:
-    """What the checks of one job share.
+    """The state that the checks of one job share.
 
     Args:
-        job: TRAIN or TEST where whoever builds the Runner has said what it is for; None where that shows later.
+        job: TRAIN or TEST if the caller that builds the Runner named the job; None until it is known.
         runner_class: The class of the Runner.
-        processes: How many there are.
+        processes: The number of processes.
         options: The config's ``checks``, defaults included.
-        changed: What differs from the config's file, see ``changed_since_file``.
-        remarks: What the checks have told the user so far.
-        resumed: The checkpoint that a training goes on from.
+        changed: The differences from the config's file, see ``changed_since_file``.
+        remarks: The remarks of the checks so far.
+        resumed: The checkpoint that a training resumes from.
         validated: The iteration at which the resumed run had ended with its last validation.
         initial: The checkpoint that the backbone starts from.
         runner: The Runner, once it is built.
@@ -65,7 +65,7 @@ def read_options(config: Config, context: Context) -> List[str]:
     """Reads the config's ``checks``.
 
     Raises:
-        ValueError: It holds a name that is no option, or a value that is neither True nor False.
+        ValueError: It holds an unknown option, or a value that is neither True nor False.
     """
     given = config.get('checks') or {}
     for name, value in given.items():
@@ -79,13 +79,14 @@ def read_options(config: Config, context: Context) -> List[str]:
 
 
 def changed_since_file(config: Config) -> Dict[str, Any]:
-    """Returns what options, or code, have made of a config since its file was read.
+    """Returns the settings that options or code have changed since a config's file was read.
 
     Args:
-        config: Of any file; one without a file has not changed.
+        config: Any config; one without a file counts as unchanged.
 
     Returns:
-        Values by dotted key, None for what is gone. Work dir, launcher, ``checks`` and what is loaded are left out.
+        New values by dotted key, None for removed ones. Work dir, launcher, ``checks``, ``load_from`` and ``resume``
+        are left out.
     """
     if not config.filename:
         return {}
@@ -108,11 +109,11 @@ def flatten(node: Any, prefix: str = '') -> Dict[str, Any]:
 
 
 def begin_reading_once() -> None:
-    """Lets this process open each checkpoint once, for the checks and for MMEngine's loaders, until the next call."""
+    """Makes this process open each checkpoint only once, for checks and MMEngine's loaders, until the next call."""
     end_reading_once()
     _reading.enter_context(reading_once())
 
 
 def end_reading_once() -> None:
-    """Lets go of what has been read: the weights are loaded, or the job has failed."""
+    """Drops the checkpoints that were kept; called when the weights are loaded, or when the job has failed."""
     _reading.close()

@@ -1,4 +1,4 @@
-"""How FSDP shards the models of this package, and what its checkpoints lack."""
+"""Configures FSDP for the models of this package, and completes and corrects FSDP checkpoints."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _BLOCKS = (TransformerEncoderLayer, SegmentorEncoderLayer)
 
 @FUNCTIONS.register_module()
 def wrap_transformer_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """FSDP's ``auto_wrap_policy``: every transformer block is a unit, gathered while it computes.
+    """Makes every transformer block an FSDP unit, gathered while it computes; an ``auto_wrap_policy``.
 
     Args:
         module: The module in question.
-        recurse: Whether FSDP asks to look below it; the answer is always yes.
-        nonwrapped_numel: Its parameters that are in no unit yet; not looked at.
+        recurse: Whether FSDP asks to look at its submodules; the answer is always yes.
+        nonwrapped_numel: The number of its parameters that are in no unit yet; not used.
 
     Returns:
-        Whether to go on below the module, or to make it a unit.
+        Whether to go on to the submodules, or to make the module a unit.
     """
     return recurse or isinstance(module, _BLOCKS)
 
 
 @STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """mmengine's FSDPStrategy, whose trainings can be resumed; it takes the same arguments.
+    """Makes trainings of mmengine's FSDPStrategy resumable; it takes the same arguments.
 
-    mmengine hands FSDP the state of the optimizer by position, in the order of PyTorch 2.0; since 2.1 it is another.
-    And on CPUs PyTorch 2.14 gathers one entry after the other into the same memory without copying it, so that a saved
-    ``exp_avg`` of Adam is its ``exp_avg_sq``, silently.
+    mmengine passes FSDP the state of the optimizer by position, in the order of PyTorch 2.0, which changed in 2.1. And
+    on CPUs PyTorch 2.14 gathers one entry after the other into the same memory without copying it, so that a saved
+    ``exp_avg`` of Adam silently holds its ``exp_avg_sq``.
     """
 
     def optim_state_dict(self) -> dict:
-        """Returns the optimizer's state, whole where ``state_dict_cfg`` is 'full', and right on CPUs too."""
+        """Returns the optimizer's state, unsharded if ``state_dict_cfg`` is 'full', and correct on CPUs too."""
         if torch.cuda.is_available() or not is_whole(self):
             return super().optim_state_dict()
         own = self.optim_wrapper.state_dict()
@@ -63,7 +63,7 @@ class ResumableFSDPStrategy(FSDPStrategy):
         return whole
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Hands every process its shard of the optimizer's state.
+        """Loads each process's shard of the optimizer's state.
 
         Args:
             state_dict: The optimizer's part of a checkpoint.
@@ -74,9 +74,9 @@ class ResumableFSDPStrategy(FSDPStrategy):
 
 
 class WholeMetadataHook(Hook):
-    """Lets checkpoints of FSDP record the reference grid as those of one process do.
+    """Makes checkpoints of FSDP record the reference grid as those of one process do.
 
-    FSDP takes its own name out of the names of weights, but not out of those of the metadata beside them.
+    FSDP removes its own prefix from the names of weights, but not from the names in the metadata beside them.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

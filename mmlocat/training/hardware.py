@@ -1,4 +1,4 @@
-"""Runs GPU recipes where there is no CUDA, and says what that changes."""
+"""Adapts GPU recipes to machines without CUDA, reports the changes, and checks launches of several processes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .resolve import is_kind, resolve_type
 
 
 def check_launcher(config: Config, context: Context) -> List[str]:
-    """Makes sure that a launch by torchrun is one.
+    """Makes sure that ``--launcher pytorch`` was started by torchrun.
 
     Raises:
-        RuntimeError: Nobody has told this process its number.
+        RuntimeError: The environment holds no rank for this process.
     """
     if config.get('launcher') == 'pytorch' and 'RANK' not in os.environ:
         raise RuntimeError('--launcher pytorch needs torchrun: use tools/dist_train.sh CONFIG GPUS or '
@@ -31,10 +31,10 @@ def check_launcher(config: Config, context: Context) -> List[str]:
 
 
 def adapt_to_hardware(config: Config, context: Context) -> List[str]:
-    """Changes a config in place so that it runs without CUDA; where CUDA is, it stays as it is.
+    """Changes a config in place so that it runs without CUDA; with CUDA it stays as it is.
 
     SyncBN raises on a CPU and becomes BN, mixed precision runs on CPU autocast (mmengine's AmpOptimWrapper
-    asserts a GPU), several processes talk over gloo.
+    asserts a GPU), several processes communicate over gloo.
 
     Raises:
         RuntimeError: The launcher is 'slurm' or 'mpi', which mmengine can only start on GPUs; or mixed precision in
@@ -70,7 +70,7 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
 
 
 def _check_gpus(config: Config, launcher: str) -> None:
-    """Refuses what NCCL would refuse later, in many lines: two processes on one GPU."""
+    """Refuses two processes on one GPU, which NCCL would refuse later with a long error."""
     processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
     backend = ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('backend', 'nccl')
     if launcher == 'pytorch' and backend == 'nccl' and processes > max(1, gpus):
@@ -97,7 +97,7 @@ def _replace_sync_bn(node: Any, scope: Optional[str]) -> int:
     """Turns every norm config of type SyncBN below ``node`` into BN; returns how many there were."""
     if isinstance(node, dict):
         kind = resolve_type(node, MODELS, scope)
-        # mmcv's own has that name too, and needs its compiled operations to be imported.
+        # mmcv has a class of this name too; importing it needs mmcv's compiled operations.
         found = isinstance(kind, type) and (issubclass(kind, nn.SyncBatchNorm) or kind.__name__ == 'SyncBatchNorm')
         if found:
             node['type'] = 'BN'
@@ -108,10 +108,10 @@ def _replace_sync_bn(node: Any, scope: Optional[str]) -> int:
 
 
 def join_processes(config: Config, context: Context) -> List[str]:
-    """Joins the other processes over gloo, where there is no CUDA.
+    """Initialises the process group over gloo, if there is no CUDA.
 
     mmengine's own initialisation (0.10.7, OneDL 0.10.12) calls ``torch.cuda.set_device`` first, which raises without
-    CUDA. When it asks for CUDA before, this is not needed any more.
+    CUDA. When mmengine checks for CUDA before that call, this is not needed any more.
     """
     if config.get('launcher') == 'pytorch' and not torch.cuda.is_available():
         if not torch.distributed.is_initialized():
@@ -121,13 +121,13 @@ def join_processes(config: Config, context: Context) -> List[str]:
 
 
 def leave_processes() -> None:
-    """Leaves the group of processes, if this one is in one; nothing that refers to its models may be in use.
+    """Destroys the process group, if there is one; nothing may refer to the models any more.
 
-    A group of gloo that outlives the interpreter has aborted a process which was done ("terminate called without an
-    active exception"), and with it the launch.
+    A gloo group that outlives the interpreter has aborted a finished process ("terminate called without an active
+    exception"), and with it the launch.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        gc.collect()  # the models' references first
+        gc.collect()  # frees the models' references to the group first
         torch.distributed.destroy_process_group()
 
 
@@ -155,7 +155,7 @@ def check_sharding(config: Config, context: Context) -> List[str]:
 
 
 def world_size(launcher: str) -> int:
-    """Returns how many processes this launch has, before they are initialised."""
+    """Returns the number of processes of this launch, before the process group exists."""
     if launcher == 'pytorch':
         return int(os.environ.get('WORLD_SIZE', 1))
     if launcher == 'slurm':
@@ -166,12 +166,12 @@ def world_size(launcher: str) -> int:
 
 
 def local_rank() -> int:
-    """Returns this process's number on its machine, judged by the launcher's environment."""
+    """Returns this process's number on its machine, from the launcher's environment variables."""
     names = ('LOCAL_RANK', 'SLURM_LOCALID') if 'RANK' in os.environ else ('SLURM_LOCALID', 'LOCAL_RANK')
     return int(next((os.environ[name] for name in names if name in os.environ), 0))
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for all, judged by the launcher's environment."""
+    """Whether this is the first process, which prints for all, by the launcher's environment variables."""
     rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', os.environ.get('OMPI_COMM_WORLD_RANK', '0')))
     return int(rank) == 0

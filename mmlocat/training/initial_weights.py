@@ -1,4 +1,4 @@
-"""Weights are checked before a job begins: that they are there, can be read, and fit the model."""
+"""Checks before a job begins that its weights exist, can be read, and fit the model."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _GIVE_ANOTHER = 'give another with --cfg-options checkpoint=FILE (checkpoint=Non
 
 
 def read_safely(config: Config, context: Context) -> List[str]:
-    """Makes mmengine read checkpoints as the checks do: of a pickle nothing runs, unless it is to be trusted."""
+    """Makes mmengine read checkpoints as the checks do: code inside a pickle does not run, unless it is trusted."""
     install_reader(context.options['trust_pickle'])
     return []
 
 
 def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
-    """Hands the variable ``checkpoint`` of a config, whoever set it last, to the backbone.
+    """Sets the backbone's ``init_cfg`` from the config's variable ``checkpoint``, wherever that was set last.
 
-    A leaf's own ``init_cfg`` has only the value that the leaf was written with. A ``model.backbone.init_cfg`` that was
-    changed since the file was read goes before the variable, unless that was changed too.
+    The ``init_cfg`` in a config file holds only the value that the variable had there. A ``model.backbone.init_cfg``
+    that was changed since the file was read takes precedence, unless the variable was changed too.
 
     Raises:
-        ValueError: The variable is not text.
+        ValueError: The variable is not a string.
     """
     changed = context.changed
     overridden = any(key.startswith('model.backbone.init_cfg') for key in changed) and 'checkpoint' not in changed
@@ -47,7 +47,7 @@ def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
 
 
 def inner_model(config: Config) -> dict:
-    """Returns the config's model, that inside one of test-time augmentation."""
+    """Returns the config's model; for a test-time augmentation model, the one inside it."""
     model = config.get('model') or {}
     return model['module'] if isinstance(model.get('module'), dict) else model
 
@@ -63,7 +63,7 @@ def initial_checkpoint(config: Config) -> Optional[str]:
 
 
 def check_initial_weights(config: Config, context: Context) -> List[str]:
-    """Makes sure that what a recipe starts from is there and can be read.
+    """Makes sure that the weights that a recipe starts from exist and can be read.
 
     Raises:
         RuntimeError: A frozen backbone has no weights to start from, or they cannot be read.
@@ -94,10 +94,11 @@ def check_initial_weights(config: Config, context: Context) -> List[str]:
 
 
 def fit_initial_weights(config: Config, context: Context) -> List[str]:
-    """Makes sure that initial weights fit the backbone; those of the family know how.
+    """Makes sure that initial weights fit the backbone, if it is a LocAt backbone.
 
     Raises:
-        RuntimeError: They do not; the message has the first weights that are missing, left over or of another shape.
+        RuntimeError: They do not fit; the message has the first weights that are missing, left over or of another
+            shape.
     """
     backbone = find_backbone(context.model)
     if not context.initial or backbone is None:
@@ -115,9 +116,9 @@ def fit_initial_weights(config: Config, context: Context) -> List[str]:
 
 
 def check_tested_weights(config: Config, context: Context) -> List[str]:
-    """Makes sure that the checkpoint of a test is there and can be read; it holds the backbone's weights as well.
+    """Makes sure that the checkpoint of a test exists and can be read.
 
-    So ``init_cfg`` of the backbone is taken out of the config.
+    It holds the backbone's weights as well, so ``init_cfg`` of the backbone is removed from the config.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -130,9 +131,9 @@ def check_tested_weights(config: Config, context: Context) -> List[str]:
 
 
 def fit_tested_weights(config: Config, context: Context) -> List[str]:
-    """Makes sure that the checkpoint of a test is one of its whole model.
+    """Makes sure that the checkpoint of a test holds the whole model.
 
-    mmengine would only log what does not match, and score what is left.
+    mmengine would only log weights that do not match, and test a partly random model.
 
     Raises:
         RuntimeError: It lacks weights of the model, or has them in another shape.
@@ -144,12 +145,12 @@ def fit_tested_weights(config: Config, context: Context) -> List[str]:
 
 
 def tested_checkpoint(config: Config, context: Context) -> Optional[str]:
-    """Returns what a test loads; None for a Runner that has trained, which tests what it has learned."""
+    """Returns the checkpoint that a test loads; None for a Runner that has trained, which tests its trained model."""
     return None if context.trained else config.get('load_from')
 
 
 def on_meta(module: nn.Module) -> nn.Module:
-    """Returns a copy of a module on the meta device, which knows shapes alone; nothing large is copied.
+    """Returns a copy of a module on the meta device, which holds shapes only; no weights are copied.
 
     Args:
         module: On any device; left as it is.

@@ -1,8 +1,8 @@
-"""Trainings that can be stopped at any iteration and go on as if they had not been.
+"""Lets a training be stopped at any iteration and resumed as if it had not been stopped.
 
 SIGTERM and SIGUSR1 (Slurm sends them before it takes a machine away) save ``interrupted.pth`` after the current
-iteration and end the process with exit code 128 + n, as a shell reports signal n: 143 and 138. With several processes
-all stop at the same iteration. What a signal, a kill or a crash leaves is gone on with by ``--resume``.
+iteration and end the process with exit code 128 + n, as a shell reports signal n: 143 and 138. Several processes all
+stop at the same iteration. ``--resume`` continues a training after a signal, a kill or a crash.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .private import accumulated_steps, advance_epoch, decide_val_interval
 from .saving import INTERRUPTED, write_last_checkpoint
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
-# Entries of the message hub, which every checkpoint holds.
+# Keys in mmengine's message hub, which is saved in every checkpoint.
 _VALIDATED = 'validated_iteration'
 _IN_EPOCH = 'iterations_of_interrupted_epoch'
 
@@ -38,11 +38,11 @@ class TrainingStopped(SystemExit):
 
 
 class StepSeedHook(Hook):
-    """Gives the random numbers of each step (dropout, drop path, mixup) a seed of their own.
+    """Seeds the random numbers of each step (dropout, drop path, mixup) anew.
 
-    They depend on seed, iteration and process alone, so a run that goes on from a checkpoint draws what the
-    uninterrupted one drew; mmengine restores no random state. The augmentations of the samples have streams of their
-    own already, see ``mmlocat.training.seeding``.
+    They depend only on seed, iteration and process, so a resumed run draws the same numbers as an uninterrupted one;
+    mmengine restores no random state. The augmentations of the samples have their own streams, see
+    ``mmlocat.training.seeding``.
     """
 
     priority = 'HIGHEST'
@@ -56,13 +56,13 @@ class StepSeedHook(Hook):
 
 
 class StopHook(Hook):
-    """Saves and ends the process when a signal asked for it.
+    """Saves a checkpoint and ends the process after a signal.
 
     Args:
-        signals: Which ones; their former handlers come back after the training.
+        signals: The signals to handle; their former handlers come back after the training.
     """
 
-    priority = 'LOWEST'  # after all others have noted what the iteration gave
+    priority = 'LOWEST'  # after all other hooks have recorded the iteration
 
     def __init__(self, signals: tuple = STOP_SIGNALS) -> None:
         self.signals = signals
@@ -71,24 +71,24 @@ class StopHook(Hook):
         self._group: Optional[Any] = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listens from here on; before, a signal ends the process at once, and nothing is lost."""
+        """Installs the signal handlers; before this, a signal ends the process at once, and nothing is lost."""
         if get_world_size() > 1:
-            # Over the network, not through the GPUs' queues: nothing waits for the model's kernels.
+            # gloo instead of the GPUs' queues, so that the exchange does not wait for the model's kernels.
             self._group = torch.distributed.new_group(backend='gloo')
-        if threading.current_thread() is threading.main_thread():  # Python has signal handlers there alone
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             self._former = [(number, signal.signal(number, self._receive)) for number in self.signals]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
-        """Stops here if any process was asked to, unless gradients of several iterations are being accumulated.
+        """Stops if any process received a signal, unless gradients of several iterations are being accumulated.
 
-        A validation that is due now is left to the run that goes on, see ``MissedValidationHook``.
+        A validation that is due now is left to the resumed run, see ``MissedValidationHook``.
         """
         number, done = self._agree(), runner.iter + 1
         if not number or done % accumulated_steps(runner.optim_wrapper):
             return
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and not isinstance(runner.train_loop, EpochLoop):
-            # mmengine's own loop, in its FlexibleRunner, cannot go on in the middle of an epoch.
+            # mmengine's own loop, in its FlexibleRunner, cannot resume in the middle of an epoch.
             if is_main_process():
                 name = signal.Signals(number).name
                 print(f'mmlocat: Stopped by {name} after iteration {done} of {runner.max_iters}. The same command with '
@@ -105,12 +105,12 @@ class StopHook(Hook):
             runner.logger.info(message)
             print(f'mmlocat: {message}', file=sys.stderr, flush=True)
         if self._group is not None:
-            # A launcher that sees one process end may end the others, and the first one is saving.
+            # A launcher may end all processes when one has ended, while the first is still saving.
             torch.distributed.barrier(group=self._group)
         raise TrainingStopped(128 + number)
 
     def restore(self) -> None:
-        """Puts the former handlers back; the runner calls it when the training has ended, however it did."""
+        """Restores the former handlers; the Runner calls it when the training has ended, also after an error."""
         for number, handler in self._former:
             signal.signal(number, handler)
         self._former = []
@@ -119,7 +119,7 @@ class StopHook(Hook):
         self.received = number
 
     def _agree(self) -> int:
-        """Returns the signal that any process received, the same on all; 0 for none."""
+        """Returns the signal that any process received, the same in all processes; 0 for none."""
         if self._group is None:
             return self.received
         flag = torch.tensor(self.received)
@@ -128,10 +128,10 @@ class StopHook(Hook):
 
 
 class MissedValidationHook(Hook):
-    """Runs the validation that was due when a run was interrupted: mmengine saves before it validates.
+    """Runs the validation that was due when a run was interrupted; mmengine saves before it validates.
 
     Args:
-        validated: An iteration that is known to be validated, although its checkpoint does not say so.
+        validated: An iteration known to be validated, although its checkpoint does not record it.
     """
 
     priority = 'LOWEST'
@@ -141,7 +141,7 @@ class MissedValidationHook(Hook):
         self._training = False
 
     def before_train(self, runner: Runner) -> None:
-        """Validates if the checkpoint that the run goes on from was saved just before."""
+        """Validates if the resumed checkpoint was saved when a validation was due and had not run."""
         self._training = True
         loop, known = runner.train_loop, runner.message_hub.runtime_info.get(_VALIDATED)
         if not runner.iter or runner.val_loop is None or runner.iter in (known, self.validated):
@@ -159,16 +159,16 @@ class MissedValidationHook(Hook):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
-        """Notes it for the checkpoints to come."""
+        """Records the validated iteration for the next checkpoints."""
         if self._training:
             runner.message_hub.update_info(_VALIDATED, runner.iter)
 
 
 class EpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop; an epoch that a signal has interrupted goes on where it stopped."""
+    """Resumes an epoch that a signal has interrupted where it stopped; else as mmengine's loop."""
 
     def run_epoch(self) -> None:
-        """Runs one epoch, or what is left of it."""
+        """Runs one epoch, or the rest of an interrupted one."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done, length = self.runner.message_hub.runtime_info.pop(_IN_EPOCH, (0, 0))
@@ -188,24 +188,24 @@ class EpochLoop(EpochBasedTrainLoop):
 
 
 class WorkerShield:
-    """Initialises data-loading workers so that they outlive a signal to the whole job.
+    """Initialises data-loading workers so that they survive a signal to the whole job.
 
     Slurm and torchrun signal every process of a job. A worker that died would end the training in the middle of a step.
-    The main process ends its workers by SIGTERM when it exits, which it announces.
+    The main process still ends its workers by SIGTERM when it exits; it sets an event first, so that they obey.
 
     Args:
         initialize: mmengine's own initialisation of workers, or None.
-        context: How the workers are started; the default one where it is None.
+        context: The multiprocessing context of the workers; None for the default one.
     """
 
     def __init__(self, initialize: Optional[Callable[[int], None]], context: Optional[Any] = None) -> None:
         self.initialize = initialize
         self.closing = (context or multiprocessing).Event()
-        # Exit functions run last in, first out: before the one of multiprocessing that ends the workers.
+        # Exit functions run last in, first out, so this one runs before multiprocessing ends the workers.
         atexit.register(self.closing.set)
 
     def __call__(self, worker_id: int) -> None:
-        """Runs in the worker."""
+        """Initialises a worker; runs in the worker's process."""
 
         def end(number: int, frame: Any) -> None:
             if self.closing.is_set():

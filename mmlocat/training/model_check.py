@@ -1,4 +1,4 @@
-"""Whether the parts of a model fit together: a forward pass on the meta device, which knows shapes alone."""
+"""Checks that the parts of a model fit together by a forward pass on the meta device, which tracks only shapes."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from .initial_weights import on_meta
 from .resolve import resolve_type
 
 _SYNC_BN = (nn.SyncBatchNorm, )
-_ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's words
+_ONE_VALUE = 'Expected more than 1 value per channel'  # PyTorch's error message
 
 
 def check_model(config: Config, context: Context) -> List[str]:
-    """Runs a batch of the size that will be trained, or one image, through backbone, neck and heads.
+    """Runs a batch of the training's size, or one image in a test, through backbone, neck and heads.
 
-    Nothing is computed and no memory taken: a copy of the Runner's model does it on the meta device. A model that the
-    meta device cannot run is left to itself, as are those without a backbone of the family.
+    A copy of the Runner's model runs on the meta device, which computes nothing and takes no memory. Models that the
+    meta device cannot run, and those without a LocAt backbone, are not checked.
 
     Raises:
-        ValueError: A part cannot take what the part before it gives; the message names both and what to change.
-        RuntimeError: The attention back-end that is named cannot run here.
+        ValueError: A part cannot take the output of the part before it; the message says what to change.
+        RuntimeError: The attention back-end that the config names cannot run here.
     """
     training = context.job == TRAIN
     if find_backbone(context.model) is None or not hasattr(context.model, 'backbone'):
         return []
     try:
         model = on_meta(context.model)
-    except Exception:  # parts of anybody's need not let themselves be copied
+    except Exception:  # third-party modules may not support copying
         return []
-    model.eval()  # which returns None for some models of MMPretrain
+    model.eval()  # not chained: it returns None for some models of MMPretrain
     _check_backends(model.backbone, training)
-    # Of several processes SyncBN sees the other shares of the batch too; of one it is BatchNorm.
+    # With several processes SyncBN sees the whole batch; with one process it works as BatchNorm.
     if training and (context.processes == 1 or not any(isinstance(module, _SYNC_BN) for module in model.modules())):
         model.train()
     loader = config.get('train_dataloader' if training else 'test_dataloader') or {}
@@ -64,7 +64,7 @@ def check_model(config: Config, context: Context) -> List[str]:
 
 
 def _check_backends(backbone: nn.Module, training: bool) -> None:
-    """Asks the named back-end whether it can run on the training's device, then lets shapes be known without it."""
+    """Checks that the named back-end can run on the job's device, then selects one that runs on the meta device."""
     needs_grad = training and any(parameter.requires_grad for parameter in backbone.parameters())
     device = f'cuda:{local_rank() % torch.cuda.device_count()}' if torch.cuda.is_available() else 'cpu'
     dropouts = [getattr(module, 'attn_drop', 0.0) for module in backbone.modules()]
@@ -84,7 +84,7 @@ def _check_backends(backbone: nn.Module, training: bool) -> None:
 
 
 def _image_channels(loader: dict, config: Config) -> Optional[int]:
-    """Returns how many channels loaded images have; None where that depends on the files, or on other transforms."""
+    """Returns the channels of loaded images; None if they depend on the files or on other transforms."""
     dataset = loader.get('dataset') or {}
     for step in dataset.get('pipeline') or [] if isinstance(dataset, dict) else []:
         if resolve_type(step, TRANSFORMS, config.get('default_scope')) is LoadImageFromFile:
@@ -94,10 +94,10 @@ def _image_channels(loader: dict, config: Config) -> Optional[int]:
 
 
 def _run(name: str, part: Callable, features: Any, batch: Optional[int]) -> Any:
-    """Returns the part's output; None where the meta device is at fault."""
+    """Returns the part's output; None if it fails only because of the meta device."""
     try:
         return part(features)
-    except Exception as error:  # layers of anybody's
+    except Exception as error:  # third-party layers may raise anything
         if isinstance(error, NotImplementedError) or 'meta' in str(error).lower():
             return None
         if _ONE_VALUE in str(error):
@@ -106,7 +106,7 @@ def _run(name: str, part: Callable, features: Any, batch: Optional[int]) -> Any:
                 f"value a channel; use a batch of 2 or more, or model.{name}.norm_cfg=dict(type='GN', num_groups=32)"
             ) from error
         reason = first_line(error)
-        if isinstance(error, ValueError):  # of a part that checks its input, and says what to change
+        if isinstance(error, ValueError):  # from a part that checks its input, and says what to change
             raise ValueError(f'model.{name}: {reason}') from error
         settings = ', '.join(f'{key}={getattr(part, key)}' for key in ('in_channels', 'in_index') if hasattr(part, key))
         raise ValueError(f'model.{name} ({settings}) does not fit what it gets, of shape {_shapes(features)}: '

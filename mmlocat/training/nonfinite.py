@@ -1,4 +1,4 @@
-"""A training whose numbers stop being finite stops at once, and says where that began."""
+"""Stops a training at the first NaN or infinity in loss or gradients, and reports where it first appeared."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-# From 65536, 36 steps in a row that overflowed: no smaller scale will mend that.
+# Reached from 65536 by 36 overflowing steps in a row; a smaller scale would not help.
 _SMALLEST_LOSS_SCALE = 1e-6
 
 
-# Modules whose passes wait for the other processes.
+# Modules whose forward or backward pass waits for the other processes.
 _TALKING = (nn.SyncBatchNorm, FullyShardedDataParallel)
 
 
@@ -32,18 +32,18 @@ class NonFiniteError(RuntimeError):
 class NonFiniteHook(Hook):
     """Stops a training at the first NaN or infinity, before it reaches the weights.
 
-    The loss is looked at after every iteration, the gradients right before the optimizer takes them: one number on the
-    CPU for each. Under a loss scaler an infinite gradient is ordinary, and skipped by the scaler; there the loss
-    counts, and a scale that fell to nothing. What went first is searched once all is lost: parameters, then the images
-    of the batch, then forward and backward pass, which are repeated. The tools register it; elsewhere, put
-    ``custom_hooks = [dict(type='NonFiniteHook')]`` and ``custom_imports = dict(imports=['mmlocat.training'])`` into the
-    config.
+    The loss is checked after every iteration, the gradients right before the optimizer step; each check copies one
+    number to the CPU. With a loss scaler an infinite gradient is normal, and the scaler skips it; then only the loss is
+    checked, and whether the scale has become too small. After a failure the hook searches for the origin: parameters,
+    then the images of the batch, then the forward and backward pass, which it repeats. The tools register it;
+    elsewhere, put ``custom_hooks = [dict(type='NonFiniteHook')]`` and
+    ``custom_imports = dict(imports=['mmlocat.training'])`` into the config.
     """
 
-    priority = 'VERY_HIGH'  # before checkpoints are written
+    priority = 'VERY_HIGH'  # runs before checkpoints are written
 
     def before_train(self, runner: Runner) -> None:
-        """Asks the optimizers to show their gradients first."""
+        """Registers a hook on the optimizers that checks gradients before each step."""
         self._batch = None
         self._handles = []
         self._since = 0. if runner.cfg.get('resume') else time.time()
@@ -51,24 +51,24 @@ class NonFiniteHook(Hook):
             def check(optimizer: torch.optim.Optimizer, *_: Any, wrapper: OptimWrapper = wrapper) -> None:
                 if not _scaler_guards(wrapper) and not _agreed(runner, _all_finite(_gradients(optimizer))):
                     self._stop(runner, 'a gradient is not finite')
-            if hasattr(wrapper.optimizer, 'register_step_pre_hook'):  # those of other engines have none
+            if hasattr(wrapper.optimizer, 'register_step_pre_hook'):  # other engines' optimizers lack it
                 self._handles.append(wrapper.optimizer.register_step_pre_hook(check))
 
     def after_train(self, runner: Runner) -> None:
-        """Leaves the optimizers as they were."""
+        """Removes the hooks from the optimizers."""
         for handle in self._handles:
             handle.remove()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Keeps the batch, to look at it if need be."""
+        """Keeps the batch, to inspect it if a number is not finite."""
         self._batch = data_batch
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[Dict[str, Any]] = None) -> None:
-        """Looks at the losses.
+        """Checks the losses, and every 20 iterations the loss scale.
 
         Raises:
-            NonFiniteError: One of them is not finite, or the loss scale fell to nothing.
+            NonFiniteError: A loss is not finite, or the loss scale has become too small.
         """
         losses = {name: loss for name, loss in (outputs or {}).items() if 'loss' in name}
         if not _all_finite(_tensors(losses)):
@@ -95,11 +95,11 @@ class NonFiniteHook(Hook):
 
 
 def last_good_checkpoint(runner: Runner, since: float = 0.) -> Optional[str]:
-    """Returns the latest checkpoint to resume from whose weights are all finite; each is read to make sure.
+    """Returns the latest checkpoint to resume from whose weights are all finite; candidates are read to check that.
 
     Args:
-        runner: Of the training.
-        since: Seconds since the epoch; older files are of another training.
+        runner: The training's Runner.
+        since: Seconds since the epoch; older files belong to another training.
     """
     last = runner.message_hub.runtime_info.get('last_ckpt')
     folder = Path(last).parent if last else Path(runner.work_dir)
@@ -107,7 +107,7 @@ def last_good_checkpoint(runner: Runner, since: float = 0.) -> Optional[str]:
     for file in sorted((file for file in times if times[file] >= since), key=times.get, reverse=True):
         try:
             checkpoint = CheckpointLoader.load_checkpoint(str(file), map_location='cpu', logger='silent')
-        except Exception:  # half a file, or none of ours: not good
+        except Exception:  # a truncated or foreign file
             continue
         if 'optimizer' in checkpoint and _all_finite(list(_tensors(checkpoint['state_dict']))):
             return str(file)
@@ -115,7 +115,7 @@ def last_good_checkpoint(runner: Runner, since: float = 0.) -> Optional[str]:
 
 
 def _what_went_first(runner: Runner, batch: Any) -> str:
-    """Searches what is not finite: parameters, images, a module's output, a parameter's gradient; the first one."""
+    """Finds what is not finite first, in this order: parameters, images, a module's output, a parameter's gradient."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     spoilt = [name for name, parameter in model.named_parameters() if not _all_finite([parameter])]
     if spoilt:
@@ -124,7 +124,7 @@ def _what_went_first(runner: Runner, batch: Any) -> str:
     if image:
         return f'all parameters are finite, but {image} is not'
     if get_world_size() > 1 and any(isinstance(module, _TALKING) for module in runner.model.modules()):
-        return 'all parameters are finite'  # repeating the pass here alone would wait for the other processes
+        return 'all parameters are finite'  # repeating the pass in this process alone would wait for the others
     outputs, gradients, failure = _repeat(runner, model, batch)
     if outputs:
         return f'all parameters are finite; first output that is not: that of {outputs[0]}'
@@ -134,7 +134,7 @@ def _what_went_first(runner: Runner, batch: Any) -> str:
 
 
 def _repeat(runner: Runner, model: nn.Module, batch: Any) -> Tuple[List[str], List[str], str]:
-    """Repeats forward and backward pass; returns what was not finite in either, in order, and why it broke off."""
+    """Repeats forward and backward pass; returns non-finite outputs and gradients, in order, and the error, if any."""
     outputs, gradients, handles = [], [], []
 
     def watch(name: str, module: nn.Module) -> None:
@@ -169,7 +169,7 @@ def _repeat(runner: Runner, model: nn.Module, batch: Any) -> Tuple[List[str], Li
 
 
 def _first_bad_image(batch: Any) -> Optional[str]:
-    """Returns what to call the first image of a batch that holds a number which is not finite."""
+    """Returns the path or position of the first image of a batch with a non-finite number; None if there is none."""
     images = batch.get('inputs') if isinstance(batch, dict) else None
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
     for place, image in enumerate(images if images is not None else []):
@@ -180,13 +180,13 @@ def _first_bad_image(batch: Any) -> Optional[str]:
 
 
 def _wrappers(runner: Runner) -> List[OptimWrapper]:
-    """Returns the optimizer's wrapper, or several of them."""
+    """Returns the optimizer wrappers as a list; there may be several."""
     wrapper = runner.optim_wrapper
     return [wrapper] if hasattr(wrapper, 'optimizer') else list(wrapper.values())
 
 
 def _agreed(runner: Runner, finite: bool) -> bool:
-    """Whether gradients are finite in all processes; where each has its own shard of them it asks the others."""
+    """Whether gradients are finite in all processes; with FSDP, where each holds a shard, it asks the others."""
     if not any(isinstance(module, FullyShardedDataParallel) for module in runner.model.modules()):
         return finite
     flag = torch.tensor(float(finite), device=next(runner.model.parameters()).device)
@@ -195,7 +195,7 @@ def _agreed(runner: Runner, finite: bool) -> bool:
 
 
 def _scaler_guards(wrapper: OptimWrapper) -> bool:
-    """Whether a loss scaler looks at the gradients already, and skips a step whose gradients are not finite."""
+    """Whether a loss scaler checks the gradients already, and skips a step whose gradients are not finite."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     return scaler is not None and scaler.is_enabled()
 
@@ -206,7 +206,7 @@ def _gradients(optimizer: torch.optim.Optimizer) -> List[Tensor]:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Goes through the tensors of nested dicts, lists and tuples."""
+    """Yields the tensors of nested dicts, lists and tuples."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (dict, list, tuple)):
@@ -215,7 +215,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _all_finite(tensors: Iterator[Tensor]) -> bool:
-    """Whether no number of the tensors is NaN or infinite; asks their device once."""
+    """Whether all numbers of the tensors are finite; synchronises with their device once."""
     largest = [torch.linalg.vector_norm(tensor.detach(), float('inf')).float() for tensor in tensors
                if tensor.is_floating_point() and tensor.numel()]
     if not largest:

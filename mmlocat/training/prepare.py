@@ -1,4 +1,4 @@
-"""Builds a Runner's parts now, which mmengine builds when the job begins, so that what is wrong with them shows."""
+"""Builds a Runner's parts before the job begins, where mmengine builds them later, so that their errors show early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .samples import check_samples
 
 
 def build_model(config: Config, context: Context) -> List[str]:
-    """Builds the model of a FlexibleRunner, whose strategy then takes it as it is; a Runner has built its own."""
+    """Builds the model of a FlexibleRunner, whose strategy then uses it unchanged; a Runner already has its model."""
     runner = context.runner
     if isinstance(runner.model, dict):
         runner.model = runner.strategy.build_model(runner.model)
@@ -30,7 +30,7 @@ def build_training_data(config: Config, context: Context) -> List[str]:
     runner = context.runner
     ranks_differ = bool((config.get('randomness') or {}).get('diff_rank_seed'))
     loader = runner.build_dataloader(loader_of(runner, 'train'), seed=runner.seed, diff_rank_seed=ranks_differ)
-    # Before the loop, with which upstream mmengine already starts the workers.
+    # Before the loop is built, because upstream mmengine starts the workers with it.
     check_samples(context.model, loader.dataset, 'train')
     set_loader(runner, 'train', loader)
     runner.train_loop  # noqa: B018 - builds it

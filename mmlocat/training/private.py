@@ -1,4 +1,4 @@
-"""Every private name of mmengine and PyTorch that training uses, each behind a function that says why.
+"""Wraps every private name of mmengine and PyTorch that training uses in a function that says why it is needed.
 
 Checked with mmengine 0.10.7 and the OneDL builds up to 0.10.12, and with PyTorch 2.1 to 2.14.
 """
@@ -21,58 +21,58 @@ __all__ = [
 
 
 def has_loop(runner: Runner, name: str) -> bool:
-    """Whether a Runner was given a loop; asking for the loop itself would build it, and start its workers."""
+    """Whether a Runner was given a loop; the public property would build the loop and start its workers."""
     return getattr(runner, f'_{name}_loop') is not None
 
 
 def loader_of(runner: Runner, name: str) -> Union[DataLoader, Dict[str, Any]]:
-    """Returns the loader, or its config, that a loop will be built with; the public name asks the built loop."""
+    """Returns the loader, or its config, that a loop will be built with; the public property builds the loop."""
     return getattr(runner, f'_{name}_dataloader')
 
 
 def set_loader(runner: Runner, name: str, loader: DataLoader) -> None:
-    """Gives a Runner a loader before its loop exists: upstream's loops start the workers when they are built."""
+    """Sets a Runner's loader before its loop exists; loops of upstream mmengine start the workers when built."""
     setattr(runner, f'_{name}_dataloader', loader)
 
 
 def accumulated_steps(wrapper: OptimWrapper) -> int:
-    """Returns over how many iterations gradients are summed; wrappers of several optimizers do not say."""
+    """Returns over how many iterations gradients are summed; 1 for wrappers of several optimizers, which do not say."""
     return getattr(wrapper, '_accumulative_counts', 1)
 
 
 def set_loss_scale_update(wrapper: OptimWrapper, scale: Any) -> None:
-    """Tells an ``AmpOptimWrapper`` to what it shall set its scaler after each step; None leaves that to the scaler."""
+    """Sets the loss scale that an ``AmpOptimWrapper`` uses after each step; None lets the scaler choose it."""
     wrapper._scale_update_param = scale
 
 
 def advance_epoch(loop: EpochBasedTrainLoop) -> None:
-    """Counts an epoch that a loop of ours has run; ``epoch`` can only be read."""
+    """Counts an epoch that our ``EpochLoop`` has run; the public ``epoch`` is read-only."""
     loop._epoch += 1
 
 
 def decide_val_interval(loop: Any) -> None:
-    """Lets a loop take the validation interval of where it is; it does so itself only after a step."""
+    """Makes a loop choose the validation interval for its current position; by itself it does so only after a step."""
     loop._decide_current_val_interval()
 
 
 def is_whole(strategy: FSDPStrategy) -> bool:
-    """Whether FSDP saves whole tensors, ``state_dict_cfg='full'``."""
+    """Whether FSDP saves unsharded tensors, ``state_dict_cfg='full'``."""
     return strategy._is_full_state_dict()
 
 
 def metadata_of(state_dict: Mapping) -> Dict[str, dict]:
-    """Returns what PyTorch keeps beside the weights of a state dict, by module; empty for plain dicts."""
+    """Returns the metadata that PyTorch keeps with a state dict, by module; empty for plain dicts."""
     return getattr(state_dict, '_metadata', None) or {}
 
 
 def keep_metadata(state_dict: Mapping, source: Mapping) -> None:
-    """Hands a new state dict what PyTorch kept beside the weights of the one that it was made from."""
+    """Copies PyTorch's metadata from a state dict to one that was made from it."""
     if metadata_of(source):
         state_dict._metadata = source._metadata
 
 
 class SteppedCheckpointHook(CheckpointHook):
-    """mmengine's hook with its two ways to save as methods that can be replaced."""
+    """Offers the two private saving methods of mmengine's ``CheckpointHook`` as public ones, to be overridden."""
 
     def save_step_checkpoint(self, runner: Runner, step: int, meta: dict) -> None:
         """Saves the checkpoint of an iteration or epoch."""

@@ -1,4 +1,4 @@
-"""What several processes of one training tell: one loss, the mean of all; and the launcher, where the log is."""
+"""Logs the mean loss over all processes of a training, and tells the launcher where the log is."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mmlocat.launch import LOG_NOTE
 class MeanLossHook(Hook):
     """Logs the mean of every loss over all processes.
 
-    mmengine logs those of the first process, which saw its own share of the batch alone. Gradients are averaged
-    anyhow; with this the log of a training says what one process with the same total batch would say.
+    mmengine logs the losses of the first process, which cover only its share of the batch. Gradients are averaged
+    in any case; with this hook the log reads as that of one process with the same total batch.
     """
 
-    priority = 'HIGHEST'  # before mmengine's RuntimeInfoHook takes the losses
+    priority = 'HIGHEST'  # before mmengine's RuntimeInfoHook reads the losses
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: Optional[dict] = None) -> None:
         """Averages, in place, what the model returned for the log."""
@@ -34,10 +34,10 @@ class MeanLossHook(Hook):
 
 
 def note_log(runner: Runner) -> None:
-    """Tells the launcher, if ``mmlocat.launch`` is one, where this run's log is.
+    """Tells the launcher where this run's log is, if ``mmlocat.launch`` started it.
 
     Args:
-        runner: The runner, built.
+        runner: The built Runner.
     """
     note = os.environ.get(LOG_NOTE)
     if note and int(os.environ.get('LOCAL_RANK', 0)) == 0:

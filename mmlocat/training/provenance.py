@@ -1,8 +1,8 @@
-"""Writes down, in the work dir, what a result came from: the leaderboard believes nothing else.
+"""Records in the work dir what a result came from; the leaderboard accepts only recorded results.
 
 ``provenance.json`` holds the launches of a training (a resumed one has several), the tests, and every config they
 ran with, once each, by the hash of its canonical text. Only the first process writes, atomically. A training from
-scratch begins the record anew, for it overwrites the checkpoints too.
+scratch starts a new record, since it overwrites the checkpoints too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .recipe import total_batch
 FILE = 'provenance.json'
 _VERSION = 1
 _PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmlocat', 'numpy')
-# They say where and how a run was started, not what it computed.
+# Keys that say where and how a run was started, not what it computed.
 _NOT_CONFIG = ('work_dir', 'launcher', 'load_from', 'resume', 'model_wrapper_cfg', 'checks')
 
 
@@ -48,12 +48,12 @@ def canonical_config(config: Config) -> Dict[str, Any]:
         config: Any config, changed or not.
 
     Returns:
-        Nested dicts, lists, numbers and text; tuples have become lists, other objects their text.
+        Nested dicts, lists, numbers and strings; tuples become lists, other objects become strings.
     """
     settings = json.loads(json.dumps(config.to_dict(), default=str))
     for name in _NOT_CONFIG:
         settings.pop(name, None)
-    # Checks or not, a Runner computes the same.
+    # A Runner computes the same with checks and without.
     kind = str(settings.pop('runner_type', 'Runner')).split('.')[-1].replace('Checked', '')
     if kind != 'Runner':
         settings['runner_type'] = kind
@@ -68,22 +68,22 @@ def config_hash(settings: Dict[str, Any]) -> str:
 
 
 def describe_checkpoint(source: Optional[Union[str, Path]]) -> Optional[dict]:
-    """Returns a checkpoint's name and the SHA-256 of its file; None for none.
+    """Returns a checkpoint's name and the SHA-256 of its file; None if there is no checkpoint.
 
     Args:
-        source: A file, or an address, whose hash stays None: what was read is not at hand as a file.
+        source: A file or an address; the hash is None for weights that are not available as a file.
     """
     if not source:
         return None
     try:
         digest = sha256(locate(str(source)).path)
-    except (OSError, RuntimeError, ValueError):  # timm's weights are no file
+    except (OSError, RuntimeError, ValueError):  # such as timm's weights, which are no file
         digest = None
     return dict(source=str(source), sha256=digest)
 
 
 def checkout() -> Optional[dict]:
-    """Returns commit and whether tracked files differ from it; None where mmlocat is not run from a git checkout."""
+    """Returns the commit and whether tracked files differ from it; None if mmlocat does not run from a git checkout."""
     root = Path(mmlocat.__file__).resolve().parent.parent
     if not (root / '.git').exists():
         return None
@@ -98,7 +98,7 @@ def checkout() -> Optional[dict]:
 
 
 def versions() -> Dict[str, str]:
-    """Returns the versions of Python and of the packages that decide a result."""
+    """Returns the versions of Python and of the packages that a result depends on."""
     found = dict(python=platform.python_version())
     for name in _PACKAGES:
         try:
@@ -109,7 +109,7 @@ def versions() -> Dict[str, str]:
 
 
 def read_record(work_dir: Union[str, Path]) -> Optional[dict]:
-    """Returns what a work dir's ``provenance.json`` holds; None where there is none.
+    """Returns the content of a work dir's ``provenance.json``; None if there is no such file.
 
     Raises:
         ValueError: The file cannot be read, or another version of mmlocat wrote it.
@@ -128,29 +128,29 @@ def read_record(work_dir: Union[str, Path]) -> Optional[dict]:
 
 
 def record_training(runner: Runner, context: Context) -> None:
-    """Lets a training write its record.
+    """Registers a hook that records a training.
 
     Args:
         runner: The runner that will train.
-        context: What its checks have found: what it starts from, and what differs from the config's file.
+        context: The context of its checks: initial weights, and differences from the config's file.
     """
     runner.register_hook(_TrainingRecord(context))
 
 
 def record_test(runner: Runner, context: Context) -> None:
-    """Lets a test write its record, the IoU of each class included.
+    """Registers a hook that records a test, the IoU of each class included.
 
     Args:
         runner: The runner that will test.
-        context: What its checks have found.
+        context: The context of its checks.
     """
     runner.register_hook(_TestRecord(context, add_class_iou(runner.test_evaluator)))
 
 
 class _Record(Hook):
-    """What the records of trainings and tests share."""
+    """Base class of the hooks that record trainings and tests."""
 
-    priority = 'LOWEST'  # after the checkpoint has been saved
+    priority = 'LOWEST'  # runs after the checkpoint has been saved
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -210,7 +210,7 @@ class _TrainingRecord(_Record):
             return
         last = find_latest_checkpoint(runner.work_dir)
         own = last and Path(last).is_file() and (
-            Path(last).stat().st_mtime >= self.began - 2  # coarse file systems
+            Path(last).stat().st_mtime >= self.began - 2  # some file systems round times coarsely
             or self.context.resumed and Path(last).samefile(self.context.resumed))  # nothing was left to train
         record['launches'][-1]['finished'] = dict(
             date=_now(),
@@ -222,7 +222,7 @@ class _TrainingRecord(_Record):
         self._write(runner, record)
 
     def _seconds_per_iteration(self, runner: Runner) -> Optional[float]:
-        """The median over this launch, loading of data included; the log of a resumed run holds older ones too."""
+        """Returns the median over this launch, data loading included; earlier launches in the log are left out."""
         own = int(runner.iter - self.first)
         if own < 1 or 'train/time' not in runner.message_hub.log_scalars:
             return None

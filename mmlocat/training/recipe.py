@@ -1,4 +1,4 @@
-"""The total batch size is part of a recipe."""
+"""Compares the total batch size of a launch with the recipe's, and scales the learning rate on request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .resolve import resolve_type
 
 
 def total_batch(config: Config, processes: int) -> Optional[int]:
-    """Returns images a step of the optimizer: batch size x processes x accumulated steps; None without a batch size.
+    """Returns the images per optimizer step: batch size x processes x accumulated steps; None without a batch size.
 
     Args:
         config: A training config.
-        processes: How many processes train.
+        processes: Number of training processes.
     """
     batch = (config.get('train_dataloader') or {}).get('batch_size')
     if not isinstance(batch, int):
@@ -25,10 +25,10 @@ def total_batch(config: Config, processes: int) -> Optional[int]:
 
 
 def scale_learning_rate(config: Config, context: Context) -> List[str]:
-    """Scales the learning rate to the total batch of this launch, where ``auto_scale_lr.enable`` asks for it.
+    """Scales the learning rate to the total batch of this launch, if ``auto_scale_lr.enable`` asks for it.
 
-    mmengine's own scaling, which knows neither of accumulated gradients nor of the peak of a OneCycleLR, is switched
-    off, and ``auto_scale_lr.base_batch_size`` becomes the batch that the rate is for now.
+    mmengine's own scaling, which ignores accumulated gradients and the peak of a OneCycleLR, is switched off, and
+    ``auto_scale_lr.base_batch_size`` is set to the total batch that the new rate is for.
 
     Raises:
         ValueError: The recipe does not state its total batch.
@@ -57,7 +57,7 @@ def scale_learning_rate(config: Config, context: Context) -> List[str]:
 
 
 def compare_total_batch(config: Config, context: Context) -> List[str]:
-    """Remarks where the total batch of this launch is not the recipe's (``auto_scale_lr.base_batch_size``)."""
+    """Adds a remark if the total batch of this launch is not the recipe's (``auto_scale_lr.base_batch_size``)."""
     recipe = (config.get('auto_scale_lr') or {}).get('base_batch_size')
     total = total_batch(config, context.processes)
     if recipe is None or total in (None, recipe):

@@ -1,4 +1,4 @@
-"""``activation_checkpointing`` of a config, so that it also works above frozen blocks."""
+"""Makes ``activation_checkpointing`` of a config work above frozen blocks too."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def check_recomputing_runner(config: Config, context: Context) -> List[str]:
 
 
 def check_recomputed(config: Config, context: Context) -> List[str]:
-    """Makes sure that a model has the modules whose activations are to be recomputed.
+    """Makes sure that a model has the modules that ``activation_checkpointing`` names.
 
     Raises:
-        ValueError: ``activation_checkpointing`` names one that is no module of the model.
+        ValueError: It names a module that the model does not have.
     """
     names = config.get('activation_checkpointing') or []
     known = dict(context.model.named_modules())
@@ -46,8 +46,8 @@ def check_recomputed(config: Config, context: Context) -> List[str]:
 def recompute_activations(model: nn.Module, names: Union[str, List[str]]) -> None:
     """Recomputes the activations of modules in the backward pass instead of keeping them.
 
-    mmengine's ``turn_on_activation_checkpointing`` takes PyTorch's reentrant variant: a module whose input needs no
-    gradient, such as the first block above frozen ones, then gets none, nor does any block after it. Nothing says so.
+    mmengine's ``turn_on_activation_checkpointing`` uses PyTorch's reentrant variant: a module whose input needs no
+    gradient, such as the first block above frozen ones, then silently gets no gradient, nor does any block after it.
 
     Args:
         model: The model, changed in place.
@@ -68,7 +68,7 @@ def _recomputing(forward: Callable) -> Callable:
 
 @contextmanager
 def sound_recomputation() -> Iterator[None]:
-    """Lets mmengine's Runner, which offers no other way, call ``recompute_activations`` instead of its own."""
+    """Replaces mmengine's function by ``recompute_activations`` while its Runner trains; it offers no other way."""
     own = mmengine_runner.turn_on_activation_checkpointing
     mmengine_runner.turn_on_activation_checkpointing = recompute_activations
     try:

@@ -1,4 +1,4 @@
-"""What the ``type`` of a config means, however it is written."""
+"""Finds the class or function that the ``type`` of a config means, in every form that MMEngine accepts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmengine.registry import Registry
 def resolve_type(node: Any, registry: Registry, scope: Optional[str] = None) -> Any:
     """Returns the class or function that a part of a config asks for.
 
-    MMEngine takes a name ('CheckpointHook'), a name with a library before it ('mmpretrain.CheckpointHook'), the class
-    itself, and the lazy objects of its new configs; whoever asks here sees all of them alike.
+    MMEngine accepts a name ('CheckpointHook'), a name with a library before it ('mmpretrain.CheckpointHook'), the class
+    itself, and the lazy objects of its new configs; all of them give the same result here.
 
     Args:
         node: The dict of the part, or its type.
         registry: The root registry of such parts, such as ``mmengine.registry.HOOKS``.
-        scope: The library whose names count first: the config's ``default_scope``; that of the process by default.
+        scope: The library to search first: the config's ``default_scope``; that of the process by default.
 
     Returns:
-        The class or function; None where there is no type, or nobody has registered it.
+        The class or function; None if there is no type, or it is not registered.
     """
     kind = node.get('type') if isinstance(node, dict) else node
     if isinstance(kind, (LazyObject, LazyAttr)):

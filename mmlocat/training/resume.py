@@ -1,4 +1,4 @@
-"""What ``--resume`` goes on from, and what has changed since."""
+"""Finds the checkpoint that ``--resume`` continues from, and reports what has changed since it was saved."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .recipe import total_batch
 from .saving import INTERRUPTED, LAST_CHECKPOINT, last_checkpoint
 
 _SAVED_STATE = re.compile(r'(iter|epoch)_\d+\.pth')
-# A checkpoint brings the weights itself, so what the first launch began with plays no part any more.
+# Initial weights are not compared: a resumed checkpoint holds all weights itself.
 _NOT_COMPARED = re.compile(r'checkpoint$|model\.backbone\.init_cfg(\.|$)|model\.pretrained$')
 _LONGEST_LIST = 20
 
 
 def apply_resume(config: Config, context: Context) -> List[str]:
-    """Sets in a config what a training goes on from, where ``resume`` asks for that, and the seed that it began with.
+    """Sets the checkpoint to resume from in a config, if ``resume`` asks for it, and the seed of the first launch.
 
-    Without ``load_from`` it takes what ``last_checkpoint`` names. If that is gone or damaged, the newest other
-    checkpoint is taken and a remark says so: a job that is requeued at night should go on, and nothing is lost but
-    time, for the iterations in between come out the same again. A file that was asked for by name is taken or refused.
+    Without ``load_from`` it takes the checkpoint that ``last_checkpoint`` names. If that is gone or damaged, it takes
+    the newest other checkpoint and remarks on it: a requeued job should go on, and only time is lost, since the
+    iterations in between give the same result again. For a file that the user named there is no such replacement.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
-        CheckpointError: It cannot be read, or none can.
+        CheckpointError: The named checkpoint cannot be read, or no checkpoint can.
     """
     if not config.get('resume'):
         return []
@@ -47,7 +47,7 @@ def apply_resume(config: Config, context: Context) -> List[str]:
         checkpoint, remarks = _newest(Path(config.work_dir))
         if checkpoint is None:
             return [f'Nothing to resume in {config.work_dir}: starting anew.']
-    # By name, so that every process takes the same.
+    # As a path, so that every process takes the same file.
     config.load_from = context.resumed = str(checkpoint)
     if config.model.get('backbone'):
         config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
@@ -68,7 +68,7 @@ def _last_launch(checkpoint: str) -> Optional[dict]:
 
 
 def _newest(work_dir: Path) -> tuple:
-    """Returns the checkpoint to go on from, or None, and remarks."""
+    """Returns the checkpoint to resume from, or None, and remarks."""
     if not (work_dir / LAST_CHECKPOINT).exists():
         return None, []
     named = last_checkpoint(work_dir)
@@ -85,7 +85,7 @@ def _newest(work_dir: Path) -> tuple:
 
 
 def _problem(path: Path) -> Optional[str]:
-    """Tells why a checkpoint cannot be read, from its ends; None if it can."""
+    """Returns why a checkpoint cannot be read, judged by its beginning and end; None if it can."""
     if not path.is_file():
         return 'does not exist'
     try:
@@ -113,7 +113,7 @@ def _refusal(message: str, checkpoint: Path) -> Exception:
 
 
 def _keep_seed(config: Config, launch: dict) -> List[str]:
-    """Goes on with the seed that the run began with: the order of the images depends on it."""
+    """Keeps the seed of the run's first launch, because the order of the images depends on it."""
     seed, asked = launch.get('seed'), (config.get('randomness') or {}).get('seed')
     if seed is None or seed == asked:
         return []
@@ -122,7 +122,7 @@ def _keep_seed(config: Config, launch: dict) -> List[str]:
 
 
 def tell_changes(config: Config, context: Context) -> List[str]:
-    """Names what differs from the last launch of the training that is resumed, one remark each."""
+    """Lists the differences from the last launch of the resumed training, one remark each."""
     launch = _last_launch(context.resumed) if context.resumed else None
     if launch is None:
         return []

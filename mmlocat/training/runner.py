@@ -1,7 +1,7 @@
-"""mmengine's Runners with checks before a job, exact resumption, safe saving and a record of what a result came from.
+"""Extends mmengine's Runners by checks before a job, exact resumption, atomic saving and a record of each result.
 
-``runner_type = 'CheckedRunner'`` and ``custom_imports = dict(imports=['mmlocat.training'])`` in a config give them to
-the training tools of MMSegmentation and MMPretrain; the tools of mmlocat use them by themselves.
+``runner_type = 'CheckedRunner'`` and ``custom_imports = dict(imports=['mmlocat.training'])`` in a config select them in
+the training tools of MMSegmentation and MMPretrain; the tools of mmlocat always use them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from .seeding import keep_random_state, seeded
 
 
 class ChecksMixin:
-    """What both kinds of mmengine's Runners get: the checks, seeding by sample, records, and hooks that guard."""
+    """Adds checks, seeding by sample, records and safety hooks to mmengine's ``Runner`` and ``FlexibleRunner``."""
 
     def __init__(self, *args: Any, train_dataloader: Union[DataLoader, dict, None] = None, **kwargs: Any) -> None:
-        if isinstance(train_dataloader, dict):  # the config keeps what users know
+        if isinstance(train_dataloader, dict):  # wrapped here, so that the config stays as the user wrote it
             train_dataloader = seeded(train_dataloader)
         super().__init__(*args, train_dataloader=train_dataloader, **kwargs)
         self.context = Context(processes=self.world_size, runner=self)
@@ -49,9 +49,9 @@ class ChecksMixin:
         """Builds a Runner after the checks of its config.
 
         Args:
-            cfg: Of MMPretrain, MMSegmentation or mmengine; left as it is.
-            job: 'train' or 'test', where that is known: what asks the config alone is then checked before anything is
-                built or written.
+            cfg: A config of MMPretrain, MMSegmentation or mmengine; left as it is.
+            job: 'train' or 'test', if known: checks that need only the config then run before anything is built or
+                written.
 
         Returns:
             The Runner.
@@ -76,14 +76,14 @@ class ChecksMixin:
         for hook in (BareViTHook(), NonFiniteHook(), MeanLossHook(), WholeMetadataHook()):
             runner.register_hook(hook)
         note_log(runner)
-        # What the attention says (its choice of a back-end) belongs into the same log.
+        # The attention's messages (its choice of a back-end) go into the same log.
         logger = logging.getLogger('mmlocat')
         logger.handlers, logger.propagate = list(runner.logger.handlers), False
         logger.setLevel(logging.INFO)
         return runner
 
     def prepare_training(self) -> None:
-        """Builds and checks what a training needs, once; ``train`` does it where nobody has.
+        """Builds and checks what a training needs, once; ``train`` calls it if the caller has not.
 
         Raises:
             FileNotFoundError: A checkpoint does not exist.
@@ -97,7 +97,7 @@ class ChecksMixin:
         record_training(self, self.context)
 
     def prepare_test(self) -> None:
-        """Builds and checks what a test needs, once; ``test`` does it where nobody has. See ``prepare_training``."""
+        """Builds and checks what a test needs, once; ``test`` calls it if the caller has not."""
         if self._check(TEST):
             record_test(self, self.context)
 
@@ -128,14 +128,14 @@ class ChecksMixin:
         return super().test()
 
     def load_or_resume(self) -> None:
-        """Loads the checkpoint, if there is one; from here on nothing that was read for the checks is kept."""
+        """Loads the checkpoint, if there is one, then drops the checkpoints that were kept for the checks."""
         super().load_or_resume()
         end_reading_once()
 
     @staticmethod
     def build_dataloader(dataloader: Union[DataLoader, dict], seed: Optional[int] = None,
                          diff_rank_seed: bool = False) -> DataLoader:
-        """Builds a data loader that draws from no stream of the model, and whose workers outlive a stopping signal."""
+        """Builds a data loader with its own random state, and with workers that survive a stopping signal."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if loader is not dataloader:
             keep_random_state([loader], seed or 0)
@@ -146,29 +146,29 @@ class ChecksMixin:
 
 @RUNNERS.register_module()
 class CheckedRunner(ChecksMixin, Runner):
-    """mmengine's Runner, whose trainings are checked first, can be stopped at any time and go on exactly.
+    """Checks a job before mmengine's Runner starts it; trainings can be stopped at any time and resumed exactly.
 
     It takes the same configs. ``checks = dict(...)`` in one may hold ``allow_random_backbone`` (False: a frozen
-    backbone needs weights), ``data`` (True: look at the data before a training) and ``trust_pickle`` (False: of a
-    checkpoint nothing runs). What is looked at, and when, is ``mmlocat.training.checks.CHECKS``.
+    backbone needs weights), ``data`` (True: check the data before a training) and ``trust_pickle`` (False: code in a
+    checkpoint does not run). ``mmlocat.training.checks.CHECKS`` lists the checks.
     """
 
     def register_hook(self, hook: Union[Hook, dict], priority: Union[str, int, None] = None) -> None:
-        """Registers a hook; mmengine's ``CheckpointHook`` becomes the one that saves whole files."""
+        """Registers a hook; replaces mmengine's ``CheckpointHook`` by ``AtomicCheckpointHook``."""
         if isinstance(hook, dict) and resolve_type(hook, HOOKS) is CheckpointHook:
             hook = {**hook, 'type': AtomicCheckpointHook}
         super().register_hook(hook, priority)
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Saves a checkpoint whole or not at all; on a remote file system, as mmengine does."""
+        """Saves a checkpoint atomically; on a remote file system, as mmengine does."""
         if '://' in out_dir or any(args[:1]) or kwargs.get('backend_args') or kwargs.get('file_client_args'):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
         else:
             save_atomically(super().save_checkpoint, self.work_dir, out_dir, filename, *args, **kwargs)
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
-        """Builds the training loop; epochs can go on in their middle."""
+        """Builds the training loop; an epoch-based one can resume in the middle of an epoch."""
         if isinstance(loop, dict) and (loop.get('by_epoch') or resolve_type(loop, LOOPS) is EpochBasedTrainLoop):
             loop = dict({key: value for key, value in loop.items() if key != 'by_epoch'}, type=EpochLoop)
         return super().build_train_loop(loop)
@@ -176,18 +176,18 @@ class CheckedRunner(ChecksMixin, Runner):
 
 @RUNNERS.register_module()
 class CheckedFlexibleRunner(ChecksMixin, FlexibleRunner):
-    """mmengine's FlexibleRunner, for FSDP, with the checks of ``CheckedRunner``; it saves and stops in its own way."""
+    """Adds the checks of ``CheckedRunner`` to mmengine's FlexibleRunner, for FSDP; saving and stopping differ."""
 
 
 def runner_class(config: Config) -> type:
-    """Returns the class that runs a config: the one that it names, with checks.
+    """Returns the Runner class that a config names, with checks added.
 
     Args:
-        config: One that names mmengine's ``Runner`` or ``FlexibleRunner``, or nothing, gets the checked one; a Runner
-            of somebody else's gets the checks as well.
+        config: If it names mmengine's ``Runner`` or ``FlexibleRunner``, or none, the class is our checked one; a custom
+            Runner class gets the checks added.
 
     Raises:
-        ValueError: ``runner_type`` names no Runner of mmengine's making.
+        ValueError: ``runner_type`` names no class derived from mmengine's Runners.
     """
     name = config.get('runner_type', 'Runner')
     kind = resolve_type(name, RUNNERS, config.get('default_scope'))

@@ -1,4 +1,4 @@
-"""The data of a runner against its model: how many classes there are, and a guard on every sample."""
+"""Compares the classes of a Runner's data with its model's, and adds a check to every sample."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _HEADS = ('decode_head', 'auxiliary_head', 'head')
 
 
 def check_samples(model: nn.Module, dataset: Any, name: str) -> None:
-    """Compares the classes of a data set with those of the model's heads, and guards its samples.
+    """Compares the classes of a data set with those of the model's heads, and adds a check to its samples.
 
     Args:
-        model: What will see them, without the wrapper of distributed training.
-        dataset: Of a data loader that is built; it is changed in place, the config stays as it is. No worker may have
+        model: The model that will see the samples, without the wrapper of distributed training.
+        dataset: The data set of a built data loader; changed in place, the config stays as it is. No worker may have
             a copy of it yet.
         name: 'train', 'val' or 'test', for the message.
 
@@ -44,6 +44,6 @@ def _heads(model: nn.Module) -> Dict[str, Tuple[int, int]]:
         for i, part in enumerate(head if several else [head]):
             classes = getattr(part, 'num_classes', None)
             if isinstance(classes, int):
-                # One class has two label values: it, and what is not.
+                # A single class has two label values: the class and the background.
                 found[f'{key}.{i}' if several else key] = (max(classes, 2), getattr(part, 'ignore_index', 255))
     return found

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whenever the process is killed and even if the disk is full.
+"""Saves checkpoints atomically: a killed process or a full disk never leaves a truncated checkpoint.
 
 mmengine writes a checkpoint under its final name, then ``last_checkpoint`` in place; both can be left half written. It
 deletes the oldest checkpoint before the new one is written: with ``max_keep_ckpts=1`` a kill in between leaves none.
@@ -23,7 +23,7 @@ INTERRUPTED = 'interrupted.pth'
 
 
 class CheckpointNotSaved(RuntimeError):
-    """A checkpoint could not be written; the message names the one to go on from."""
+    """A checkpoint could not be written; the message names the one to resume from."""
 
 
 def last_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
@@ -35,18 +35,18 @@ def last_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
 
 
 def write_last_checkpoint(work_dir: Union[str, Path], checkpoint: Union[str, Path]) -> None:
-    """Names the checkpoint to resume from, atomically."""
+    """Writes the path of the checkpoint to resume from into ``last_checkpoint``, atomically."""
     with atomic_write(Path(work_dir) / LAST_CHECKPOINT) as file:
         file.write(str(checkpoint))
 
 
 def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, filename: str, *args: Any,
                     **kwargs: Any) -> None:
-    """Lets mmengine save under a temporary name, then moves the file to its own.
+    """Lets mmengine save under a temporary name, then renames the file.
 
     Args:
-        save: ``Runner.save_checkpoint``; gets ``out_dir``, the temporary name, and the rest.
-        work_dir: Where ``last_checkpoint`` is, for the message.
+        save: ``Runner.save_checkpoint``; gets ``out_dir``, the temporary name, and the other arguments.
+        work_dir: The folder of ``last_checkpoint``, for the message.
         out_dir: The folder of the checkpoint, on a file system.
         filename: Its name.
         *args: For ``save``.
@@ -59,7 +59,7 @@ def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, file
     temporary = target.with_name(f'.{filename}.part')
     try:
         save(out_dir, temporary.name, *args, **kwargs)
-        # A machine that loses its power must not be left with a new name on old blocks.
+        # Without fsync a power failure could leave the final name with incomplete content.
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -75,20 +75,20 @@ def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, file
 
 
 class AtomicCheckpointHook(SteppedCheckpointHook):
-    """mmengine's hook; ``last_checkpoint`` is replaced in one step, and old checkpoints go after the new one is there.
+    """Replaces ``last_checkpoint`` atomically, and deletes old checkpoints only after the new one is saved.
 
     It takes the place of ``CheckpointHook`` in ``default_hooks`` and has its arguments.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Takes up what an earlier launch saved last, so that its best score can be saved again."""
+        """Restores the last checkpoint's path from an earlier launch, so that its best score can be saved again."""
         super().before_train(runner)
         last = runner.message_hub.runtime_info.get('last_ckpt')
         if self.last_ckpt is None and last and self.file_backend.isfile(last):
             self.last_ckpt = last
 
     def save_step_checkpoint(self, runner: Runner, step: int, meta: dict) -> None:
-        """Saves the checkpoint of an iteration or epoch, then deletes those that ``max_keep_ckpts`` leaves no room."""
+        """Saves the checkpoint of an iteration or epoch, then deletes those beyond ``max_keep_ckpts``."""
         outdated: List[int] = []
         if self.max_keep_ckpts > 0:
             steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
@@ -137,7 +137,7 @@ class AtomicCheckpointHook(SteppedCheckpointHook):
 
 
 class _KeepFiles:
-    """A file back-end that only notes what it is told to delete."""
+    """Wraps a file back-end and only records what it is told to delete."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend

@@ -1,10 +1,10 @@
-"""Random augmentations that depend on the seed and on a sample's place in the order, on nothing else.
+"""Makes random augmentations depend only on the seed and on a sample's position in the order.
 
-MMEngine seeds every worker of a data loader once: what a sample's augmentations draw then depends on how many workers
-there are and on what they loaded before, so another number of workers, or a resumed run, trains on other images. Here
-each sample has a random stream of its own, keyed by (seed, epoch, position in the order of all processes): the same for
-any number of workers, for one process and several with the same total batch, and for a run that goes on from a
-checkpoint. Loading leaves the process's own random state alone, which belongs to dropout, drop path and mixup.
+MMEngine seeds every worker of a data loader once: a sample's augmentations then depend on the number of workers and on
+what they loaded before, so another number of workers, or a resumed run, trains on other images. Here each sample has
+its own random stream, keyed by (seed, epoch, position in the order of all processes): the same for any number of
+workers, for one process and several with the same total batch, and for a resumed run. Loading does not change the
+process's own random state, which dropout, drop path and mixup use.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class SeededIndex(int):
         return self
 
     def __reduce__(self) -> tuple:
-        """Workers get their indices pickled."""
+        """Keeps the key when the index is pickled, as it is for workers."""
         return SeededIndex, (int(self), self.key)
 
 
 @contextmanager
 def random_stream(*key: int) -> Iterator[None]:
-    """Lets Python, NumPy and torch (CPU) draw from a stream of their own; puts their states back afterwards.
+    """Seeds Python, NumPy and torch (CPU) from a key; restores their states afterwards.
 
     Args:
-        *key: Whole numbers from 0 on that name the stream.
+        *key: Whole numbers, 0 or more, that identify the stream.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence(key).generate_state(4)
     random.seed(words.tobytes())
     np.random.seed(words)
-    # Not torch.manual_seed, which would seed the GPUs too: their streams belong to the model.
+    # Not torch.manual_seed, which would also seed the GPUs, whose random numbers the model uses.
     torch.default_generator.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
     try:
         yield
@@ -62,9 +62,9 @@ def random_stream(*key: int) -> Iterator[None]:
 
 @DATASETS.register_module()
 class SeededDataset:
-    """Draws each sample's augmentations from that sample's stream; everything else is the wrapped data set's.
+    """Wraps a data set and draws each sample's augmentations from that sample's random stream.
 
-    A plain index, which no ``SeededSampler`` gave out, is handed on as it is.
+    Other attributes are those of the wrapped data set. A plain index, not from a ``SeededSampler``, is passed on as is.
 
     Args:
         dataset: Config of the data set to wrap.
@@ -86,13 +86,13 @@ class SeededDataset:
         return len(self.dataset)
 
     def __getattr__(self, name: str) -> Any:
-        """Looks up what is not here in the wrapped data set."""
-        if name.startswith('__') or name == 'dataset':  # unpickling asks before there is one; no way round the seeding
+        """Returns an attribute of the wrapped data set."""
+        if name.startswith('__') or name == 'dataset':  # unpickling asks before it exists; dunders would skip seeding
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets what a hook changes, such as another ``pipeline``, in the wrapped data set, which uses it."""
+        """Sets an attribute, such as a ``pipeline`` that a hook changes, on the wrapped data set, which uses it."""
         if name == 'dataset':
             super().__setattr__(name, value)
         else:
@@ -101,14 +101,14 @@ class SeededDataset:
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler:
-    """Gives the indices of another sampler, each with the key of its stream; everything else is that sampler's.
+    """Wraps a sampler and adds the key of a random stream to each index; other attributes are the sampler's.
 
-    The position counts over all processes: the k-th index of process r of n has k * n + r.
+    The position counts over all processes: the k-th index of process r of n has position k * n + r.
 
     Args:
         dataset: The data set that is sampled.
         sampler: Config of the sampler to wrap, such as mmengine's ``DefaultSampler`` or ``InfiniteSampler``.
-        seed: Of the order and of the streams. That of the wrapped sampler where it is None.
+        seed: Seed of the order and of the streams; None for that of the wrapped sampler.
     """
 
     def __init__(self, dataset: Any, sampler: dict, seed: Optional[int] = None) -> None:
@@ -119,7 +119,7 @@ class SeededSampler:
         self._first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Names the next pass; without a call, passes are counted.
+        """Sets the number of the next pass; without a call, passes are counted.
 
         Args:
             epoch: Number of the next pass, from 0.
@@ -129,7 +129,7 @@ class SeededSampler:
             self.sampler.set_epoch(epoch)
 
     def start_at(self, count: int) -> None:
-        """Lets the next pass leave out its first indices, which a run that is resumed has seen.
+        """Makes the next pass skip its first indices, which a resumed run has already seen.
 
         Args:
             count: How many of this process's indices to leave out.
@@ -137,7 +137,7 @@ class SeededSampler:
         self._first = count
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        """Goes through one pass."""
+        """Yields the indices of one pass."""
         rank, processes = get_dist_info()
         epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
         first, self._first = self._first, 0
@@ -150,16 +150,16 @@ class SeededSampler:
         return len(self.sampler)
 
     def __getattr__(self, name: str) -> Any:
-        """Looks up what is not here in the wrapped sampler."""
+        """Returns an attribute of the wrapped sampler."""
         if name.startswith('__') or name == 'sampler':
             raise AttributeError(name)
         value = getattr(self.sampler, name)
-        # Newer loops of mmengine call ``skip(count)`` where a sampler has it; here, positions must be counted too.
+        # Newer loops of mmengine call ``skip(count)`` if a sampler has it; ``start_at`` keeps the positions right.
         return self.start_at if name == 'skip' else value
 
 
 def seeded(loader: Dict[str, Any]) -> Dict[str, Any]:
-    """Returns the config of a data loader with data set and sampler wrapped, where they are configs; once is enough.
+    """Returns a data loader's config with data set and sampler wrapped, unless they are built or wrapped already.
 
     Args:
         loader: Config of a data loader; left as it is.
@@ -173,13 +173,13 @@ def seeded(loader: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def keep_random_state(loaders: List[DataLoader], seed: int) -> None:
-    """Gives data loaders a generator of their own, for the seed they draw whenever an iterator is made.
+    """Gives data loaders their own generator for the seed that they draw whenever an iterator is made.
 
-    That draw would otherwise come from the model's stream, once or once an epoch: it depends on the workers.
+    Otherwise they draw it from the model's random state, once or once per epoch, depending on the workers.
 
     Args:
-        loaders: Changed in place.
-        seed: For the generators.
+        loaders: The data loaders; changed in place.
+        seed: Seed of the generators.
     """
     for loader in loaders:
         loader.generator = torch.Generator().manual_seed(seed)

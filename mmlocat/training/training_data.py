@@ -1,4 +1,4 @@
-"""A look at the data before a training: the quick form of ``tools/data/check.py``."""
+"""Checks the data before a training: the quick form of ``tools/data/check.py``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .hardware import is_main_process
 def check_training_data(config: Config, context: Context) -> List[str]:
     """Makes sure that the data of a training are there.
 
-    Folders, lists, pairs and counts are checked for all files, and a few samples are opened. Data sets that vouch for
-    their own files, as DigitScenes does, are left to themselves. Of several processes the first one looks.
+    Folders, lists, pairs and counts are checked for all files, and a few samples are opened. Data sets that verify
+    their own files, as DigitScenes does, are skipped. With several processes only the first one checks.
 
     Raises:
-        RuntimeError: Data are missing or damaged; the message has the first fault of all and the command that mends it.
+        RuntimeError: Data are missing or damaged; the message has the first fault and the command that fixes it.
     """
     if not context.options['data'] or not is_main_process():
         return []

@@ -1,4 +1,4 @@
-"""One training at a time in a work dir: two would overwrite one another's checkpoints."""
+"""Allows one training at a time in a work dir, since two would overwrite each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _held: Dict[Path, IO] = {}
 
 
 def check_work_dir(config: Config, context: Context) -> List[str]:
-    """Makes sure that the work dir can be a folder.
+    """Makes sure that the work dir is not a file.
 
     Raises:
         ValueError: It is a file.
@@ -34,19 +34,19 @@ def check_work_dir(config: Config, context: Context) -> List[str]:
 
 
 def claim(config: Config, context: Context) -> List[str]:
-    """Claims the work dir of a training, in the first of its processes; see ``claim_work_dir``."""
+    """Locks the work dir of a training, in its first process; see ``claim_work_dir``."""
     if is_main_process():
         claim_work_dir(config.work_dir)
     return []
 
 
 def claim_work_dir(work_dir: Union[str, Path]) -> None:
-    """Claims a work dir for this process until it ends, however it ends: the lock is the operating system's.
+    """Locks a work dir for this process; the operating system releases the lock when the process ends, in any way.
 
-    Does nothing where there are no such locks. A process may claim a work dir several times.
+    Does nothing if the system or file system has no such locks. A process may call it several times for a work dir.
 
     Args:
-        work_dir: The folder; made if needed.
+        work_dir: The folder; created if needed.
 
     Raises:
         RuntimeError: Another process trains there.
@@ -57,7 +57,7 @@ def claim_work_dir(work_dir: Union[str, Path]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, 'a+', encoding='utf-8')
     try:
-        # Not flock: workers of a data loader would inherit that, and hold it when this process has been killed.
+        # Not flock: data-loader workers would inherit it, and keep it after this process has been killed.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.seek(0)

@@ -1,7 +1,7 @@
-"""Small helpers that every folder may use; importing them loads nothing heavy.
+"""Provides small helpers that every package of mmlocat may use; importing them loads nothing heavy.
 
 ``files``: atomic writing, hashes, the shipped files; ``names``: near names; ``requirements``: missing packages;
-``tables``: the one table; ``terminal``: what command lines share.
+``tables``: tables on screen and in files; ``terminal``: code that command lines share.
 """
 
 from .files import atomic_write, sha256, share_folder, staged

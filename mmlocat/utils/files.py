@@ -1,4 +1,4 @@
-"""Files that are whole or not there, their hashes, and where the files of this package lie."""
+"""Writes files atomically, hashes files, and finds the folder of this package's configs and tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
     """Opens a temporary file beside ``path`` and moves it there only when the block succeeds.
 
     Args:
-        path: The file to write; its folder is made if needed.
+        path: The file to write; its folder is created if needed.
         mode: 'w' for text (UTF-8) or 'wb' for bytes.
     """
     path = Path(path)
@@ -37,10 +37,10 @@ def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
 
 @contextmanager
 def staged(path: Union[str, Path]) -> Iterator[Path]:
-    """Gives a place beside ``path``, for writers that open files themselves; moves the file there on success.
+    """Gives a temporary path, for writers that open files themselves; moves the file to ``path`` on success.
 
     Args:
-        path: The file to write; its folder is made if needed.
+        path: The file to write; its folder is created if needed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +50,11 @@ def staged(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def sha256(path: Union[str, Path], show_from: int = 1 << 26) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal; with a progress bar on a terminal.
+    """Returns the SHA-256 of a file, in hexadecimal; shows a progress bar on a terminal.
 
     Args:
         path: The file.
-        show_from: Bytes from which on progress is shown.
+        show_from: Size in bytes from which on progress is shown.
     """
     digest = hashlib.sha256()
     if sys.stderr.isatty() and Path(path).stat().st_size >= show_from:

@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, driver, versions and commit."""
+"""Describes the machine and software of a measurement: processor, driver, versions and commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-# Names of distributions; of those that bring the same modules, one is installed.
+# Names of distributions; of those that provide the same modules, only one is installed.
 _DISTRIBUTIONS = ('triton', 'pytorch-triton', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain',
                   'onedl-mmsegmentation', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
 
@@ -38,7 +38,7 @@ def machine(device: str) -> str:
 
 
 def _output(*command: str) -> str:
-    """Returns what a command prints, or '' where it cannot be run."""
+    """Returns the output of a command, or '' if it cannot be run."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -46,7 +46,7 @@ def _output(*command: str) -> str:
 
 
 def commit() -> str:
-    """Returns the commit that this package is run from, and whether tracked files differ from it."""
+    """Returns the commit that this package runs from, and whether tracked files differ from it."""
     root = _PACKAGE.parent
     found = _output('git', '-C', str(root), 'rev-parse', 'HEAD') if (root / '.git').exists() else ''
     if not found:

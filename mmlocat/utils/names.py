@@ -1,4 +1,4 @@
-"""Names that a user may have meant instead of one that does not exist."""
+"""Suggests names that a user may have meant instead of one that does not exist."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Dict, Iterable, List
 
 
 def near_names(name: str, known: Iterable[str], most: int = 3) -> List[str]:
-    """Returns names that begin with one, resemble or contain it, whatever their case; best first.
+    """Returns known names that begin with a name, resemble or contain it, whatever their case; best first.
 
     Args:
-        name: The name that is not known.
-        known: Those that are; what is no text is left out.
+        name: The unknown name.
+        known: The known names; entries that are not strings are left out.
         most: How many to return at most.
     """
     by_case: Dict[str, str] = {other.lower(): other for other in known if isinstance(other, str)}
@@ -23,11 +23,11 @@ def near_names(name: str, known: Iterable[str], most: int = 3) -> List[str]:
 
 
 def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:
-    """Returns the end of an error message, '; did you mean A or B?', or nothing where no name is near.
+    """Returns the end of an error message, '; did you mean A or B?', or '' if no name is near.
 
     Args:
-        name: The name that is not known.
-        known: Those that are.
+        name: The unknown name.
+        known: The known names.
         most: How many to name at most.
     """
     names = near_names(name, known, most)

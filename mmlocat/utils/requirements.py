@@ -1,4 +1,4 @@
-"""Says which extra of mmlocat installs a package that is missing."""
+"""Checks that packages can be imported, and says which extra of mmlocat installs a missing one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import importlib
 
 
 def require_openmmlab(needed_by: str) -> None:
-    """Makes sure that the OpenMMLab packages import.
+    """Makes sure that the OpenMMLab packages can be imported.
 
     Args:
-        needed_by: What asks for them, for the message.
+        needed_by: The module that needs them, for the message.
 
     Raises:
         ImportError: One is missing; the message names the extra that installs it.
@@ -19,16 +19,16 @@ def require_openmmlab(needed_by: str) -> None:
 
 
 def require_modules(modules: tuple, extra: str, needed_by: str, remark: str = '') -> None:
-    """Imports ``modules`` or says which extra installs the one that is missing.
+    """Imports ``modules`` or says which extra installs a missing one.
 
     Args:
         modules: Names of importable modules.
-        extra: The extra of mmlocat that brings them.
-        needed_by: What asks for them, for the message.
+        extra: The extra of mmlocat that installs them.
+        needed_by: The module or tool that needs them, for the message.
         remark: Further advice for the message.
 
     Raises:
-        ImportError: One of them does not import.
+        ImportError: One of them cannot be imported.
     """
     for name in modules:
         try:

@@ -1,4 +1,4 @@
-"""The one table of this package: by rich on a screen, as Markdown, and as JSON in a file."""
+"""Prints and writes the tables of this package: with rich on a screen, as Markdown, and as JSON in a file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Union
 
 from .files import atomic_write
 
-if TYPE_CHECKING:  # imported where it is used: Markdown does without, and a GPU machine may not have it
+if TYPE_CHECKING:  # imported only where it is used: Markdown does not need it, and a GPU machine may lack it
     from rich.console import Console
 
-_WIDTH = 120  # of what goes into a file or a pipe
+_WIDTH = 120  # characters of a line in a file or pipe
 
 
 class Table:
     """Rows of cells under named columns.
 
     Args:
-        columns: Their names.
-        title: What stands above; nothing by default.
-        words: So many of the first columns hold words, which stand left; the others hold figures, which stand right.
+        columns: The names of the columns.
+        title: A title above the table; none by default.
+        words: Number of first columns that hold words, aligned left; the others hold figures, aligned right.
     """
 
     def __init__(self, columns: Iterable[str], title: str = '', words: int = 1) -> None:
@@ -28,7 +28,7 @@ class Table:
         self.rows: List[List[str]] = []
 
     def add(self, *cells: Any) -> None:
-        """Appends a row; None becomes an empty cell, anything else its text.
+        """Appends a row; None becomes an empty cell, any other value its text.
 
         Raises:
             ValueError: There are more or fewer cells than columns.
@@ -51,7 +51,7 @@ class Table:
         """Prints the table.
 
         Args:
-            markdown: Whether in Markdown instead of rich's frame.
+            markdown: Whether to print Markdown instead of rich's table.
         """
         if markdown:
             print(self.markdown() + '\n', flush=True)
@@ -66,14 +66,14 @@ class Table:
         console().print(shown, markup=False)
 
     def print_row(self, *cells: Any, markdown: bool = False, widths: Iterable[int] = ()) -> None:
-        """Appends a row and prints it at once, title and heads before the first.
+        """Appends a row and prints it at once; prints title and column heads before the first row.
 
-        Who interrupts a long measurement keeps what it has found.
+        So a long measurement that is interrupted has already shown its rows.
 
         Args:
             *cells: See ``add``.
-            markdown: Whether in Markdown instead of aligned columns.
-            widths: Characters of each column at least, for what is longer than the heads.
+            markdown: Whether to print Markdown instead of aligned columns.
+            widths: Minimum width of each column in characters, for cells longer than the heads.
         """
         self.add(*cells)
         first = len(self.rows) == 1
@@ -89,7 +89,7 @@ class Table:
                             for index, (cell, width) in enumerate(zip(row, widths))), flush=True)
 
     def write(self, path: Union[str, Path]) -> None:
-        """Writes the table, as JSON where the name ends so, else as Markdown; whole or not at all.
+        """Writes the table atomically, as JSON if the name ends in .json, else as Markdown.
 
         Args:
             path: The file.
@@ -99,11 +99,11 @@ class Table:
 
 
 def console(stderr: bool = False, width: Optional[int] = None) -> Console:
-    """Returns rich's console; wide enough for tables where the output is no terminal.
+    """Returns rich's console; wide enough for tables if the output is not a terminal.
 
     Args:
-        stderr: Whether for standard error.
-        width: In characters, instead.
+        stderr: Whether it writes to standard error.
+        width: Width in characters; by default the terminal's, or one that fits tables.
     """
     from rich.console import Console
     made = Console(stderr=stderr, width=width)

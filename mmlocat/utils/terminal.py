@@ -1,4 +1,4 @@
-"""What every command line does alike: progress, Ctrl-C, errors in one line, the option about pickles."""
+"""Provides what all command lines share: progress, Ctrl-C, one-line errors, the option ``--trust-pickle``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Item = TypeVar('Item')
 
 @contextmanager
 def stoppable(remark: Callable[[], str] = str) -> Iterator[None]:
-    """Lets Ctrl-C end a tool with one line instead of a traceback, and with exit code 130, as shells report it.
+    """Makes Ctrl-C end a tool with one line instead of a traceback, and with exit code 130, as shells report it.
 
-    Of several processes the first speaks for all.
+    With several processes only the first one prints the line.
 
     Args:
-        remark: Gives what the line should say beyond that the tool was stopped.
+        remark: Returns text to add to the line.
     """
     try:
         yield
@@ -31,11 +31,11 @@ def stoppable(remark: Callable[[], str] = str) -> Iterator[None]:
 
 
 def with_progress(items: Sequence[Item], describe: Callable[[Item], str]) -> Iterator[Item]:
-    """Goes through items and says on stderr, before each, which it is and when all will be done.
+    """Yields items and prints on stderr, before each, its name and when all will be done.
 
     Args:
-        items: What is worked on, seconds each.
-        describe: Names one.
+        items: The items, which take seconds each.
+        describe: Returns the name of an item.
     """
     began = time.monotonic()
     for number, item in enumerate(items):
@@ -46,7 +46,7 @@ def with_progress(items: Sequence[Item], describe: Callable[[Item], str]) -> Ite
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or its type where it has none."""
+    """Returns the first line of an error's message, or its type if the message is empty."""
     return str(error).strip().split('\n')[0][:300] or type(error).__name__
 
 

@@ -17,7 +17,7 @@ LARGEST_GRID = 8
 
 
 def point(text: str) -> Tuple[float, float]:
-    """Reads ``x,y``."""
+    """Parses a point given as ``x,y``."""
     try:
         x, y = (float(part) for part in text.split(','))
         if not (math.isfinite(x) and math.isfinite(y)):
@@ -28,7 +28,7 @@ def point(text: str) -> Tuple[float, float]:
 
 
 def grid_side(text: str) -> int:
-    """Reads the side of a grid of query patches."""
+    """Parses the side length of a grid of query patches."""
     if not text.isdigit() or not 1 <= int(text) <= LARGEST_GRID:
         raise argparse.ArgumentTypeError(f'takes a number from 1 to {LARGEST_GRID}, got {text!r}')
     return int(text)
@@ -52,7 +52,7 @@ def read_options() -> argparse.Namespace:
 
 
 def chosen_model(args: argparse.Namespace) -> ModelFiles:
-    """Returns the model that was named, or the demo's."""
+    """Returns the model that the options name, or the demo's."""
     if args.config:
         return ModelFiles(Path(args.config).stem, args.config, args.checkpoint)
     found = demo_model(args.arm, 'pretrain', args.demo_dir)

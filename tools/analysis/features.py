@@ -32,7 +32,7 @@ def read_options() -> argparse.Namespace:
 
 
 def chosen_models(args: argparse.Namespace) -> List[Union[ModelFiles, DemoModel]]:
-    """Returns the models that were named, or the demo's ViT and LocAtViT of all seeds."""
+    """Returns the models that the options name, or the demo's ViT and LocAtViT of all seeds."""
     if args.model:
         return [ModelFiles(*model) for model in args.model]
     return [demo_model(arm, 'pretrain', args.demo_dir, seed)

@@ -13,7 +13,7 @@ from mmlocat.utils import stoppable, with_progress
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
 
-# With the characters that each takes.
+# Columns of the table and their widths in characters.
 COLUMNS = {'pass': 18, 'back-end': 9, 'heads': 5, 'grid': 4, 'ms': 6, 'x plain': 7, 'quartiles': 13, 'extra MiB': 9}
 
 
@@ -51,7 +51,7 @@ def main() -> int:
     cases = [Case(grid, heads, args.head_dims, args.dtype, args.device) for heads in args.heads for grid in args.grids]
     largest = {'dense': args.dense_up_to, 'sdpa': args.sdpa_up_to}
     if args.backends is None and not args.device.startswith('cuda'):
-        largest['triton'] = 7  # its interpreter, where the environment asks for it, takes seconds a call
+        largest['triton'] = 7  # Triton's interpreter, if the environment selects it, takes seconds per call
     title = f'{args.dtype}, heads of {args.head_dims}, batch 1, one prefix token. {machine(args.device)}'
     table, results = Table(COLUMNS, title, words=2), []
     turns = [(passes, case) for passes in args.passes for case in cases]

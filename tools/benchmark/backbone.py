@@ -10,7 +10,7 @@ from mmlocat.utils import stoppable, with_progress
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
 
-# With the characters that each takes.
+# Columns of the table and their widths in characters.
 COLUMNS = {'mode': 13, 'model': 14, 'size': 5, 'image': 5, 'ms': 6, 'x mmpretrain': 12, 'quartiles': 13,
            'growth MiB': 10}
 PATCH = 16

@@ -15,11 +15,11 @@ from mmlocat.benchmark.gpu.targets import judge
 from mmlocat.utils import share_folder, stoppable
 
 PAGE = 'performance_gpu.md'
-SECONDS = 450  # and what starting and ending takes: under eight minutes
+SECONDS = 450  # with the time to start and end, under eight minutes
 
 
 def read_options() -> argparse.Namespace:
-    """Reads the command line; whatever stands in the way of a run is said here, in one line."""
+    """Reads the command line; reports in one line whatever makes a run impossible."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--out', type=Path, default=share_folder() / 'docs' / PAGE,
@@ -55,10 +55,10 @@ def read_options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measures, and says in the end what failed and which targets were missed; 1 if a part failed."""
+    """Measures, then prints what failed and which targets were missed; returns 1 if a part failed."""
     args = read_options()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends what it started, keeps its rows
-    # For the processes that measure: interpreted kernels on a CPU, never on a GPU.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends its processes, keeps the rows
+    # For the measuring processes: Triton's kernels are interpreted on a CPU, never on a GPU.
     os.environ['TRITON_INTERPRET'] = '1' if args.device == 'cpu' else '0'
     report = run_report(SMALL if args.small else FULL, args.device, args.out, args.seconds, chosen=args.parts)
     failed = {name: entry['reason'] for name, entry in report['parts'].items() if entry['state'] == 'failed'}

@@ -37,7 +37,7 @@ def read_options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Gathers, measures what is asked for, and writes."""
+    """Gathers the results, measures what the options ask for, and writes the leaderboard."""
     args = read_options()
     try:
         sections = build_board(gather(args.work_dirs), args.paper)

@@ -29,7 +29,7 @@ def read_options() -> argparse.Namespace:
 
 
 def report(result: Conversion, differences: 'list[Difference]') -> None:
-    """Prints what was converted, and what the comparison gave."""
+    """Prints what was converted, and the result of the comparison."""
     arch = result.arguments['arch']
     table = Table(('part', 'dtype', 'tensors', 'parameters'), f'{result.source.source} ({result.source.format} names, '
                   f'{result.source.container}) -> {result.target} ({result.layout})', words=2)
@@ -44,7 +44,7 @@ def report(result: Conversion, differences: 'list[Difference]') -> None:
 
 
 def main() -> int:
-    """Converts; returns 1 on any doubt."""
+    """Converts the weights; returns 1 if the result is in doubt."""
     args = read_options()
     differences: list = []
 

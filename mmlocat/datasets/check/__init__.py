@@ -1,7 +1,7 @@
-"""Says before any GPU hour whether a config's data are there, complete and sound.
+"""Checks before a training whether a config's data are present, complete and readable.
 
-``sources.py`` holds what is known of the official data sets, ``segmentation.py`` and ``classification.py`` look at
-folders and lists, ``reading.py`` opens files, ``report.py`` says what was found, ``run.py`` goes through a config.
+``sources.py`` describes the official data sets, ``segmentation.py`` and ``classification.py`` check folders and lists,
+``reading.py`` opens files, ``report.py`` collects and prints the findings, ``run.py`` goes through a config.
 """
 
 from .report import Finding, Report, render

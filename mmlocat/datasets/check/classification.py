@@ -14,12 +14,12 @@ from .report import Report, examples
 
 
 def check_classification(dataset: CustomDataset, report: Report, model_classes: Optional[int]) -> List[Sample]:
-    """Reports what is wrong with a list of images or with class folders.
+    """Reports faults of a list of images or of class folders.
 
     Args:
-        dataset: Built with ``lazy_init=True``.
-        report: To fill in.
-        model_classes: How many classes the model predicts, for data sets that do not name theirs.
+        dataset: The data set, built with ``lazy_init=True``.
+        report: The report to fill in.
+        model_classes: Number of classes that the model predicts, for data sets that do not name theirs.
 
     Returns:
         The samples that exist.
@@ -35,12 +35,12 @@ def check_classification(dataset: CustomDataset, report: Report, model_classes: 
 
 
 def compare_class_folders(reports: Sequence[Report]) -> None:
-    """Adds an error where two splits number other class folders: their labels do not mean the same.
+    """Adds an error if two splits have different class folders, so that the same label means different classes.
 
-    mmpretrain numbers the folders of each split by themselves.
+    mmpretrain numbers the folders of each split separately.
 
     Args:
-        reports: Of the splits of one config.
+        reports: The reports of one config's splits.
     """
     numbered = [report for report in reports if report.class_folders]
     for report in numbered[1:]:
@@ -71,13 +71,13 @@ def _listed(dataset: CustomDataset, report: Report, classes: Optional[int]) -> L
         names.append(osp.normpath(name))
     if not lines:
         report.error(f'list of images {path} is empty', advice.labels)
-    # Lists may hold whole paths and no folder; then each is asked for by itself.
+    # A list may hold full paths without a common folder; then each file is looked up separately.
     present = set(list_files(folder)) if folder else {name for name in names if fileio.isfile(name)}
     report.some(f'lines of {path} that are not NAME LABEL', malformed, len(lines), advice.labels)
     report.some(f'labels in {path} outside 0 to {(classes or 0) - 1}', outside, len(lines), advice.values)
     report.some(f'images named in {path} that do not exist', [name for name in names if name not in present],
                 len(lines), advice.images)
-    # Folders that the list does not enter may be other splits'.
+    # Folders that the list does not mention may belong to other splits.
     folders = {osp.dirname(name) for name in names}
     beside = {name for name in present if osp.dirname(name) in folders and dataset.is_valid_file(name)}
     report.some(f'images in {folder} that {path} does not name', sorted(beside.difference(names)), len(beside),
@@ -98,7 +98,7 @@ def _in_folders(dataset: CustomDataset, report: Report, classes: Optional[int]) 
     folders = report.class_folders = sorted(fileio.list_dir_or_file(folder, list_file=False))
     if classes is not None and len(folders) != classes:
         whose = 'data set has' if dataset.CLASSES else 'model predicts'
-        # Without class folders at all, the images of a validation set lack their list.
+        # A validation set without any class folders lacks its list of images.
         report.error(f'class folders in {folder}: {len(folders):,}; the {whose} {classes:,} classes',
                      advice.images if folders else advice.labels)
     filled = {name.replace('\\', '/').split('/')[0] for name in images if osp.dirname(name)}

@@ -1,4 +1,4 @@
-"""Lists and opens files: whether images decode to their last byte, and what values label maps hold."""
+"""Lists and opens files: checks that images decode completely, and which values label maps hold."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.progress import track
 
 from .report import Report
 
-# Other files beside images (lists, notes) are nobody's fault.
+# Files with other suffixes (lists, notes) are ignored.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-_CHUNK = 32  # samples a task: a million tasks would cost more than they do
-_MOST_VALUES = 5  # shown of a label map
+_CHUNK = 32  # samples per task; a task for each sample would cost more than the reading
+_MOST_VALUES = 5  # the most values of a label map that a message shows
 _ORIENTATION = 0x0112  # EXIF tag
-_ON_ITS_SIDE = (5, 6, 7, 8)  # its values that exchange height and width
+_ON_ITS_SIDE = (5, 6, 7, 8)  # values of that tag that exchange height and width
 
 # Kinds of faults, in the order in which they are reported.
 _IMAGE = 'images that cannot be read'
@@ -40,12 +40,12 @@ class Sample(NamedTuple):
 
 
 class Loading(NamedTuple):
-    """How a data set loads its samples, and what their labels may hold.
+    """How a data set loads its samples, and which values their labels may hold.
 
     Args:
         backend: Arguments of mmengine's file backend.
-        as_stored: Whether images are loaded without being turned as their EXIF orientation says.
-        allowed: Of shape (256,): which values a label may hold. None judges none.
+        as_stored: Whether images are loaded without being turned by their EXIF orientation.
+        allowed: Shape (256,): which values a label may hold. None checks no values.
     """
 
     backend: Optional[dict] = None
@@ -60,16 +60,16 @@ def list_files(folder: str, backend: Optional[dict] = None) -> List[str]:
 
 def open_samples(report: Report, samples: Sequence[Sample], count: Optional[int], seed: int, loading: Loading,
                  progress: bool) -> None:
-    """Opens samples and reports what is wrong with them.
+    """Opens samples and reports their faults.
 
-    In threads: decoding is C code that lets others run.
+    It works in threads, since decoding is C code that releases the GIL.
 
     Args:
-        report: To fill in.
-        samples: All of a split.
+        report: The report to fill in.
+        samples: All samples of a split.
         count: How many to open, the same ones for the same seed; None opens all.
-        seed: Of the choice.
-        loading: See there.
+        seed: Seed of the choice.
+        loading: How the data set loads its samples.
         progress: Whether to draw a progress bar.
     """
     if count is not None and count < len(samples):
@@ -79,7 +79,7 @@ def open_samples(report: Report, samples: Sequence[Sample], count: Optional[int]
     chunks = [samples[i:i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
     with ThreadPoolExecutor() as pool:
         read = pool.map(lambda chunk: [_faults(sample, loading) for sample in chunk], chunks)
-        console = Console(stderr=True)  # what is printed is for scripts
+        console = Console(stderr=True)  # stdout is for scripts
         for faults in track(read, f'Opening {report.title}', len(chunks), console=console,
                             disable=not (progress and chunks)):
             for kind, text in (item for fault in faults for item in fault.items()):
@@ -101,17 +101,17 @@ def _decode(path: str, backend: Optional[dict]) -> Image.Image:
         image = Image.open(io.BytesIO(content))
     except Image.UnidentifiedImageError:
         raise ValueError('no image') from None
-    image.load()  # to the last byte; OpenCV would fill what is missing with grey
+    image.load()  # fails for a truncated file, whose missing part OpenCV would fill with grey
     return image
 
 
 def _faults(sample: Sample, loading: Loading) -> Dict[str, str]:
-    """Returns what is wrong with a sample, a text by kind of fault."""
+    """Returns the faults of a sample, as texts by kind of fault."""
     faults, opened = {}, {}
     for kind, path in ((_IMAGE, sample.image), (_LABEL, sample.label)):
         try:
             opened[kind] = _decode(path, loading.backend) if path is not None else None
-        except Exception as error:  # decoders raise whatever damaged bytes suggest
+        except Exception as error:  # decoders may raise anything for damaged bytes
             faults[kind] = f'{path}: {error}'
     image, label = opened.get(_IMAGE), opened.get(_LABEL)
     if label is None:
@@ -136,5 +136,5 @@ def _wrong_values(values: np.ndarray, is_allowed: np.ndarray) -> List[int]:
     if values.dtype in (np.uint8, np.bool_):
         present = np.flatnonzero(np.bincount(values.ravel().astype(np.uint8), minlength=256))
     else:
-        present = np.unique(values)  # 16 or 32 bit; mmseg would keep the last eight
+        present = np.unique(values)  # 16 or 32 bits; mmseg would keep the lowest eight
     return [int(value) for value in present if not (0 <= value < 256 and is_allowed[value])]

@@ -1,4 +1,4 @@
-"""Holds what a check found, and renders it as text."""
+"""Holds the findings of a data check, and renders them as text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a user should know.
+    """One error or remark about the data.
 
     Args:
         message: What was found, with examples.
-        fix: The command that mends it, or what to do.
+        fix: The command that fixes it, or what to do.
         is_error: Whether training would fail or go wrong; otherwise it is a remark.
     """
 
@@ -27,17 +27,17 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was found about one data set of a config.
+    """The findings about one data set of a config.
 
     Args:
-        loaders: Which of the config's data loaders read it: 'train', 'val', 'test'.
+        loaders: The config's data loaders that read it: 'train', 'val', 'test'.
         dataset: Its type.
         root: Its folder.
-        advice: The commands that mend it.
-        images: How many images were found; None where nobody could look.
-        labels: How many of them have a label; None where labels are no files.
-        official: How many images the official data set has, if it is one.
-        read: How many samples were opened.
+        advice: The commands that fix it.
+        images: Number of images found; None if it could not be checked.
+        labels: Number of these that have a label; None if labels are not files.
+        official: Number of images of the official data set, if it is one.
+        read: Number of samples opened.
         class_folders: Names of the folders whose order gives the labels; empty where labels come from elsewhere.
         findings: Errors and remarks.
     """
@@ -55,7 +55,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """The data loaders, for people."""
+        """The names of the data loaders, as shown to the user."""
         return ', '.join(self.loaders)
 
     @property
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def remarks(self) -> List[Finding]:
-        """The findings that are none."""
+        """The findings that are not errors."""
         return [finding for finding in self.findings if not finding.is_error]
 
     def error(self, message: str, fix: str = '') -> None:
@@ -78,14 +78,14 @@ class Report:
 
     def some(self, text: str, names: Sequence[str], of: Optional[int], fix: str, where: str = '',
              is_error: bool = True) -> None:
-        """Adds a finding about some of many, with their number and examples; nothing where there are none.
+        """Adds a finding about several files, with their number and examples; does nothing if ``names`` is empty.
 
         Args:
-            text: What they are.
-            names: Which.
-            of: How many there are in all; None where that says nothing.
+            text: The kind of the files, or of their fault.
+            names: The files.
+            of: The total number; None leaves it out.
             fix: See ``Finding``.
-            where: Follows the number.
+            where: Text that follows the number.
             is_error: See ``Finding``.
         """
         if names:
@@ -104,7 +104,7 @@ def _counted(number: int, word: str) -> str:
 
 
 def render(reports: Sequence[Report]) -> str:
-    """Writes reports as text: a paragraph a data set, and a last line that sums up."""
+    """Renders reports as text: a paragraph for each data set, and a last line that sums up."""
     lines = []
     for report in reports:
         lines.append(f'{report.title}: {report.dataset}{" in " if report.root else ""}{report.root}')

@@ -1,4 +1,4 @@
-"""Checks the data that the loaders of a config name."""
+"""Checks the data sets that the data loaders of a config read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .segmentation import allowed_values, check_segmentation
 from .sources import advise, find_source
 
 LOADERS = ('train', 'val', 'test')
-QUICK_FILES = 8  # opened of each split by the quick form
-SAMPLED_FILES = 500  # opened of each split unless all are
+QUICK_FILES = 8  # files of each split that the quick check opens
+SAMPLED_FILES = 500  # files of each split that the full check opens by default
 
 
 def check_data(config: Config,
@@ -31,19 +31,19 @@ def check_data(config: Config,
                trust: bool = False) -> List[Report]:
     """Checks the data that a config names.
 
-    Folders, lists, pairs of images and labels, suffixes and counts are checked for all files; whether they can be
-    read, and what values labels hold, for ``files`` of each split.
+    Folders, lists, pairs of images and labels, suffixes and counts are checked for all files; whether files can be
+    read, and which values labels hold, for ``files`` samples of each split.
 
     Args:
-        config: Of MMPretrain or MMSegmentation; left as it is.
+        config: A config of MMPretrain or MMSegmentation; left as it is.
         loaders: Which of 'train', 'val' and 'test' to check.
         files: How many samples to open of each split; None opens all.
-        seed: Of their choice.
+        seed: Seed of their choice.
         progress: Whether to draw progress bars.
-        trust: Whether to leave out data sets that vouch for their files themselves (``VOUCHES_FOR_FILES``).
+        trust: Whether to skip data sets that verify their files themselves (``VOUCHES_FOR_FILES``).
 
     Returns:
-        A report for each data set; one that several data loaders share comes once.
+        A report for each data set; one that several data loaders share has one report.
 
     Raises:
         ValueError: The config has no data set in any of ``loaders``.
@@ -73,7 +73,7 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
     for name in loaders:
         for settings in _unwrap((config.get(f'{name}_dataloader') or {}).get('dataset')):
             settings = {key: copy.deepcopy(value) for key, value in settings.items()}
-            # Of a pipeline, how images are read is all that counts here.
+            # Only the image-loading step of a pipeline matters here.
             settings['pipeline'] = [step for step in settings.get('pipeline') or []
                                     if isinstance(step, dict) and _name(step.get('type')) == 'LoadImageFromFile']
             for names, other in found:
@@ -86,7 +86,7 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
 
 
 def _name(kind: Any) -> str:
-    """Returns the name of a type that a config gives as a class, as text, or as text with a scope before it."""
+    """Returns the name of a type that a config gives as a class, a name, or a name with a scope before it."""
     return kind.__name__ if inspect.isclass(kind) else str(kind).rpartition('.')[2]
 
 
@@ -151,12 +151,12 @@ def _check(kind: type, names: List[str], settings: dict, model_classes: Optional
 
 
 def _build(kind: type, settings: dict, report: Report) -> Optional[Any]:
-    """Builds the data set for its own idea of folders, suffixes and classes; loads no annotation."""
+    """Builds the data set, to get its folders, suffixes and classes; loads no annotation."""
     arguments = {key: value for key, value in settings.items() if key not in ('type', '_scope_')}
     try:
         return kind(**{**arguments, 'pipeline': [], 'lazy_init': True})
-    except Exception as error:  # a data set of anybody's
-        # Some assert that their folder exists, without a word.
+    except Exception as error:  # third-party data sets may raise anything
+        # Some assert that their folder exists, without a message.
         prefix = settings.get('data_prefix') or {}
         folder = prefix if isinstance(prefix, str) else prefix.get('img_path') or ''
         folder = fileio.join_path(report.root, folder) if report.root else folder

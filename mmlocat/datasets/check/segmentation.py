@@ -15,11 +15,11 @@ from .report import Report
 
 
 def check_segmentation(dataset: BaseSegDataset, report: Report) -> List[Sample]:
-    """Reports what is wrong with folders, lists, pairs and suffixes.
+    """Reports faults of folders, lists, pairs and suffixes.
 
     Args:
-        dataset: Built with ``lazy_init=True``.
-        report: To fill in.
+        dataset: The data set, built with ``lazy_init=True``.
+        report: The report to fill in.
 
     Returns:
         The samples that are complete.
@@ -44,7 +44,7 @@ def check_segmentation(dataset: BaseSegDataset, report: Report) -> List[Sample]:
 
 
 def _stems(files: List[str], suffix: str) -> Set[str]:
-    """Returns the names, without suffix, of the files that end so."""
+    """Returns the names, without suffix, of the files that end in ``suffix``."""
     return {name[:len(name) - len(suffix)] for name in files if name.endswith(suffix)}
 
 
@@ -88,14 +88,14 @@ def _labelled(dataset: BaseSegDataset, report: Report, names: List[str]) -> Set[
     suffix, advice = dataset.seg_map_suffix, report.advice
     files = list_files(folder, dataset.backend_args)
     present = _stems(files, suffix)
-    # A label of another suffix counts where the right one is missing: COCO-Stuff keeps its unconverted ones beside.
+    # A label with another suffix is reported only if the right one is missing: COCO-Stuff keeps unconverted labels too.
     candidates = {} if folder == image_dir else _images_by_stem(files)
     without = [name for name in names if name not in present]
     report.some(f'labels that do not end in {suffix}', [candidates[name] for name in without if name in candidates],
                 len(names), advice.label_suffix, f' in {folder}')
     report.some(f'images whose label is missing in {folder}',
                 [name + suffix for name in without if name not in candidates], len(names), advice.labels)
-    # Of a split file's folder, the images that it does not name are there for other splits.
+    # Images that a split file does not name belong to other splits in the same folder.
     images = set(names)
     if dataset.ann_file and present - images:
         images = _stems(list_files(image_dir, dataset.backend_args), dataset.img_suffix)
@@ -105,20 +105,20 @@ def _labelled(dataset: BaseSegDataset, report: Report, names: List[str]) -> Set[
 
 
 def allowed_values(dataset: BaseSegDataset) -> Optional[np.ndarray]:
-    """Tells which values a label file may hold, before ``reduce_zero_label`` and ``label_map`` are applied.
+    """Returns which values a label file may hold, before ``reduce_zero_label`` and ``label_map`` are applied.
 
     Args:
         dataset: A data set of mmseg.
 
     Returns:
-        Of shape (256,); None where the data set names no classes.
+        Shape (256,), True for allowed values; None if the data set names no classes.
     """
     classes = dataset.METAINFO.get('classes') if dataset.label_map else dataset.metainfo.get('classes')
     if not classes:
         return None
     allowed = np.zeros(256, bool)
     allowed[:len(classes) + bool(dataset.reduce_zero_label)] = True
-    allowed[255] = True  # mmseg's own value for "ignored", in its transforms as well
+    allowed[255] = True  # mmseg's value for "ignored", which its transforms use too
     if 0 <= dataset.ignore_index < 256:
         allowed[dataset.ignore_index] = True
     return allowed

@@ -1,4 +1,4 @@
-"""Knows the official data sets: how many images they have, and the command that brings each part."""
+"""Describes the official data sets: how many images they have, and the command that downloads each part."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Source:
     {converters} mmseg's folder of converters.
 
     Args:
-        name: As people call it.
-        counts: Images of 'train' and 'val'.
-        images: Brings the images.
-        labels: Brings labels and lists.
-        needs: By 'images' and 'labels', what a command needs and cannot bring.
+        name: Its common name.
+        counts: Number of images in 'train' and 'val'.
+        images: The command that downloads the images.
+        labels: The command that downloads labels and lists.
+        needs: By 'images' and 'labels', what a command needs and cannot download.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Source:
     needs: Mapping[str, str] = field(default_factory=dict)
 
 
-# unzip and tar make no folders above the one they are given.
+# unzip and tar do not create the parents of their target folder.
 _ADE20K = ('mkdir -p {parent} && wget -c http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip && '
            'unzip -o -q ADEChallengeData2016.zip -d {parent}')
 SOURCES: Dict[str, Source] = {
@@ -67,18 +67,18 @@ SOURCES: Dict[str, Source] = {
         needs={'images': 'ILSVRC2012_img_{split}.tar, after logging in at '
                          'https://image-net.org/download-images.php'}),
 }
-# 60 classes with the background, of the same files.
+# The same files with 60 classes, background included.
 SOURCES['PascalContextDataset'] = SOURCES['PascalContextDataset59']
 
 
 def find_source(kind: Any, settings: Mapping[str, Any]) -> Optional[Source]:
-    """Returns what is known of a data set.
+    """Returns the official data set that a config uses; None if it uses another one.
 
     Args:
-        kind: Its class; a class derived from an official one is another data set.
+        kind: Its class; a class derived from an official one counts as another data set.
         settings: Its part of the config.
     """
-    # The 10k version of COCO-Stuff has the same class, and a zero label.
+    # The 10k version of COCO-Stuff has the same class, but sets reduce_zero_label.
     if kind.__name__ == 'COCOStuffDataset' and settings.get('reduce_zero_label'):
         return None
     return SOURCES.get(kind.__name__)
@@ -86,13 +86,13 @@ def find_source(kind: Any, settings: Mapping[str, Any]) -> Optional[Source]:
 
 @dataclass(frozen=True)
 class Advice:
-    """What mends one split: commands, or what to do.
+    """The commands, or other advice, that fix one split.
 
     Args:
-        images: For images that are missing.
+        images: For missing images.
         labels: For labels and lists that are missing or wrong.
-        image_suffix: For images of another suffix.
-        label_suffix: For labels of another suffix.
+        image_suffix: For images with another suffix.
+        label_suffix: For labels with another suffix.
         damaged_images: For images that cannot be read.
         damaged_labels: For labels that cannot be read or do not fit their image.
         values: For labels out of range.

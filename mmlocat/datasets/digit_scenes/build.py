@@ -1,4 +1,4 @@
-"""Makes DigitScenes once, in parallel, and compares what lies on disk with checksums."""
+"""Generates DigitScenes once, in parallel, and compares the files on disk with checksums."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mmlocat.utils import staged
 from .sources import SPLITS, Sources, load_sources
 
 TASKS = ('classification', 'segmentation')
-_VERSION = 1  # raise it when a pixel changes
+_VERSION = 1  # increase it when any pixel changes
 _CHUNK = 500
 
 
 @dataclass(frozen=True)
 class DigitScenesSpec:
-    """What fixes every pixel of the data set.
+    """The parameters that determine every pixel of the data set.
 
     Args:
-        seed: Of the split and of every scene.
-        classification: Images in train, val and test, one digit each.
-        segmentation: The same for scenes of one to three digits.
+        seed: Seed of the split and of every scene.
+        classification: Number of images in train, val and test, one digit each.
+        segmentation: Number of scenes in train, val and test, one to three digits each.
         classification_canvas: Side of a classification image in px.
         segmentation_canvas: Side of a scene in px.
     """
@@ -79,7 +79,7 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
     """
     from filelock import FileLock
     root = Path(root) if root is not None else default_root(spec.seed)
-    if not root.exists():  # a finished data set may lie where nothing can be written
+    if not root.exists():  # no lock for a finished data set, which may be on a read-only disk
         root.parent.mkdir(parents=True, exist_ok=True)  # for the lock
         with FileLock(str(root) + '.lock'):
             if not root.exists():
@@ -160,8 +160,8 @@ def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
                 (root / task / folder).mkdir(parents=True)
             jobs += [(root, spec, sources[split], task, split, first, min(first + _CHUNK, count))
                      for first in range(0, count, _CHUNK)]
-    # Forked, as data loader workers are, and as harmlessly after CUDA has been initialised: they draw with NumPy and
-    # Pillow, and never touch CUDA or PyTorch. A spawned one would import the caller's main script again.
+    # Forked, like data-loader workers. This is safe even after CUDA has been initialised: they draw with NumPy and
+    # Pillow, and never use CUDA or PyTorch. A spawned process would import the caller's main script again.
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
     labels: Dict[Tuple[str, str], List[int]] = {}
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context(method)) as pool:
@@ -185,7 +185,7 @@ def _render_chunk(job: Tuple[Path, DigitScenesSpec, Sources, str, str, int, int]
     root, spec, sources, task, split, first, last = job
     labels = []
     for i in range(first, last):
-        # A generator a scene: neither the number of workers nor the order can change a pixel.
+        # One generator per scene, so that neither the number of workers nor the order can change a pixel.
         rng = np.random.default_rng([spec.seed, TASKS.index(task), SPLITS.index(split), i])
         if task == 'classification':
             image, _, classes = render_scene(sources, spec.classification_canvas, 1, rng)

@@ -13,7 +13,7 @@ from .sources import Sources
 _MARGIN = 2  # empty px around the 8 x 8 digit, so that the bicubic warp fades out
 _MIN_SIZE, _MAX_SIZE = 14.0, 20.0  # px of the drawn digit
 _MAX_ANGLE = 8.0  # degrees
-_ATTEMPTS = 30  # at placing a further digit beside the earlier ones
+_ATTEMPTS = 30  # to place another digit beside the earlier ones
 _DILATION = 2  # px; thin strokes collapse every class to background at this scale
 
 
@@ -76,14 +76,14 @@ def _free_place(boxes, size: float, canvas: int, rng: np.random.Generator):
 
 
 def _warp(digit: np.ndarray, size: float, centre, canvas: int, rng: np.random.Generator) -> Image.Image:
-    """Draws a digit at ``size`` px, a random angle and aspect, onto an empty canvas (bicubic)."""
+    """Draws a digit at ``size`` px, with random angle and aspect ratio, onto an empty canvas (bicubic)."""
     x, y = centre or (canvas / 2, canvas / 2)
     angle = math.radians(rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
     aspect = math.sqrt(rng.uniform(0.85, 1.15))
     scale_x, scale_y = 8 / (size * aspect), 8 * aspect / size  # canvas px to digit px
     cos, sin = math.cos(angle), math.sin(angle)
     middle = 4 + _MARGIN
-    # PIL asks where each output pixel comes from.
+    # PIL needs the inverse map: from each output pixel to its source.
     a, b = cos * scale_x, sin * scale_x
     d, e = -sin * scale_y, cos * scale_y
     matrix = (a, b, middle - a * x - b * y, d, e, middle - d * x - e * y)

@@ -1,4 +1,4 @@
-"""The real material of DigitScenes, split so that no digit and no photo region is shared."""
+"""Loads the digits and photographs of DigitScenes, split so that no digit and no photo region is shared."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from mmlocat.utils import require_modules
 
 SPLITS = ('train', 'val', 'test')
-# Of each class, two thirds of the digits train; val and test share the rest.
+# Two thirds of each class's digits are for training; val and test get half of the rest each.
 _DIGIT_SHARES = (4 / 6, 5 / 6, 1.0)
-# Of each photograph, the columns left of these shares of its width.
+# Ends of the splits' columns in each photograph, as shares of its width.
 _COLUMN_SHARES = (0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What one split may draw from.
+    """The digits and photo regions of one split.
 
     Args:
         digits: Shape (n, 8, 8), uint8 from 0 to 255.

@@ -1,4 +1,4 @@
-"""What LocAtViT refuses before its parent fails on it, without a word about it or not before training."""
+"""Checks the arguments and inputs of LocAtViT, on which its parent class would fail without explanation or late."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
 
     Args:
         img_size: One or two positive whole numbers, in px.
-        patch_size: Likewise.
+        patch_size: One or two positive whole numbers, in px.
         drop_path_rate: A number in [0, 1).
-        interpolate_mode: Of position embeddings.
+        interpolate_mode: The mode for resizing position embeddings.
 
     Raises:
-        ValueError: One of them is none of these; the message says which.
+        ValueError: An argument is invalid; the message says which.
     """
     for name, value in (('img_size', img_size), ('patch_size', patch_size)):
         sides = value if isinstance(value, (tuple, list)) else (value, value)
@@ -35,7 +35,7 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
 
 
 def one_a_block(layer_cfgs: Union[dict, Sequence[dict]], num_layers: int) -> Sequence[dict]:
-    """Returns the further arguments of every block, one dict each.
+    """Returns the additional arguments of every block, one dict each.
 
     Args:
         layer_cfgs: One dict for all blocks, or a sequence of them.
@@ -56,11 +56,11 @@ def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) ->
     """Returns the blocks that ``out_indices`` asks for, counted from the first.
 
     Args:
-        out_indices: One number or a sequence; negatives count from the last.
-        num_layers: How many blocks there are.
+        out_indices: One number or a sequence; negative numbers count from the last block.
+        num_layers: Number of blocks.
 
     Raises:
-        AssertionError: They are something else, or beyond the blocks; worded as mmpretrain does.
+        AssertionError: They have another type, or are out of range; worded as in mmpretrain.
     """
     if isinstance(out_indices, int):
         out_indices = [out_indices]
@@ -77,11 +77,11 @@ def check_images(images: Tensor, weight: Tensor) -> None:
 
     Args:
         images: Shape (B, channels, height, width), floating point.
-        weight: Of the patch convolution, shape (C, channels, height, width).
+        weight: The weight of the patch convolution, shape (C, channels, height, width).
 
     Raises:
-        ValueError: The shape is another one.
-        TypeError: They are not floating point, or of another dtype than the weights where autocast is off.
+        ValueError: The images have another shape.
+        TypeError: They are not floating point, or differ from the weights in dtype while autocast is off.
     """
     channels = weight.shape[1]
     if images.dim() != 4 or images.shape[1] != channels:
@@ -96,7 +96,7 @@ def check_images(images: Tensor, weight: Tensor) -> None:
 
 
 def _autocasts(device_type: str) -> bool:
-    """Whether autocast is on; PyTorch before 2.4 asks for the two kinds of device by two names."""
+    """Whether autocast is on; PyTorch before 2.4 has separate functions for CPU and GPU."""
     if hasattr(torch, 'get_autocast_dtype'):
         return torch.is_autocast_enabled(device_type)
     return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()

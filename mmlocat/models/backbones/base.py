@@ -1,4 +1,4 @@
-"""What backbones of the family share: how their weights come in and go out, and how deep their parameters lie."""
+"""Provides the base class of LocAt backbones: loading and saving of weights, and layer depths of parameters."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from . import loading
 
 
 class LocAtBase:
-    """Makes a vision transformer with ``GaussianAttention`` one of the family: ``class Mine(LocAtBase, BaseModule)``.
+    """Base class of vision transformers with ``GaussianAttention``: ``class Mine(LocAtBase, BaseModule)``.
 
-    It brings strict loading with a report, the record of the pretraining grid in state dicts, and depths for layer-wise
-    learning rates. The class itself has ``blocks``, the transformer blocks in the order in which they run, and sets
+    It provides strict loading with a report, the pretraining grid in state dicts, and depths for layer-wise learning
+    rates. The derived class has ``blocks``, the transformer blocks in the order in which they run, and sets
     ``in_channels``, ``img_size``, ``patch_size`` and ``num_prefix_tokens`` (see ``protocol.LocAtBackbone``). At the end
     of its constructor it calls ``watch_checkpoints()``.
 
     Attributes:
-        allow_partial: Parts of names of weights that a checkpoint may lack, or bear without a place for them.
-        gaug_init: How GAug starts, 'paper' or 'identity'. Naming one lets a checkpoint lack the GAug weights.
-        explicit_ref_grid: Whether the user named the reference grid, so that no checkpoint may change it.
-        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, where it is not square.
+        allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
+        gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
+        explicit_ref_grid: Whether the user set the reference grid, so that no checkpoint may change it.
+        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, if it is not square.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
     """
 
@@ -38,8 +38,8 @@ class LocAtBase:
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
 
     def watch_checkpoints(self) -> None:
-        """Has every checkpoint that comes in fitted, and the reference grid recorded in every one that goes out."""
-        # Private, because their public names are no older than PyTorch 2.5; these two are in 2.1 to 2.14.
+        """Registers hooks that fit every loaded checkpoint, and record the reference grid in every saved one."""
+        # Private names, because the public ones came with PyTorch 2.5; these two exist in 2.1 to 2.14.
         self._register_load_state_dict_pre_hook(self._fit_loaded)
         self._register_state_dict_hook(_record_ref_grid)
 
@@ -48,14 +48,14 @@ class LocAtBase:
 
     def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
                        metadata: Optional[Mapping] = None) -> loading.LoadReport:
-        """Brings a checkpoint into this model's names and shapes, in place; see ``loading.fit_checkpoint``."""
+        """Converts a checkpoint to this model's names and shapes, in place; see ``loading.fit_checkpoint``."""
         return loading.fit_checkpoint(self, state_dict, prefix, metadata)
 
     def translate(self, weights: Mapping[str, Tensor]) -> Translated:
-        """Returns weights under this backbone's names: as they are, if most of its own are there, else as LocAtViT's.
+        """Returns weights under this backbone's names if most of them match, else under those of LocAtViT.
 
         Args:
-            weights: As a checkpoint has them.
+            weights: Weights as a checkpoint names them.
         """
         kept, own = bare(weights), {loading.without_wrapper(name) for name, _ in self.named_parameters()}
         return kept if 2 * len(own & kept.state_dict.keys()) > len(own) else translate(weights)
@@ -66,7 +66,7 @@ class LocAtBase:
 
     @property
     def position_embedding(self) -> Optional[loading.PositionEmbedding]:
-        """The learned position embedding, which loading resizes; None where there is none."""
+        """The learned position embedding, which loading resizes; None if there is none."""
         return None
 
     def gaug_modules(self) -> List[GaussianAttention]:
@@ -74,13 +74,13 @@ class LocAtBase:
         return [module for module in self.modules() if isinstance(module, GaussianAttention)]
 
     def start_gaug(self, anew: bool = False) -> None:
-        """Starts GAug as ``gaug_init`` says.
+        """Initialises GAug as ``gaug_init`` says.
 
         Args:
-            anew: Whether its weights are drawn once more before.
+            anew: Whether to draw its weights anew first.
         """
         if anew:
-            # One random state for all blocks: on a GPU nothing would advance the CPU's between them.
+            # One context for all blocks: with weights on a GPU the CPU's random state would not advance between them.
             with independent_random_state():
                 for module in self.gaug_modules():
                     module.reset_parameters()
@@ -99,10 +99,10 @@ class LocAtBase:
         return None if self.kernel is None else self.kernel.ref_grid
 
     def replace_kernel(self, ref_grid: Grid) -> None:
-        """Makes another grid that of pretraining; loading a checkpoint does so, before training.
+        """Sets the pretraining grid; loading a checkpoint calls it, before training.
 
         Args:
-            ref_grid: The patch grid (H, W) that the weights come from.
+            ref_grid: The patch grid (H, W) of the weights' pretraining.
         """
         kernel = GaussianKernel(ref_grid)
         for module in self.gaug_modules():
@@ -111,11 +111,11 @@ class LocAtBase:
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
 
-        The stem and the prefix tokens have depth 0, the first block 1; what comes after the blocks lies deepest.
+        The stem and the prefix tokens have depth 0, the first block 1; parameters after the blocks are the deepest.
 
         Args:
             param_name: The parameter's name.
-            prefix: What its name begins with in the whole model, such as 'backbone.'.
+            prefix: The prefix of its name in the whole model, such as 'backbone.'.
         """
         deepest = len(self.blocks) + 1
         name = param_name[len(prefix):]
@@ -127,6 +127,6 @@ class LocAtBase:
 
 
 def _record_ref_grid(model: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """State-dict hook: whoever saves the weights saves the grid of their pretraining with them."""
+    """Saves the pretraining grid with the weights; a state-dict hook."""
     if model.ref_grid is not None:
         local_metadata['ref_grid'] = model.ref_grid

@@ -1,4 +1,4 @@
-"""The transformer block of LocAtViT: mmpretrain's, told the patch grid on every call."""
+"""Defines the transformer block of LocAtViT: mmpretrain's, which also receives the patch grid on every call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def init_linear_layers(module: nn.Module) -> None:
 
 
 def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, ...]:
-    """Returns query, key and value, (B, h, N, d) each, of what a layer ``qkv`` gives, (B, N, 3 * h * d)."""
+    """Splits the output of a layer ``qkv``, (B, N, 3 * h * d), into query, key and value, (B, h, N, d) each."""
     batch, num_tokens, channels = qkv.shape
     return qkv.view(batch, num_tokens, 3, num_heads, channels // (3 * num_heads)).permute(2, 0, 3, 1, 4).unbind(0)
 
@@ -41,7 +41,7 @@ class LocAtAttention(MultiheadAttention):
         **kwargs: Arguments of mmpretrain's ``MultiheadAttention``. ``qk_scale`` is honoured.
 
     Raises:
-        ValueError: Heads do not divide the channels, or the back-end is unknown.
+        ValueError: The number of heads does not divide the channels, or the back-end is unknown.
     """
 
     def __init__(self,
@@ -117,7 +117,7 @@ class LocAtEncoderLayer(TransformerEncoderLayer):
             layer_scale_init_value=kwargs.get('layer_scale_init_value', 0.))
 
     def init_weights(self) -> None:
-        """Draws linear layers as the paper does; the parent's Xavier FFN is not the paper's."""
+        """Draws linear layers as the paper does; the parent would draw the FFN by Xavier."""
         super(TransformerEncoderLayer, self).init_weights()
         for layer in (self.attn.qkv, self.attn.proj, self.ffn):
             init_linear_layers(layer)

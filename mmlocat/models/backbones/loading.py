@@ -1,8 +1,8 @@
-"""What happens to a checkpoint on its way into a backbone of the family, step by step.
+"""Fits a checkpoint to a LocAt backbone, step by step, and refuses weights that do not fit.
 
-Names, completeness, position embedding, reference grid: each step is a function of its own that notes what it did in a
-``LoadReport``; ``fit_checkpoint`` takes them in turn. What a backbone lets pass, it says by the attributes and methods
-of ``base.LocAtBase``.
+The steps are names, completeness, position embedding and reference grid. Each is a function that records what it did in
+a ``LoadReport``; ``fit_checkpoint`` calls them in turn. Attributes and methods of ``base.LocAtBase`` say which
+deviations a backbone allows.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .position import resize_position_embedding
 if TYPE_CHECKING:
     from .base import LocAtBase
 
-# What a ViT backbone consists of in checkpoints, whether this model has it or not.
+# First parts of the names of a ViT backbone's weights, whether this model has them or not.
 _PARTS = ('layers', 'patch_embed', 'cls_token', 'reg_token', 'dist_token', 'pos_embed', 'pre_norm', 'ln1')
 _GAUG = re.compile(r'(^|\.)log_(var|alpha)\.(weight|bias)$')
 
 
 class PositionEmbedding(NamedTuple):
-    """A backbone's learned position embedding, as far as loading must know it."""
+    """A backbone's learned position embedding, with what loading needs to resize one."""
 
     name: str  # of the parameter
     value: Tensor  # (1, P + H*W, C)
@@ -40,17 +40,17 @@ class PositionEmbedding(NamedTuple):
 
 @dataclass
 class LoadReport:
-    """What became of a checkpoint."""
+    """The result of fitting a checkpoint, for the log."""
 
     backbone: str  # class of the model
     format: str
     nesting: str
     matched: int = 0
     total: int = 0
-    missing: List[str] = field(default_factory=list)  # all of them allowed
+    missing: List[str] = field(default_factory=list)  # only allowed ones
     resized: List[str] = field(default_factory=list)
-    unused: List[str] = field(default_factory=list)  # of the backbone, but without effect
-    others: Dict[str, int] = field(default_factory=dict)  # first part of the name, how many
+    unused: List[str] = field(default_factory=list)  # weights of a backbone that this one does not use
+    others: Dict[str, int] = field(default_factory=dict)  # number of other weights by the first part of their names
     ref_grid: str = ''
 
     def __str__(self) -> str:
@@ -72,19 +72,19 @@ class LoadReport:
 
 def fit_checkpoint(model: LocAtBase, state_dict: Dict[str, Any], prefix: str = '',
                    metadata: Optional[Mapping] = None) -> LoadReport:
-    """Brings the weights of a checkpoint into a backbone's names and shapes, in place, and refuses what does not fit.
+    """Converts the weights of a checkpoint to a backbone's names and shapes, in place; refuses those that do not fit.
 
-    ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so nothing else would stop it. May replace
-    the model's Gaussian kernel by that of the checkpoint's pretraining grid.
+    ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so only this function refuses them. It may
+    replace the model's Gaussian kernel by that of the checkpoint's pretraining grid.
 
     Args:
         model: The backbone.
         state_dict: Weights as ``model.translate`` takes them, of the backbone, or of a whole model around it.
-        prefix: What the backbone's names begin with in it.
-        metadata: What a state dict bears about this module; of it the key 'ref_grid' is read.
+        prefix: The prefix of the backbone's names in it.
+        metadata: The state dict's metadata for this module; only the key 'ref_grid' is read.
 
     Returns:
-        What was found.
+        A report of what was found.
 
     Raises:
         RuntimeError: Weights are missing, left over, of another shape or not finite, and ``allow_partial`` does not
@@ -115,26 +115,26 @@ def log_report(report: LoadReport) -> None:
 
 
 def is_gaug(name: str) -> bool:
-    """Tells whether a weight is one of ``GaussianAttention``, by its name, wherever a backbone has it."""
+    """Tells by its name whether a weight belongs to a ``GaussianAttention``, anywhere in a backbone."""
     return _GAUG.search(name) is not None
 
 
 def without_wrapper(name: str) -> str:
-    """Returns the name that a parameter or module has where FSDP wraps none."""
+    """Returns the name of a parameter or module without the parts that FSDP adds."""
     return '.'.join(part for part in name.split('.') if part != '_fsdp_wrapped_module')
 
 
 def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: LoadReport, found: List[str]) -> None:
-    """Compares names, shapes and numbers of translated weights with the model's.
+    """Compares names and shapes of translated weights with the model's, and checks that they are finite.
 
     Args:
         model: The backbone.
-        weights: Under its names.
-        report: Is told what matched, what is missing and what is left over.
+        weights: The weights under its names.
+        report: Receives what matched, what is missing and what is left over.
         found: Some names as the checkpoint has them, for the message.
 
     Raises:
-        RuntimeError: A weight is missing, left over, of another shape or not finite, and may not be.
+        RuntimeError: A weight is missing, left over, of another shape or not finite, and this is not allowed.
     """
     kind = report.backbone
     own = {without_wrapper(name): value for name, value in model.named_parameters()}
@@ -160,12 +160,12 @@ def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: 
 
 def _check_missing(model: LocAtBase, own: Mapping[str, Tensor], weights: Mapping[str, Tensor],
                    report: LoadReport) -> None:
-    """Refuses weights that are missing or have another shape, with advice about GAug where it is only that."""
+    """Refuses weights that are missing or have another shape; advises on GAug if only GAug weights are affected."""
     kind, embedding = report.backbone, model.position_embedding
     gaug = any(map(is_gaug, weights))
     if gaug and model.ref_grid is None:
         raise RuntimeError(f'the checkpoint is of a {kind}, this model is a plain ViT; set gaug=True')
-    # The position embedding is resized afterwards; FSDP checks the shapes of what it has sharded itself.
+    # The position embedding is resized afterwards; FSDP checks the shapes of its sharded parameters itself.
     excused = {without_wrapper(name) for name, _ in model.named_parameters() if name != without_wrapper(name)}
     excused.add(embedding.name if embedding else None)
     reshaped = {name: f'{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}'
@@ -194,14 +194,14 @@ def _named(name: str, parts: Iterable[str]) -> bool:
 
 
 def recorded_grid(state_dict: Mapping, prefix: str = '', metadata: Optional[Mapping] = None) -> Optional[Grid]:
-    """Returns the reference grid that a checkpoint bears: a backbone's state dict does, and a converted one.
+    """Returns the reference grid that a saved or converted checkpoint records; None if it records none.
 
     Args:
-        state_dict: With ``_metadata``, if it has it still.
-        prefix: What the backbone's names begin with in it.
-        metadata: What it bears about the backbone itself.
+        state_dict: A state dict, with its ``_metadata`` if that was kept.
+        prefix: The prefix of the backbone's names in it.
+        metadata: Its metadata for the backbone.
     """
-    # Under a wrapper's name the record of the backbone is not handed to the backbone.
+    # If the backbone is recorded under a wrapper's name, PyTorch does not pass the record on to the backbone.
     whole = getattr(state_dict, '_metadata', None) or {}
     for record in [metadata or {}, *(whole.get(name) or {} for name in ('backbone', 'module.backbone', 'module', ''))]:
         if record.get('ref_grid') is not None:
@@ -214,15 +214,15 @@ def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], report:
 
     Args:
         model: The backbone.
-        weights: Under its names.
-        report: Is told of a change.
+        weights: The weights under its names.
+        report: Receives a note if the embedding is resized.
 
     Returns:
-        The grid that it came with; None where there is none.
+        The grid of the checkpoint's embedding; None if there is no embedding.
 
     Raises:
-        RuntimeError: It has another number of channels.
-        ValueError: Its entries make no grid.
+        RuntimeError: The embedding has another number of channels.
+        ValueError: Its number of entries does not match any grid.
     """
     own = model.position_embedding
     value = weights.get(own.name) if own else None
@@ -233,7 +233,7 @@ def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], report:
                            f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check arch')
     source = _grid_of(value, own, model.pretrain_grid)
     if source is None and not any('cls_token' in name for name, _ in model.named_parameters()):
-        # The checkpoint may have had a class token, which this model has not.
+        # The checkpoint may have an entry for a class token, which this model does not have.
         value = value[:, 1:]
         source = _grid_of(value, own, model.pretrain_grid)
     if source is None:
@@ -260,13 +260,13 @@ def _grid_of(value: Tensor, own: PositionEmbedding, given: Optional[Grid]) -> Op
 
 def settle_reference_grid(model: LocAtBase, recorded: Optional[Grid], embedded: Optional[Grid],
                           report: LoadReport) -> None:
-    """Takes the pretraining grid from the first that knows it: ref_grid=, the record, the embedding, img_size.
+    """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size.
 
     Args:
         model: The backbone; its Gaussian kernel may be replaced.
-        recorded: What the checkpoint records.
+        recorded: The grid that the checkpoint records.
         embedded: The grid of its position embedding.
-        report: Is told which it is.
+        report: Receives the grid that was taken.
 
     Raises:
         RuntimeError: ``ref_grid=`` and the record contradict each other.

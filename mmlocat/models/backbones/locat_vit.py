@@ -1,4 +1,4 @@
-"""LocAtViT: mmpretrain's VisionTransformer with a Gaussian spotlight in every block."""
+"""Defines LocAtViT: mmpretrain's VisionTransformer with Gaussian-augmented attention (GAug) in every block."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .loading import PositionEmbedding, without_wrapper
 from .padding import pad_to_patches
 from .position import resize_position_embedding
 
-# Keys under which an OpenMMLab config may ask for pretrained weights.
+# Types of ``init_cfg`` that load pretrained weights.
 _PRETRAINED = ('Pretrained', 'PretrainedInit')
 
 
@@ -47,34 +47,34 @@ class LocAtViT(LocAtBase, VisionTransformer):
         img_size: Image size of pretraining in px, not the crop of a segmentation recipe: it sets the
             reference grid. Any other size is accepted in ``forward``. Defaults to 224.
         patch_size: Defaults to 16.
-        out_indices: Blocks whose outputs are returned, one number or a sequence; negatives count from
-            the last. Defaults to -1.
-        frozen_stages: Stem and this many blocks are frozen; -1 freezes nothing. All of them: the whole
-            backbone has no gradient and stays in evaluation mode, also after ``train()``.
-        layer_cfgs: Further arguments of the blocks, one dict for all or a sequence.
+        out_indices: Blocks whose outputs are returned, one number or a sequence; negative numbers count
+            from the last. Defaults to -1.
+        frozen_stages: Stem and this many blocks are frozen; -1 freezes nothing. If it is the number of
+            blocks, the whole backbone has no gradient and stays in evaluation mode, also after ``train()``.
+        layer_cfgs: Additional arguments of the blocks, one dict for all or a sequence.
         gaug: False builds a plain ViT, the baseline arm. Defaults to True.
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
         num_registers: Register tokens after the class token. Defaults to 0.
         no_embed_class: Whether the position embedding covers the patches alone. Defaults to False.
         ref_grid: The pretraining patch grid G of GAug. Defaults to what a loaded checkpoint records, else the grid
             of its position embedding, else that of ``img_size``.
-        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, where it is not square.
+        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, if it is not square.
         gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
-            a trained plain ViT computes at first what it did). Naming one lets a checkpoint lack the GAug weights.
-            Defaults to None: as the paper, and they must be there.
+            the outputs of a trained plain ViT do not change at first). If it is set, a checkpoint may lack the GAug
+            weights. Defaults to None: as in the paper, and a checkpoint must have the GAug weights.
         attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
-        allow_partial: Parts of names of weights that a backbone checkpoint may lack, or bear without a
-            place for them. Anything else that is missing or left over is an error. Defaults to none.
+        allow_partial: Parts of names of weights that a backbone checkpoint may lack, or hold although the
+            model has none. Anything else that is missing or left over is an error. Defaults to none.
         **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
             drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, interpolate_mode,
             layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
 
     Raises:
-        AssertionError: ``arch`` or ``out_indices`` is invalid, worded as mmpretrain does.
+        AssertionError: ``arch`` or ``out_indices`` is invalid; worded as in mmpretrain.
         ValueError: ``img_size``, ``patch_size``, ``drop_path_rate``, ``interpolate_mode``, ``frozen_stages``,
             ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``pretrain_grid``, ``gaug_init`` or ``attention_backend``
-            is.
+            is invalid.
     """
 
     arch_zoo = {
@@ -110,8 +110,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
                  **kwargs) -> None:
         check_arguments(img_size, patch_size, drop_path_rate, kwargs.get('interpolate_mode', 'bicubic'))
         settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
-        # The parent builds everything but the blocks, which are ours: it is asked for none. An invalid
-        # arch goes through unchanged, so that the parent's own assertion speaks.
+        # The parent builds everything but the blocks: it gets ``num_layers`` 0, since the blocks are ours. An
+        # invalid arch is passed unchanged, so that the parent's own assertion reports it.
         without_blocks = {**settings, 'num_layers': 0} if settings and 'num_layers' in settings else arch
         super().__init__(
             without_blocks,
@@ -171,7 +171,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         self.num_registers = num_registers
         self.num_extra_tokens = int(self.cls_token is not None) + num_registers
         self.reg_token = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims)) if num_registers else None
-        # How many leading entries of the position embedding belong to prefix tokens.
+        # Number of leading entries of the position embedding that belong to prefix tokens.
         self.num_prefix_positions = 0 if no_embed_class else self.num_extra_tokens
         patches = self.patch_resolution[0] * self.patch_resolution[1]
         self.pos_embed = nn.Parameter(
@@ -196,24 +196,24 @@ class LocAtViT(LocAtBase, VisionTransformer):
         return any(str(getattr(config['type'], '__name__', config['type'])) in _PRETRAINED for config in configs)
 
     def _prepare_pos_embed(self, *args: Any, **kwargs: Any) -> None:
-        """Keeps MMPretrain's load hook of this name (1.2.0 to 1.3.6), which resizes without antialiasing, from it."""
+        """Disables MMPretrain's load hook of this name (1.2.0 to 1.3.6), which resizes without antialiasing."""
 
     def translate(self, weights: Mapping[str, Tensor]) -> Translated:
-        """Returns weights of any ViT under the names that this model has with this mmcv."""
+        """Returns weights of any ViT under this model's names, which depend on the version of mmcv."""
         translated = translate(weights)
-        # The scale of mmcv's FFN is called so by mmcv 2.1, and 'weight' since.
+        # mmcv 2.1 names the layer scale of its FFN 'scale', later versions 'weight'.
         own = {without_wrapper(name).replace('gamma2.scale', 'gamma2.weight'): without_wrapper(name)
                for name, _ in self.named_parameters()}
         return translated._replace(state_dict={own.get(name, name): value
                                                for name, value in translated.state_dict.items()})
 
     def has_no_use_for(self, name: str) -> bool:
-        """Tells whether a checkpoint's weight is of a part without effect here: the final norm, the class token."""
+        """Tells whether a checkpoint's weight has no effect in this model: the final norm or the class token."""
         return (name.startswith('ln1.') and not self.final_norm) or (name == 'cls_token' and self.cls_token is None)
 
     @property
     def position_embedding(self) -> Optional[PositionEmbedding]:
-        """The learned position embedding; None where there is none."""
+        """The learned position embedding; None if there is none."""
         if self.pos_embed is None:
             return None
         return PositionEmbedding('pos_embed', self.pos_embed, tuple(self.patch_resolution), self.num_prefix_positions,
@@ -226,22 +226,22 @@ class LocAtViT(LocAtBase, VisionTransformer):
 
     @property
     def num_prefix_tokens(self) -> int:
-        """How many tokens, class token and registers, stand before the patches."""
+        """The number of tokens before the patches: class token and registers."""
         return self.num_extra_tokens
 
     def _freeze(self) -> None:
-        """Takes gradients and dropout from the stem and the first blocks, or, where all are frozen, from everything."""
+        """Freezes the stem and the first blocks, or everything if all blocks are frozen: no gradient, no dropout."""
         stem = [self.patch_embed, self.drop_after_pos, self.pre_norm]
         everything = self.frozen_stages == self.num_layers
         for module in [self] if everything else [*stem, *self.layers[:self.frozen_stages]]:
             module.requires_grad_(False)
-            nn.Module.train(module, False)  # not eval(), which would come back here
+            nn.Module.train(module, False)  # not eval(), which would call this method again
         for token in (self.cls_token, self.reg_token, self.pos_embed):
             if token is not None:
                 token.requires_grad = False
 
     def train(self, mode: bool = True) -> LocAtViT:
-        """Switches the mode, except of what is frozen, and returns the model.
+        """Switches the mode, except for frozen parts, and returns the model.
 
         Args:
             mode: True for training, False for evaluation.
@@ -276,8 +276,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
             if i == self.num_layers - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
-                # MMPretrain's, of this name in 1.2.0 to 1.3.6. Its maps are permuted views; heads that reshape would
-                # each copy them.
+                # A private method of MMPretrain 1.2.0 to 1.3.6. Its maps are permuted views, which every head that
+                # reshapes them would copy; one contiguous copy here avoids that.
                 outs.append(self._format_output(x, grid).contiguous())
         return tuple(outs)
 

@@ -1,4 +1,4 @@
-"""Zeros that make an image whole patches, also where its size is a symbol."""
+"""Pads an image with zeros to whole patches, also with a symbolic size during export."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mmlocat.attention.recording import is_exporting
 
 
 class PatchPadding(AdaptivePadding):
-    """mmcv's padding, which can be exported for images of any size: it counts in whole numbers and need not branch."""
+    """Pads as mmcv does, and can be exported for images of any size: it uses integers and needs no branch."""
 
     def get_pad_shape(self, input_shape: Sequence[int]) -> Tuple[int, int]:
-        """Returns how many rows and columns an image (H, W) lacks."""
+        """Returns the number of rows and columns to add to an image (H, W)."""
         lacking = []
         for size, kernel, stride, dilation in zip(input_shape, self.kernel_size, self.stride, self.dilation):
-            patches = (size + stride - 1) // stride  # no quotient of a negative number: ONNX rounds it the other way
+            patches = (size + stride - 1) // stride  # never divides a negative number, which ONNX rounds differently
             reach = (kernel - 1) * dilation + 1
             missing = (patches - 1) * stride + reach - size
-            # Never negative unless patches leave gaps; without the maximum, symbols stay simple.
+            # Negative only if patches leave gaps; leaving out the maximum keeps symbolic sizes simple.
             lacking.append(missing if reach >= stride else torch.sym_max(missing, 0))
         return tuple(lacking)
 
@@ -36,7 +36,7 @@ class PatchPadding(AdaptivePadding):
 
 
 def pad_to_patches(patch_embed: nn.Module) -> None:
-    """Gives mmcv's patch embedding our padding in place of its own, if it has one."""
+    """Replaces the padding of mmcv's patch embedding, if it has one, by ``PatchPadding``."""
     old = patch_embed.adaptive_padding
     if old is not None:
         patch_embed.adaptive_padding = PatchPadding(old.kernel_size, old.stride, old.dilation, old.padding)

@@ -1,4 +1,4 @@
-"""Position embeddings for any grid."""
+"""Resizes position embeddings to any grid, with antialiasing."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
                               mode: str = 'bicubic') -> Tensor:
     """Resizes the patch entries of a position embedding, with antialiasing and in float32.
 
-    mmpretrain's function of the same purpose has no antialiasing, which published ViTs are evaluated
-    with; the two differ by up to 0.33 on a 14 -> 32 resize.
+    mmpretrain's function for this purpose has no antialiasing, but published ViTs are evaluated with it;
+    the two differ by up to 0.33 on a 14 -> 32 resize.
 
     Args:
         embedding: Shape (1, P + H*W, C).
         source: Its grid (H, W).
         target: The wanted grid.
-        num_prefix_tokens: P, leading entries that are kept as they are.
+        num_prefix_tokens: P, the number of leading entries, which are kept unchanged.
         mode: 'bicubic' or 'bilinear', both antialiased, or another mode of ``interpolate``.
 
     Returns:
         Shape (1, P + H'*W', C), in the dtype of ``embedding``.
 
     Raises:
-        ValueError: The number of entries is not P + H*W; or a graph is exported, and ``mode`` has no form for any size.
+        ValueError: The number of entries is not P + H*W; or the model is exported, and ``mode`` has no form for any
+            size.
     """
     entries = embedding.shape[1]
     if entries != num_prefix_tokens + source[0] * source[1]:
@@ -56,15 +57,15 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
 
 
 def _needs_deterministic_gradient(embedding: Tensor) -> bool:
-    """Whether ``interpolate`` would raise in the backward pass: antialiased, it has no deterministic one on CUDA.
+    """Whether ``interpolate`` would raise in the backward pass, which is not deterministic on CUDA with antialiasing.
 
-    PyTorch 2.1 to 2.14. When ``torch.use_deterministic_algorithms`` does not list it any more, this can go.
+    True of PyTorch 2.1 to 2.14. When ``torch.use_deterministic_algorithms`` does not list it any more, this can go.
     """
     return embedding.is_cuda and embedding.requires_grad and torch.are_deterministic_algorithms_enabled()
 
 
 def _resize_by_matrices(embedding: Tensor, source: Grid, target: Grid, num_prefix_tokens: int, mode: str) -> Tensor:
-    """Resizes as ``interpolate`` with antialiasing does, by operations that ONNX has, for a target of symbols."""
+    """Resizes as ``interpolate`` with antialiasing does, by operations that ONNX has; the target may be symbolic."""
     prefix, patches = embedding[:, :num_prefix_tokens], embedding[:, num_prefix_tokens:]
     image = patches.float().reshape(source[0], -1)  # (H, W * C)
     rows, columns = (resize_matrix(length, size, image, mode) for length, size in zip(source, target))
@@ -77,16 +78,16 @@ def resize_matrix(length: int, size: int, like: Tensor, mode: str = 'bicubic') -
     """Returns the matrix (size, length) that resizes one axis with antialiasing, as PIL and PyTorch do.
 
     Args:
-        length: Entries along the axis now.
-        size: Entries wanted; may be a symbol.
-        like: Gives device and dtype.
+        length: Number of entries along the axis now.
+        size: Number of entries wanted; may be symbolic.
+        like: A tensor with the wanted device and dtype.
         mode: 'bicubic', with PIL's a = -0.5, or 'bilinear'.
     """
     position = torch.arange(size, device=like.device, dtype=like.dtype)[:, None] + 0.5
-    # As a tensor, because the size may be a symbol.
+    # Computed as a tensor, because the size may be symbolic.
     step = length / torch.ones_like(position).sum()
     offset = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5 - position * step
-    x = (offset / step.clamp(min=1)).abs()  # the filter is as wide as what it leaves out
+    x = (offset / step.clamp(min=1)).abs()  # when shrinking, the filter widens by the step
     if mode == 'bilinear':
         weights = (1 - x).clamp(min=0)
     else:

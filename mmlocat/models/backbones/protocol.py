@@ -1,4 +1,4 @@
-"""What the rest of mmlocat asks of a backbone of the family; whoever answers it is one, whatever its class."""
+"""Defines the interface of a LocAt backbone; any class that has it works with the rest of mmlocat."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class LocAtBackbone(Protocol):
     """A vision transformer that knows the grid of its pretraining, with GAug or as its plain baseline.
 
-    Its attention is found by ``GaussianAttention`` modules, not through this protocol. ``base.LocAtBase`` brings what
-    the members of the family have in common.
+    Its attention is found by ``GaussianAttention`` modules, not through this protocol. ``base.LocAtBase`` implements
+    the common part of such backbones.
 
     Attributes:
-        in_channels: Of its images.
+        in_channels: Channels of its images.
         img_size: (height, width) of pretraining in px.
-        patch_size: (height, width) in px of what becomes one patch token.
-        num_prefix_tokens: P; a block's first P tokens are no patches.
+        patch_size: (height, width) of a patch in px.
+        num_prefix_tokens: P; the first P tokens of a block are not patches.
     """
 
     in_channels: int
@@ -41,12 +41,12 @@ class LocAtBackbone(Protocol):
 
     def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
                        metadata: Optional[Mapping] = None) -> LoadReport:
-        """Brings a checkpoint into this backbone's names and shapes, in place; whatever does not fit is an error.
+        """Converts a checkpoint to this backbone's names and shapes, in place; anything that does not fit is an error.
 
         Args:
             state_dict: Weights of the backbone, or of a model around it.
-            prefix: What the backbone's names begin with in it.
-            metadata: What a state dict bears about this module; of it the key 'ref_grid' is read.
+            prefix: The prefix of the backbone's names in it.
+            metadata: The state dict's metadata for this module; only the key 'ref_grid' is read.
 
         Raises:
             RuntimeError: Weights are missing, left over, of another shape or not finite.
@@ -58,15 +58,15 @@ _ASKED = ('in_channels', 'img_size', 'patch_size', 'num_prefix_tokens', 'blocks'
 
 
 def find_backbone(model: Any) -> Optional[nn.Module]:
-    """Returns the backbone of the family in a model, or the model itself if it is one; None where there is none.
+    """Returns the LocAt backbone in a model, or the model itself if it is one; None if there is none.
 
     Args:
-        model: Any module, in a wrapper of distributed training or of test-time augmentation or not; None is allowed.
+        model: Any module, with or without a wrapper of distributed training or test-time augmentation; or None.
     """
     if is_model_wrapper(model):
         model = model.module
     for part in (getattr(model, 'backbone', None), getattr(getattr(model, 'module', None), 'backbone', None), model):
-        # Asked by name, because Python 3.12's isinstance() does not see what PyTorch keeps among the submodules.
+        # hasattr instead of isinstance(), which since Python 3.12 does not see PyTorch's submodules.
         if all(hasattr(part, name) for name in _ASKED):
             return part
     return None

@@ -1,4 +1,4 @@
-"""PRR as a neck."""
+"""Provides the paper's patch representation refinement (PRR) as a neck."""
 
 from __future__ import annotations
 
