@@ -35,7 +35,7 @@ class NonFiniteHook(Hook):
     The loss is checked after every iteration, the gradients right before the optimizer step; each check copies one
     number to the CPU. With a loss scaler an infinite gradient is normal, and the scaler skips it; then only the loss is
     checked, and whether the scale has become too small. After a failure the hook searches for the origin: parameters,
-    then the images of the batch, then the forward and backward pass, which it repeats. The tools register it;
+    then the images of the batch, then the forward and backward pass, which it repeats. ``CheckedRunner`` has it;
     elsewhere, put ``custom_hooks = [dict(type='NonFiniteHook')]`` and
     ``custom_imports = dict(imports=['mmlocat.training'])`` into the config.
     """
