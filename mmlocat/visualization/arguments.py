@@ -55,7 +55,7 @@ def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, 
 
 def _add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], device: Optional[str],
                      max_side: str) -> None:
-    """Adds options of how models run; ``max_side`` is the help of ``--max-side``, device None means the best there is."""
+    """Adds the options of how models run; ``max_side`` is the help of ``--max-side``, device None the best there is."""
     parser.add_argument('--device', default=device,
                         help=f"such as 'cpu' or 'cuda:0' (default: {device or 'the best there is'})")
     parser.add_argument('--max-side', type=int, metavar='PX', help=max_side)
