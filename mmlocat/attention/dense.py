@@ -52,7 +52,7 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
            bias: Optional[Tensor] = None) -> Tensor:
-    """Computes softmax(q k^T * scale + S + bias) v in float32 or wider, also in autocast; see ``gaussian_attention``."""
+    """Computes softmax(q k^T * scale + S + bias) v in float32 or wider even in autocast; see ``gaussian_attention``."""
     with without_autocast(query):
         query_, key_, value_, variance, alpha = map(at_least_float32, (query, key, value, variance, alpha))
         added = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)

@@ -145,7 +145,7 @@ def predicted_gaussians(gate, dims, VAR_W, VAR_B, ALPHA_W, ALPHA_B, on, limit, s
 
 @triton.jit
 def squared_distances(p, t, dmax, CLAMP: tl.constexpr):
-    """Computes squared distances (queries, keys) along an axis; CLAMP is set if the grid is larger than pretraining's."""
+    """Computes squared distances (queries, keys) along an axis; CLAMP is set for grids larger than pretraining's."""
     d = p[:, None] - t[None, :]
     if CLAMP:
         return tl.minimum(d * d, dmax)
