@@ -30,7 +30,7 @@ _COUNTING_BACKEND = 'sdpa'
 
 @dataclass(frozen=True)
 class ModuleCost:
-    """What one module costs: a row of the table.
+    """The cost of one module: a row of the table.
 
     Args:
         name: The module's name in the model; '' is the whole model.
@@ -47,7 +47,7 @@ class ModuleCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What one forward pass of a model costs.
+    """The cost of one forward pass of a model.
 
     Args:
         shape: (height, width) of the input in px.
@@ -80,7 +80,7 @@ def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 
     """Counts one forward pass.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
+        config: A config of MMPretrain or MMSegmentation.
         shape: (height, width) of the input in px.
         batch: Images in the pass.
         device: 'meta', or 'cpu' to really run the pass, for models that the meta device cannot run.

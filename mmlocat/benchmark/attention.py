@@ -30,7 +30,7 @@ TOLERANCE = {torch.float64: (1e-10, 1e-9), torch.float32: (1e-5, 1e-4), torch.bf
 
 
 class Case(NamedTuple):
-    """What is measured: one call of attention, one prefix token, a pretraining grid of 14 x 14."""
+    """One case to measure: a call of attention with one prefix token and a pretraining grid of 14 x 14."""
 
     grid: Union[int, Tuple[int, int]]
     heads: int
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
     @property
     def shown(self) -> Dict[str, Any]:
-        """What tables show of the case."""
+        """The fields of the case that tables show."""
         grid = str(self.grid) if isinstance(self.grid, int) else ' x '.join(map(str, self.grid))
         return dict(grid=grid, batch=self.batch, heads=self.heads, dtype=self.dtype)
 

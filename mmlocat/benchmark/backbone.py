@@ -23,7 +23,7 @@ _NANO = dict(embed_dims=32, num_layers=2, num_heads=1, feedforward_channels=64)
 
 
 class Case(NamedTuple):
-    """What is measured: one batch of square images through one size of model."""
+    """One case to measure: a batch of square images through one size of model."""
 
     arch: str
     image: int

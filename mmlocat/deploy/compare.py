@@ -22,7 +22,7 @@ def difference(reader: str, shape: Sequence[int], expected: Sequence[Tensor], ac
 
     Args:
         reader: What computed ``actual``, for the message.
-        shape: Of the images.
+        shape: Shape of the images.
         expected: Outputs of the original model.
         actual: Outputs of the exported or converted one.
         tolerance: Allowed difference, as a share of the largest output, or of 1 if that is smaller.

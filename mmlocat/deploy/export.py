@@ -62,7 +62,7 @@ def export_onnx(config: Config, checkpoint: str, output: Union[str, Path], *, pa
     """Exports a trained model.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
+        config: A config of MMPretrain or MMSegmentation.
         checkpoint: The trained weights; see ``model.load``.
         output: The file to write, ending in .onnx. It appears only once it is complete and checked.
         part: 'model' for logits, 'backbone' for features.

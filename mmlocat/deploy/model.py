@@ -27,7 +27,7 @@ def load(config: Config, checkpoint: str, part: str = 'model', trust_pickle: boo
     """Builds the model of a config, or its backbone alone, with trained weights, in evaluation mode.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
+        config: A config of MMPretrain or MMSegmentation.
         checkpoint: As ``read_checkpoint`` takes it: of the whole model; for a backbone, of any model that contains it.
         part: 'model' or 'backbone'.
         trust_pickle: Whether a pickle may hold anything; it can run code.

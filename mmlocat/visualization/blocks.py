@@ -20,7 +20,7 @@ _CHUNK = 1 << 24  # entries of the largest matrix of weights that is held at onc
 
 
 class AttentionRow(NamedTuple):
-    """What one query patch attends to, per head.
+    """The attention weights of one query patch, per head.
 
     Args:
         without_gaug: Weights of all patches, shape (h, H, W), with S left out.
@@ -192,7 +192,7 @@ class BlockMaps:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What a model's blocks compute for one image.
+    """The results of all of a model's blocks for one image.
 
     Args:
         blocks: From the first to the last.

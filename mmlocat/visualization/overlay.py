@@ -48,7 +48,7 @@ def paint(image: np.ndarray, prediction: Prediction, opacity: float = 0.6) -> np
     Args:
         image: RGB, shape (H, W, 3), uint8.
         prediction: Labels outside the list of classes (such as 255, ignored) stay uncoloured.
-        opacity: Of the colours, from 0 (the picture alone) to 1.
+        opacity: Opacity of the colours, from 0 (the picture alone) to 1.
 
     Returns:
         RGB, shape (H, W, 3), uint8.
@@ -73,7 +73,7 @@ def named_classes(predictions: Sequence[Prediction]) -> Tuple[List[int], str]:
     """Returns which classes a legend names, and a remark on those it leaves out.
 
     Args:
-        predictions: Of models with the same classes.
+        predictions: Predictions of models with the same classes.
 
     Returns:
         Indices in the order of the list of classes, all of a short list; of a long one those that cover most. The

@@ -39,7 +39,7 @@ def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]
     Args:
         args: The arguments of ``demo/image_demo.py``.
         load: Loads the models; called when all inputs have been found.
-        console: Where to print.
+        console: The console to print to.
 
     Returns:
         A function that runs it and returns the number of inputs that failed.

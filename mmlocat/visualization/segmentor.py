@@ -33,7 +33,7 @@ class Segmentor(MMSegInferencer):
         config: The model's config; it defines the test pipeline.
         device: Where the model is.
         title: Its name in pictures.
-        max_side: ``predict`` shrinks pictures to so many px before the test pipeline; None leaves them.
+        max_side: ``predict`` shrinks pictures to this many px before the test pipeline; None leaves them.
     """
 
     def __init__(self, model: nn.Module, config: Config, device: str, title: str, max_side: Optional[int]) -> None:
@@ -87,7 +87,7 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
     settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer requires one; it is not used
     device = device or get_device()
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # on losses, which nobody computes here
+        warnings.simplefilter('ignore', UserWarning)  # about losses, which are not computed here
         model = load_model(settings, checkpoint, device, trust_pickle=trust_pickle)
         model.dataset_meta = _dataset_meta(settings, model)
         return Segmentor(model, settings, device, title or Path(config).stem, max_side)

@@ -33,7 +33,7 @@ def fit_text(text: str, width: int, size: int = TEXT) -> str:
     Args:
         text: One line.
         width: In px.
-        size: Of the letters, in px.
+        size: Font size in px.
     """
     if text_width(text, size) <= width:
         return text
@@ -49,8 +49,8 @@ def write(text: str, width: int, size: int = TEXT, right: bool = False) -> Image
 
     Args:
         text: Shortened where it does not fit.
-        width: Of the picture, in px.
-        size: Of the letters, in px.
+        width: Width of the picture, in px.
+        size: Font size in px.
         right: Whether the text ends at the right edge instead of beginning at the left one.
     """
     picture = Image.new('RGB', (width, size * LINE // TEXT), 'white')

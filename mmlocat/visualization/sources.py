@@ -117,7 +117,7 @@ def shrink(picture: np.ndarray, max_side: Optional[int]) -> np.ndarray:
 
     Args:
         picture: Shape (H, W, 3).
-        max_side: None leaves it as it is.
+        max_side: The limit in px; None leaves the picture as it is.
     """
     height, width = picture.shape[:2]
     if max_side is None or max(height, width) <= max_side:

@@ -58,12 +58,12 @@ def draw_band(axes, x, mean, spread, colour: str, **options) -> None:
     """Draws a line, and around it a band of one standard deviation.
 
     Args:
-        axes: Of matplotlib.
+        axes: Axes of matplotlib to draw into.
         x: Shape (n,).
         mean: Shape (n,).
         spread: Standard deviations, shape (n,); zeros draw no band.
-        colour: Of both.
-        **options: Of the line.
+        colour: Colour of line and band.
+        **options: Options of the line.
     """
     mean, spread = np.asarray(mean), np.asarray(spread)
     axes.plot(x, mean, color=colour, **options)
