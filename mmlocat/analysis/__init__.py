@@ -1,4 +1,4 @@
-"""What a config amounts to before any GPU hour is spent: see README.md."""
+"""Reports what a config will train, and its parameters and operations, without data, weights or GPU: see README.md."""
 
 from mmlocat.utils import require_openmmlab
 

@@ -1,9 +1,9 @@
-"""Parameters and multiply-accumulates (MACs) of a config's model, module by module.
+"""Counts parameters and multiply-accumulates (MACs) of a config's model, module by module.
 
-PyTorch's ``FlopCounterMode`` does the counting, on the meta device: shapes alone, no memory, no time. There,
-``scaled_dot_product_attention`` falls apart into the two matrix products that the counter knows; on a CPU its fused
-kernel, which the counter does not know, is switched off. GAug writes its mask in one piece for this (the 'sdpa'
-back-end), so all back-ends count alike. The mask is made of elementwise products, which no counter sees, so they are
+PyTorch's ``FlopCounterMode`` counts on the meta device, which handles shapes only and takes no memory. There,
+``scaled_dot_product_attention`` decomposes into the two matrix products that the counter knows; on a CPU its fused
+kernel, which the counter does not know, is switched off. GAug is counted with the 'sdpa' back-end, whichever the config
+names, so all back-ends count alike. Its mask is made of elementwise products, which the counter does not see; they are
 added by formula: a query of an H x W grid multiplies H + W distances, H factors by alpha, and H * W pairs of factors.
 
 One MAC is a multiplication and an addition: what papers on vision transformers call a FLOP (1.26 G for ViT-Tiny at
@@ -30,12 +30,12 @@ _COUNTING_BACKEND = 'sdpa'
 
 @dataclass(frozen=True)
 class ModuleCost:
-    """One row of the table.
+    """The cost of one module: a row of the table.
 
     Args:
         name: The module's name in the model; '' is the whole model.
         kind: Its class.
-        parameters: With those of its children.
+        parameters: Number of parameters, with those of its children.
         macs: Multiply-accumulates of one forward pass, with those of its children.
     """
 
@@ -47,13 +47,13 @@ class ModuleCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What one forward pass of a model costs.
+    """The cost of one forward pass of a model.
 
     Args:
         shape: (height, width) of the input in px.
         batch: Images in the pass.
         modules: The whole model first, then its modules in the order of definition.
-        trainable: Parameters with a gradient.
+        trainable: Number of parameters with a gradient.
     """
 
     shape: Tuple[int, int]
@@ -63,12 +63,12 @@ class ModelCost:
 
     @property
     def parameters(self) -> int:
-        """Of the whole model."""
+        """Number of parameters of the whole model."""
         return self.modules[0].parameters
 
     @property
     def macs(self) -> int:
-        """Of the whole model and batch."""
+        """MACs of the whole model and batch."""
         return self.modules[0].macs
 
     def of(self, name: str) -> int:
@@ -80,10 +80,10 @@ def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 
     """Counts one forward pass.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
+        config: A config of MMPretrain or MMSegmentation.
         shape: (height, width) of the input in px.
         batch: Images in the pass.
-        device: 'cpu' runs the pass for real, for models that the meta device cannot run.
+        device: 'meta', or 'cpu' to really run the pass, for models that the meta device cannot run.
 
     Returns:
         Parameters and MACs by module.
@@ -111,9 +111,10 @@ def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 
 
 
 class _Spent:
-    """What the counter and the Gaussians add while each module runs, in FLOPs.
+    """Records the FLOPs of each module while it runs: those of the counter, and those of the Gaussians.
 
-    The counter's own attribution needs every module to be called; MMSegmentation calls ``decode_head.forward``.
+    The counter's own attribution does not see modules whose ``forward`` is called directly, as MMSegmentation's
+    decode head is.
     """
 
     def __init__(self, counter: FlopCounterMode) -> None:
@@ -126,7 +127,7 @@ class _Spent:
         return self.counter.get_total_flops() + self.gaussians
 
     def watch(self, name: str, module: nn.Module) -> None:
-        """Notes what a module costs, and lets its attention run so that all of it is counted."""
+        """Records what a module costs, and makes its attention use the back-end that is counted in full."""
         module.register_forward_pre_hook(lambda *_: self.begun.setdefault(name, []).append(self._total()))
         if isinstance(module, GaussianAttention):
             module.backend = _COUNTING_BACKEND
@@ -142,7 +143,7 @@ class _Spent:
         self.flops[name] = self.flops.get(name, 0) + self._total() - self.begun[name].pop()
 
     def of(self, name: str, module: nn.Module) -> int:
-        """Returns the MACs of a module; of one whose ``forward`` was not called as a module, those of its children."""
+        """Returns the MACs of a module; if its ``forward`` was called directly, the sum over its children."""
         if name in self.flops:
             return math.ceil(self.flops[name] / 2)
         return sum(self.of(f'{name}.{child}' if name else child, part) for child, part in module.named_children())
@@ -150,11 +151,11 @@ class _Spent:
 
 @contextmanager
 def _without_flash_attention() -> Iterator[None]:
-    """Has attention computed by products that the counter knows.
+    """Makes attention run as matrix products that the counter knows.
 
-    Of the fused kernel for CPUs ``FlopCounterMode`` counts nothing (PyTorch 2.1 to 2.14); a test says when it does.
+    ``FlopCounterMode`` does not count the fused kernel for CPUs (PyTorch 2.1 to 2.14); a test tells when it does.
     """
-    before = torch.backends.cuda.flash_sdp_enabled()  # of CPUs too, despite its name
+    before = torch.backends.cuda.flash_sdp_enabled()  # holds for CPUs too, despite its name
     torch.backends.cuda.enable_flash_sdp(False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What an optimizer updates, and what it leaves alone."""
+"""Lists the parameter groups that a config's optimizer updates, and the parts of a model that are frozen."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ParameterGroup:
     """Trained parameters that the optimizer treats alike.
 
     Args:
-        lr_multiplier: Of the optimizer's learning rate.
+        lr_multiplier: Factor on the optimizer's learning rate.
         weight_decay: As the optimizer applies it.
-        depth: Of layer-wise decay, 0 for the stem; None without it.
-        names: Of the parameters.
+        depth: Depth of the layer in layer-wise decay, 0 for the stem; None without such decay.
+        names: Names of the parameters.
         parameters: How many numbers they hold.
     """
 
@@ -34,10 +34,10 @@ class ParameterGroup:
 
 
 def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
-    """Lists what the optimizer updates, parameters of equal treatment together.
+    """Lists what the optimizer updates, grouping parameters that it treats alike.
 
     Args:
-        model: Of this config.
+        model: The config's model.
         config: A training config.
 
     Returns:
@@ -50,7 +50,7 @@ def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
     if 'optimizer' not in wrapper:
         raise ValueError('the config has no optim_wrapper.optimizer: either it is for testing alone, or it has several '
                          'optimizers, which this tool does not list')
-    # What wraps the optimizer (mixed precision wants a GPU) has no say in the groups.
+    # A wrapper of the optimizer does not change the groups, and that of mixed precision would need a GPU.
     kept = {key: deepcopy(wrapper[key]) for key in ('optimizer', 'paramwise_cfg', 'constructor') if key in wrapper}
     with quiet_mmengine():
         optimizer = build_optim_wrapper(model, dict(type='OptimWrapper', **kept)).optimizer
@@ -69,7 +69,7 @@ def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
 
 @contextmanager
 def quiet_mmengine() -> Iterator[None]:
-    """Keeps the libraries from logging what they build, with a line for every parameter; tables say it shorter."""
+    """Stops the libraries from logging a line for every parameter as they build: tables report the same in short."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -83,8 +83,8 @@ def frozen_parts(model: nn.Module, prefix: str = '') -> List[Tuple[str, int, boo
     """Lists the outermost parts of a model that training does not change.
 
     Args:
-        model: In training mode.
-        prefix: What its own name is, with a dot.
+        model: A model in training mode.
+        prefix: Prefix of the names, ending in a dot.
 
     Returns:
         Name, number of parameters, and whether it stays in evaluation mode, for each.

@@ -1,4 +1,4 @@
-"""Tells what a config will do: what is trained how, for how long, on what, and from which weights."""
+"""Reports what a config will do: what it trains and how, for how long, on which data, and from which weights."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mmlocat.utils.tables import Table
 from .groups import ParameterGroup, frozen_parts, parameter_groups, quiet_mmengine
 from .schedule import learning_rates, training_length
 
-_EPOCH_LENGTH = 100  # iterations; only their place in an epoch is told of rates in a schedule of epochs
+_EPOCH_LENGTH = 100  # iterations; in a schedule by epochs, rates are reported by their place in an epoch only
 
 
 @dataclass
 class Recipe:
-    """What a config will do.
+    """A report of what a config will do.
 
     Args:
         title: Name of the config.
         facts: Lines by topic, in the order to read.
-        groups: What the optimizer updates.
-        augmentation: One line a transform of the training images.
+        groups: The parameter groups that the optimizer updates.
+        augmentation: A line for each transform of the training images.
     """
 
     title: str
@@ -40,17 +40,17 @@ class Recipe:
 
 
 def describe(config: Config, title: str) -> Recipe:
-    """Finds out what a config will do; builds its model and optimizer, reads no data and no weights.
+    """Finds out what a config will do; builds its model and optimizer, and reads neither data nor weights.
 
     Args:
         config: A training config.
-        title: What to call it.
+        title: The name to report it under.
 
     Returns:
         Its recipe.
 
     Raises:
-        ValueError: It has no training recipe.
+        ValueError: The config has no training recipe.
     """
     with quiet_mmengine():
         model = build_model(config)
@@ -84,8 +84,8 @@ def tables(recipe: Recipe, names: int = 3) -> List[Table]:
     """Returns a recipe as tables.
 
     Args:
-        recipe: What to tell.
-        names: How many parameters of a group to name.
+        recipe: The report.
+        names: How many parameters of each group to name.
     """
     facts = Table(['topic', 'what the config says'], recipe.title, words=2)
     for topic, text in recipe.facts.items():
@@ -131,7 +131,7 @@ def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
 
 
 def _call(settings: Any) -> str:
-    """Writes a config of something with a type as a call of it; what lies in it, too."""
+    """Formats a config dict with a ``type`` as a call, ``Type(key=value)``, nested ones included."""
     if isinstance(settings, dict):
         inner = ', '.join(f'{key}={_call(value)}' for key, value in settings.items() if key != 'type')
         if 'type' not in settings:

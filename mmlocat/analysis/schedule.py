@@ -1,4 +1,4 @@
-"""The learning rate of every iteration, as mmengine's own schedulers set it."""
+"""Computes the learning rate of every iteration of a config, with mmengine's own schedulers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def training_length(config: Config, epoch_length: int) -> Tuple[int, bool]:
-    """Returns how many iterations a config trains, and whether it counts in epochs.
+    """Returns how many iterations a config trains for, and whether it counts in epochs.
 
     Args:
         config: A training config.
@@ -37,19 +37,19 @@ def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequenc
     Args:
         config: A training config.
         epoch_length: Iterations an epoch, for schedules that count in epochs.
-        multipliers: A group of parameters for each of these multiples of the optimizer's learning rate.
+        multipliers: One parameter group is made for each of these multiples of the optimizer's learning rate.
 
     Returns:
         Shape (iterations, groups), float64: the rate with which each iteration updates.
 
     Raises:
-        ValueError: The config has no learning rate, no length, or a schedule for each of several optimizers.
+        ValueError: The config has no learning rate, no length, or separate schedules for several optimizers.
     """
     base = ((config.get('optim_wrapper') or {}).get('optimizer') or {}).get('lr')
     if base is None:
         raise ValueError('the config has no optim_wrapper.optimizer.lr, so no learning rates to list')
     iterations, counts_epochs = training_length(config, epoch_length)
-    # Without gradients SGD's step changes nothing.
+    # Without gradients a step of SGD changes nothing.
     optimizer = torch.optim.SGD(
         [dict(params=[nn.Parameter(torch.zeros(1))], lr=base * multiplier) for multiplier in multipliers], lr=base)
     settings = config.get('param_scheduler') or []
@@ -65,7 +65,7 @@ def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequenc
         scheduler.setdefault('end', epochs if scheduler.get('by_epoch', True) else iterations)
         defaults = dict(optimizer=optimizer, epoch_length=epoch_length)
         schedulers.append(PARAM_SCHEDULERS.build(scheduler, default_args=defaults))
-    optimizer.step()  # schedulers want to see one
+    optimizer.step()  # schedulers expect a step before theirs
     rates = []
     for iteration in range(iterations):
         rates.append([group['lr'] for group in optimizer.param_groups])

@@ -1,4 +1,4 @@
-"""The mathematics of LocAt as pure PyTorch functions: GAug and PRR.
+"""Implements the mathematics of LocAt, GAug and PRR, as pure PyTorch functions.
 
 Nothing in this folder imports an OpenMMLab package.
 """

@@ -1,4 +1,4 @@
-"""The one entry to GAug as a function: checks the arguments, picks a back-end."""
+"""Provides GAug as a function, ``gaussian_attention``: checks the arguments, chooses a back-end and runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def gaussian_attention(query: Tensor,
                        dropout_p: float = 0.0,
                        bias: Optional[Tensor] = None,
                        backend: str = 'auto') -> Tensor:
-    """Attention whose logits between patches carry a Gaussian spotlight (GAug).
+    """Computes attention whose logits between patches get a Gaussian around each query added (GAug).
 
     Computes ``softmax(q k^T * scale + S) v`` with
     ``S[p, t] = alpha[p] * exp(-0.5 * (Dy / (var_y[p] + eps) + Dx / (var_x[p] + eps)))``
@@ -44,8 +44,8 @@ def gaussian_attention(query: Tensor,
         num_prefix_tokens: P, the class and register tokens.
         scale: Factor on q k^T. Defaults to ``d ** -0.5``.
         dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
-        bias: What else is added to the logits, such as a table of relative positions or a mask: broadcastable to
-            (B, h, N, N), floating point. Not every back-end takes one; those that do have its gradient, for which
+        bias: A further term of the logits, such as a table of relative positions or a mask: broadcastable to
+            (B, h, N, N), floating point. Not every back-end takes one; those that do compute its gradient, for which
             'triton' needs one number a logit. A query whose keys are all masked (-inf) gives 0 in 'triton' and 'sdpa',
             NaN in 'dense', as softmax does.
         backend: 'auto', or one of ``available_backends()``; a named one never falls back to another.
@@ -83,10 +83,10 @@ def gaussian_attention(query: Tensor,
 
 def check_call(query: Tensor, key: Tensor, value: Tensor, grid: Grid, num_prefix_tokens: int, scale: Optional[float],
                dropout_p: float, bias: Optional[Tensor]) -> None:
-    """Checks what ``gaussian_attention`` and ``GaussianAttention`` are both given.
+    """Checks the arguments that ``gaussian_attention`` and ``GaussianAttention`` have in common.
 
     Args:
-        query: Shape (B, h, N, d), as key and value.
+        query: Shape (B, h, N, d), like key and value.
         key: Likewise.
         value: Likewise.
         grid: The current patch grid (H, W).

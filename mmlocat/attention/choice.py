@@ -1,4 +1,4 @@
-"""Chooses the back-end of a call: the one that is named, or for 'auto' the first of a short list that can run it."""
+"""Chooses the back-end of a call: the named one, or for 'auto' the first of a short list that can run it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _BACKENDS: Dict[str, ModuleType] = {
     'streaming': streaming,
     'triton': triton_backend,
 }
-# 'auto' takes 'sdpa' while its mask has at most so many entries, B * h * N * N, else 'streaming'; whichever of
-# them can run. The crossing points on a CPU are measured, without and with gradients (README.md says how): a small mask
-# is written faster than a call is cut into tiles; with gradients PyTorch takes its quadratic path. float16 is slow in
-# every product on a CPU, less so in one large one. 'dense' is an oracle and never taken.
+# 'auto' takes 'sdpa' while its mask has at most this many entries, B * h * N * N, else 'streaming', each if it can run.
+# The crossing points on a CPU, (without, with) gradients, were measured (see README.md): writing a small mask is faster
+# than cutting a call into tiles; with gradients PyTorch takes its quadratic path. On a CPU float16 is slow in every
+# product, but less so in one large product. 'auto' never takes 'dense', which is the oracle of the tests.
 _SDPA_UP_TO = {
     'cpu': {
         torch.float64: (1 << 22, 1 << 21),
@@ -31,9 +31,9 @@ _SDPA_UP_TO = {
         torch.float16: (1 << 24, 1 << 22)
     }
 }
-# On a GPU 'triton' comes first. Next, 'sdpa' took 7x and 8x plain attention where 'streaming' took 21x and 35x (H200,
-# bfloat16, batch 8, 12 heads, grids 32 and 64), so only memory bounds it: one mask at a time in inference, one a block
-# that is kept for backward in training.
+# On a GPU 'triton' comes first. Second is 'sdpa': it took 7x and 8x plain attention where 'streaming' took 21x and 35x
+# (H200, bfloat16, batch 8, 12 heads, grids 32 and 64), so only memory limits it: in inference there is one mask at a
+# time, in training one mask for each block is kept for the backward pass.
 _SDPA_UP_TO_ELSEWHERE = (1 << 31, 1 << 27)
 _logged: Set[Tuple[str, str, str]] = set()
 _logger = logging.getLogger('mmlocat')
@@ -48,7 +48,7 @@ def check_backend(backend: str) -> str:
     """Returns ``backend`` if it is a known name.
 
     Raises:
-        ValueError: It is not; the message lists the names that are.
+        ValueError: It is unknown; the message lists the known names.
     """
     if backend not in available_backends():
         raise ValueError(
@@ -61,7 +61,7 @@ def unable(backend: str, query: Tensor, needs_grad: bool, **more) -> Optional[st
 
     Args:
         backend: One of ``available_backends()`` but 'auto'.
-        query: Shape (B, h, N, d); its device, dtype and shape count.
+        query: Shape (B, h, N, d); only its device, dtype and shape matter.
         needs_grad: Whether any input needs a gradient.
         **more: ``dropout_p``, ``has_bias`` and ``scale``, as in ``Request``.
     """
@@ -86,7 +86,7 @@ def choose(backend: str, request: Request) -> ModuleType:
             raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
                                f'these can: {", ".join(able(request))}')
         return _as_recorded(_BACKENDS[backend])
-    if is_exporting():  # without a look at the shape
+    if is_exporting():  # the shape must not be looked at
         return sdpa
     query = request.query
     name = _automatic(request)
@@ -102,7 +102,7 @@ def choose(backend: str, request: Request) -> ModuleType:
 
 def _automatic(request: Request) -> Optional[str]:
     query = request.query
-    # Before the sizes are looked at, which would bind a graph that is being recorded to some of them.
+    # This comes before any look at the sizes, which would bind a graph that is being recorded to them.
     if query.device.type == 'cuda' and triton_backend.can_run(request) is None:
         return 'triton'
     for name in automatic_order(query.shape[:3], query.device.type, query.dtype, request.needs_grad):
@@ -117,7 +117,7 @@ def able(request: Request) -> Tuple[str, ...]:
 
 
 def _as_recorded(module: ModuleType) -> ModuleType:
-    """Returns what stands for a back-end in the graph of torch.compile: tiles are one operator to it."""
+    """Returns the form of a back-end for the graph of torch.compile: for 'streaming' the operator, if there is one."""
     return streaming_operator if module is streaming and is_recording() and streaming_operator.AVAILABLE else module
 
 
@@ -127,7 +127,7 @@ def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, 
     Args:
         shape: B, h and N.
         device_type: As in ``torch.device.type``.
-        dtype: Of q, k and v.
+        dtype: The dtype of q, k and v.
         needs_grad: Whether any input needs a gradient.
     """
     batch, heads, num_tokens = shape

@@ -13,7 +13,7 @@ from .weights import attention_weights
 
 
 def can_run(request: Request) -> Optional[str]:
-    """Returns why this back-end cannot take the call, or None: it runs everywhere."""
+    """Returns None, because this back-end can take every call."""
     return None
 
 
@@ -27,7 +27,7 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
         kernel: The constants of the pretraining grid.
         grid: The patch grid (H, W).
         num_prefix_tokens: P, the tokens before the patches; their rows and columns are zero.
-        queries: Numbers of Q patches, row-major, whose rows alone are wanted; by default those of all N tokens.
+        queries: Indices of Q patches, row-major, whose rows alone are returned; by default the rows of all N tokens.
 
     Returns:
         Shape (B, h, N, N) with N = P + H*W, or (B, h, Q, N).
@@ -52,7 +52,7 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
            bias: Optional[Tensor] = None) -> Tensor:
-    """Computes softmax(q k^T * scale + S + bias) v in float32 or wider, autocast or not; see ``gaussian_attention``."""
+    """Computes softmax(q k^T * scale + S + bias) v in float32 or wider even in autocast; see ``gaussian_attention``."""
     with without_autocast(query):
         query_, key_, value_, variance, alpha = map(at_least_float32, (query, key, value, variance, alpha))
         added = gaussian_bias(variance, alpha, kernel, grid, num_prefix_tokens)

@@ -1,4 +1,4 @@
-"""Tells whether PyTorch's own attention computes float16 on a CPU, which depends on its version."""
+"""Tells whether this version of PyTorch computes its own attention correctly in float16 on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .recording import constant_in_graphs
 
 @constant_in_graphs
 def attends_in_float16_on_cpu() -> bool:
-    """Tells whether it takes float16, which that of 2.1 does not, and does not overflow, as that of 2.4 does."""
+    """Tells whether PyTorch's attention takes float16 (2.1's does not) and does not overflow (2.4's does)."""
     return _attends_in_float16_on_cpu()
 
 

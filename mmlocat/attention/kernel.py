@@ -1,4 +1,4 @@
-"""The Gaussian of GAug: its constants, which come from the pretraining grid, and its factors along each axis."""
+"""Computes the Gaussian of GAug: its constants, which the pretraining grid sets, and its factors along each axis."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Grid = Tuple[int, int]
 
 # Squared distances are clamped so that distance / (2 * 0.1) still fits float16 (paper, Eq. of S).
 _MAX_SQUARED_DISTANCE = 13100
-# Half of float16's range: eps grows until the exponent's gradient stays below it.
+# Half of float16's range: eps is doubled until the exponent's gradient stays below it.
 _FLOAT16_GUARD = 32500
-# float16's largest number: a softmax is one-hot long before. Half-precision layers overflow to infinity beyond it, and
-# infinity times a Gaussian of 0 is NaN; float32 sums of larger numbers lose the digits that probabilities need.
+# float16's largest number; a far smaller alpha makes a softmax one-hot. Beyond it half-precision layers overflow to
+# infinity, and infinity times a Gaussian of 0 is NaN; float32 sums of larger numbers lose digits of the probabilities.
 _LARGEST_ALPHA = 65504.
 
 
@@ -36,7 +36,7 @@ def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
         ValueError: It is not one or two positive whole numbers.
     """
     if isinstance(grid, tuple) and is_recording():
-        return grid  # symbols, which neither a comparison nor index() may pin down
+        return grid  # symbols, which a comparison or index() would bind to one size
     pair = (grid, grid) if isinstance(grid, Integral) else grid
     try:
         height, width = (side if isinstance(side, torch.SymInt) else index(side) for side in pair)
@@ -54,15 +54,15 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def without_autocast(tensor: Tensor) -> ContextManager:
-    """Switches autocast off on the device of ``tensor``; there is none on the meta device, which asks for shapes."""
+    """Switches autocast off on the device of ``tensor``; does nothing on the meta device, which has no autocast."""
     return nullcontext() if tensor.device.type == 'meta' else torch.autocast(tensor.device.type, enabled=False)
 
 
 @dataclass(frozen=True)
 class GaussianKernel:
-    """The constants of a pretraining grid G, and the Gaussian they define.
+    """The constants of a pretraining grid G, and the Gaussian that they define.
 
-    Immutable: a model makes one when it is built and passes the current grid to every call.
+    It is immutable: a model creates one when it is built, and passes the current grid to every call.
 
     Args:
         ref_grid: G, the patch grid of pretraining, ``(rows, columns)`` or one number
@@ -115,7 +115,7 @@ class GaussianKernel:
         if is_exporting():
             variance = variance * (torch.sym_min(*grid) / min(self.ref_grid))  # 1 on the pretraining grid
         elif grid != self.ref_grid:
-            # Not min(): PyTorch 2.11 cannot compile its symbolic form. A comparison makes one graph for upright images
+            # PyTorch 2.11 cannot compile the symbolic form of min(). A comparison makes one graph for portrait images
             # and one for others.
             shorter = grid[0] if grid[0] <= grid[1] else grid[1]
             variance = variance * (shorter / min(self.ref_grid))
@@ -135,7 +135,7 @@ class GaussianKernel:
     def factors(self, variance: Tensor, grid: Union[int, Grid]) -> Tuple[Tensor, Tensor]:
         """Evaluates the Gaussian along each axis, for every patch as query.
 
-        The two axes separate, so H + W exponentials a query replace H * W:
+        The two axes separate, so a query takes H + W exponentials instead of H * W:
         ``G[p, (y, x)] = gy[p, y] * gx[p, x]``.
 
         Args:
@@ -152,9 +152,9 @@ class GaussianKernel:
         return rows.flatten(-3, -2), columns.flatten(-3, -2)
 
     def precision(self, variance: Tensor) -> Tensor:
-        """Returns what a squared distance is multiplied by to give the Gaussian's exponent, in powers of two.
+        """Returns the factor that turns a squared distance into the Gaussian's exponent, in powers of two.
 
-        PyTorch evaluates powers of two faster on a CPU than those of e.
+        On a CPU PyTorch evaluates powers of two faster than those of e.
 
         Args:
             variance: Any shape, in squared patches.
@@ -169,7 +169,7 @@ class GaussianKernel:
 
         Args:
             length: Patches along the axis.
-            like: Gives device and dtype.
+            like: A tensor of the wanted device and dtype.
         """
         position = torch.arange(length, device=like.device, dtype=like.dtype)
         return (position[:, None] - position[None, :]).square().clamp(max=self.max_squared_distance)

@@ -1,4 +1,4 @@
-"""GAug as one module: the two small layers with which each query predicts its Gaussian, and the attention under it."""
+"""Defines GAug as one module: two small layers that predict each query's Gaussian, and the attention that adds it."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from .kernel import GaussianKernel, Grid, as_grid
 from .request import Request
 
 _STD = 0.02
-# softplus(-10) = 4.5e-5 of a logit: outputs stay within 1e-4 of the plain model's, and no gradient vanishes.
+# softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's, and no gradient vanishes.
 _IDENTITY_BIAS = -10.
 
 
 @contextmanager
 def independent_random_state() -> Iterator[None]:
-    """Gives the block a random state of its own, drawn from PyTorch's, which afterwards is as it was.
+    """Runs the block with its own random state, seeded from PyTorch's, and restores PyTorch's afterwards.
 
-    So one seed gives LocAtViT and the plain ViT the same weights wherever both have them, and what is
-    drawn inside shares no number with what is drawn next outside.
+    So one seed gives LocAtViT and the plain ViT the same weights wherever both have them, and the numbers
+    drawn inside the block differ from those drawn after it.
     """
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would seed the GPUs' generators too.
+        # torch.manual_seed would seed the GPUs' generators too.
         torch.default_generator.manual_seed(int(torch.randint(2**31, (), device='cpu')))
         yield
 
 
 class _FloatLinear(nn.Linear):
-    """A linear layer that torch.ao.quantization leaves alone, for it replaces those of PyTorch's own class."""
+    """A linear layer that torch.ao.quantization leaves alone, because it only replaces PyTorch's own class."""
 
 
 class GaussianAttention(nn.Module):
-    """Attention whose logits carry a Gaussian that each query predicts for itself (GAug): 3d + 3 parameters a block.
+    """Attention that adds to its logits a Gaussian predicted by each query (GAug), with 3d + 3 parameters a block.
 
     Source: *Locality-Attending Vision Transformer* (arXiv 2603.04892), Gaussian-augmented attention. A layer of any
-    vision transformer calls it in the place of ``scaled_dot_product_attention``. The names of its two layers are those
-    of published checkpoints, where it is ``attn.gaug``.
+    vision transformer calls it instead of ``scaled_dot_product_attention``. Its two layers have the names that they
+    have in published checkpoints, where the module is ``attn.gaug``.
 
     Args:
         head_dims: d, channels of one head; all heads share the two layers.
@@ -68,12 +68,12 @@ class GaussianAttention(nn.Module):
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Starts near variance 1 and alpha ln 2: truncated normal 0.02, bias 0.
+        """Sets weights to a truncated normal of 0.02 and biases to 0, so that variance is near 1 and alpha near ln 2.
 
-        Drawn on the CPU wherever the weights are, because only its random state is set aside.
+        Weights are drawn on the CPU wherever they lie, because only the CPU's random state is saved and restored.
         """
         for layer in (self.log_var, self.log_alpha):
-            # The inverse of the normal distribution function, as MMEngine draws: nn.init differs between versions.
+            # Drawn by the inverse of the normal distribution function, as in MMEngine: nn.init differs by version.
             drawn = torch.empty(layer.weight.shape, device='cpu').uniform_(-1, 1)
             drawn.erfinv_().mul_(_STD * math.sqrt(2)).clamp_(-2, 2)
             with torch.no_grad():
@@ -81,7 +81,7 @@ class GaussianAttention(nn.Module):
                 layer.bias.zero_()
 
     def start_as_identity(self) -> None:
-        """Makes alpha nearly zero, so that attention begins as a plain ViT's while all weights have gradients."""
+        """Sets alpha to nearly zero, so that attention starts as a plain ViT's, while all weights have gradients."""
         with torch.no_grad():
             self.log_alpha.bias.fill_(_IDENTITY_BIAS)
 
@@ -89,27 +89,27 @@ class GaussianAttention(nn.Module):
         """Predicts the Gaussians of patches.
 
         Args:
-            query: Queries of the patches alone, shape (B, h, H*W, d).
+            query: Queries of the patches, without prefix tokens, shape (B, h, H*W, d).
             grid: The current patch grid (H, W).
 
         Returns:
             Variance (B, h, H*W, 2), in squared patches, rows first, and alpha (B, h, H*W, 1), in units of a logit.
         """
-        # One product for both layers: on small grids the number of operations counts.
+        # One product computes both layers: on small grids the number of operations determines the time.
         weight = torch.cat([self.log_var.weight, self.log_alpha.weight])
         logits = linear(query, weight, torch.cat([self.log_var.bias, self.log_alpha.bias]))
         return self.kernel.variance(logits[..., :2], grid), self.kernel.alpha(logits[..., 2:])
 
     def listen(self, listener: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
-        """Calls a listener with variance and alpha of every later call, also where a fused back-end forms neither.
+        """Registers a listener that gets variance and alpha of every later call, whatever the back-end.
 
-        They are predicted once more for it, without gradients.
+        They are predicted once more for it, without gradients, since a fused back-end forms no tensors of them.
 
         Args:
-            listener: Gets variance and alpha, as ``predict`` returns them.
+            listener: Called with variance and alpha, as ``predict`` returns them.
 
         Returns:
-            Its ``remove()`` ends this.
+            A handle whose ``remove()`` removes the listener.
         """
 
         def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -141,9 +141,9 @@ class GaussianAttention(nn.Module):
             key: Likewise.
             value: Likewise.
             grid: The current patch grid (H, W).
-            gate_query: What predicts the Gaussians where that is not ``query``, such as the query before a rotary
+            gate_query: The tensor that predicts the Gaussians instead of ``query``, such as the query before a rotary
                 embedding; shape (B, h, N, d).
-            bias: What else is added to the logits; broadcastable to (B, h, N, N).
+            bias: A further term of the logits; broadcastable to (B, h, N, N).
             scale: Factor on q k^T. Defaults to ``d ** -0.5``.
             dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
 

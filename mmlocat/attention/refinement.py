@@ -1,4 +1,4 @@
-"""PRR: one parameter-free self-attention that lets gradient reach every patch."""
+"""Implements PRR: one parameter-free self-attention by which gradients of an image-level loss reach every patch."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def refine_patches(tokens: Tensor, num_heads: int) -> Tensor:
 
 
 def refinement_weights(tokens: Tensor, num_heads: int, queries: Optional[Tensor] = None) -> Tensor:
-    """Returns the attention weights of PRR, for looking at: ``softmax(x x^T / sqrt(d))``.
+    """Returns the attention weights of PRR, ``softmax(x x^T / sqrt(d))``, for visualization.
 
     Args:
         tokens: As for ``refine_patches``.
         num_heads: Likewise.
-        queries: Numbers of the tokens whose rows alone are wanted, 0 for CLS; by default all.
+        queries: Indices of the tokens whose rows alone are returned, 0 for CLS; by default all.
 
     Returns:
         Shape (B, h, N, N), or (B, h, Q, N).

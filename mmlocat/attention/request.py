@@ -1,4 +1,4 @@
-"""One call of attention, as back-ends see it when they are asked whether they can run it."""
+"""Defines ``Request``: the properties of an attention call by which a back-end decides whether it can run it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class Request(NamedTuple):
-    """One call of attention, as far as a back-end may refuse it."""
+    """The properties of an attention call for which a back-end may refuse it."""
 
-    query: Tensor  # (B, h, N, d); its device, dtype and shape count
+    query: Tensor  # (B, h, N, d); only its device, dtype and shape matter
     needs_grad: bool  # whether any input needs a gradient
     dropout_p: float = 0.0
     has_bias: bool = False  # whether other terms than the Gaussian are added to the logits
-    scale: float = 1.0  # on q k^T
+    scale: float = 1.0  # factor on q k^T

@@ -1,8 +1,8 @@
-"""Runs PyTorch's ``scaled_dot_product_attention`` with the Gaussian, multiplied from its two factors, as the mask.
+"""Runs PyTorch's ``scaled_dot_product_attention`` with the Gaussian as its mask, for small grids.
 
-The exponentials number H + W a query instead of H * W, and the mask is written once. It has N x N entries a
-head; with gradients, PyTorch's CPU version takes its mathematical path, which holds several such matrices. For
-small grids.
+The mask is the product of the Gaussian's two factors, so a query takes H + W exponentials instead of H * W. It is
+written once and has N x N entries a head; with gradients, PyTorch's CPU version takes its mathematical path, which
+holds several such matrices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .request import Request
 
 
 def can_run(request: Request) -> Optional[str]:
-    """Returns why this back-end cannot take the call, or None."""
+    """Returns why this back-end cannot take the call, or None if it can."""
     query = request.query
     if query.dtype == torch.float16 and query.device.type == 'cpu' and not attends_in_float16_on_cpu():
         return f'PyTorch {torch.__version__} has no attention in float16 on a CPU that does not overflow'
@@ -34,7 +34,7 @@ def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: Gaussi
     rows, columns = kernel.factors(variance, grid)
     rows = (rows * alpha).to(query.dtype)
     columns = columns.to(query.dtype)
-    if is_recording():  # a graph holds no writing into slices; the compiler makes one loop of this
+    if is_recording():  # a graph cannot write into slices; the compiler fuses this into one loop
         patches = (rows.unsqueeze(-1) * columns.unsqueeze(-2)).flatten(-2)
         return pad(patches, (num_prefix_tokens, 0, num_prefix_tokens, 0))
     mask = query.new_empty(batch, heads, num_tokens, num_tokens)

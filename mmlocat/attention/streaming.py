@@ -1,16 +1,16 @@
-"""Tiles of queries and keys with a hand-written backward: memory is that of N * (H + W) numbers and of one tile.
+"""Computes GAug attention by tiles of queries and keys, with a hand-written backward pass, without N x N matrices.
 
-The Gaussian G of a query is the outer product of two short factors, so H + W exponentials a query make the bias
-of a tile; it is written into a buffer that all tiles share. For the backward pass only q, k, v, variance, alpha,
-the output O and its log-sum-exp are kept, and the bias is written again. With P the probabilities, dO the gradient
-of O, Dy and Dx the squared distances and ``dS = P * (dO v^T - rowsum(dO * O))``:
+Memory is N * (H + W) numbers and one tile. The Gaussian G of a query is the outer product of two short factors, so
+the bias of a tile takes H + W exponentials a query; it is written into a buffer that all tiles share. For the backward
+pass only q, k, v, variance, alpha, the output O and its log-sum-exp are kept, and the bias is written again. With P the
+probabilities, dO the gradient of O, Dy and Dx the squared distances and ``dS = P * (dO v^T - rowsum(dO * O))``:
 
     dq = dS k * scale,  dk = dS^T q * scale,  dv = P^T dO,
     d alpha = sum_k dS * G,  d precision = alpha * sum_k dS * G * (Dy, Dx),  precision = -0.5 / (variance + eps).
 
 Because G separates, the three sums over keys are entries of one 2 x 2 matrix a query, ``[gy, gy Dy] dS [gx, gx Dx]^T``
-with dS seen as (H, W). Every sum runs in one fixed order, so results are deterministic. On a CPU the forward pass
-of a tile is PyTorch's fused attention, in its own precision; all else computes half precision in float32.
+with dS viewed as (H, W). Every sum runs in one fixed order, so results are deterministic. On a CPU the forward pass
+of a tile is PyTorch's fused attention, in its own precision; everything else computes half precision in float32.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .request import Request
 
 Where = Tuple[slice, slice]  # batch elements and heads
 _LOG2_E = math.log2(math.e)
-# The CPU's fused attention; it also returns the log-sum-exp. It takes a mask since PyTorch 2.3, and no dropout.
+# The CPU's fused attention, which also returns the log-sum-exp. It takes a mask since PyTorch 2.3, but no dropout.
 _FUSED = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
 _HAS_FUSED = _FUSED is not None and 'attn_mask' in str(_FUSED.default._schema)
 
 
 def can_run(request: Request) -> Optional[str]:
-    """Returns why this back-end cannot take the call, or None: it runs on every device."""
+    """Returns why this back-end cannot take the call, or None if it can; it runs on every device."""
     if request.has_bias:
         return "the tiles' hand-written backward has no gradient of a bias"
     return 'a loop over tiles is no graph for images of any size' if is_exporting() else None
@@ -45,10 +45,10 @@ def can_run(request: Request) -> Optional[str]:
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
            bias: Optional[Tensor] = None) -> Tensor:
-    """Attends tile by tile, differentiable once; see ``gaussian_attention``. A bias was refused before."""
-    # The dropout mask of a tile is drawn anew in the backward pass, from this seed and the tile's place.
+    """Attends tile by tile, differentiable once; see ``gaussian_attention``. ``can_run`` has refused a bias before."""
+    # The dropout mask of a tile is drawn again in the backward pass, from this seed and the tile's number.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
-    # Taken once, for a tile of the backward pass has to be that of the forward pass where there is dropout.
+    # Read once per call, because with dropout both passes must cut the same tiles.
     call = tiles.Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, tiles.shares_of(query.device))
     return _Streaming.apply(query, key, value, variance, alpha, call)
 
@@ -72,7 +72,7 @@ class _Streaming(torch.autograd.Function):
 
 
 class _Gaussians:
-    """The Gaussians of one call, from which each group takes its factors."""
+    """The Gaussians of one call, which gives each group of batch elements and heads its factors."""
 
     def __init__(self, variance: Tensor, alpha: Tensor, call: tiles.Call, dtype: torch.dtype) -> None:
         self.call = call
@@ -82,7 +82,7 @@ class _Gaussians:
         down = across = call.kernel.squared_distances(height, self.precision)
         if width != height:
             across = call.kernel.squared_distances(width, self.precision)
-        # Of every patch as query: (H, 1, H) and (W, W) to be broadcast over (H, W, H) and (H, W, W).
+        # Squared distances for every patch as query: (H, 1, H) and (W, W), broadcast to (H, W, H) and (H, W, W).
         self.distances = down[:, None], across
 
     def factors(self, where: Where, factor: float) -> Tuple[Tensor, Tensor, Tensor]:
@@ -104,9 +104,9 @@ class _Gaussians:
         return factors[..., :grid[0]], factors[..., grid[0]:], scaled
 
     def of_groups(self, groups: List[Where], factor: float) -> Iterator[Tuple[Where, Tensor, Tensor, Tensor]]:
-        """Yields every group with its factors, evaluated for several at once while they are few numbers.
+        """Yields every group with its factors, which are evaluated for several groups at once while they are small.
 
-        Head by head, the small operations of a grid of 32 take as long as the multiplication that writes the bias.
+        Evaluated head by head on a grid of 32, they would take as long as the multiplication that writes the bias.
         """
         height, width = self.call.grid
         a_head = (self.call.num_prefix_tokens + height * width) * (2 * height + width)
@@ -126,7 +126,7 @@ class _Gaussians:
     def moments(self, rows: Tensor, columns: Tensor) -> Tuple[Tensor, Tensor]:
         """Returns [gy, gy Dy, 0] (b, g, N, 3, H) and [gx, gx Dx]^T (b, g, N, W, 2).
 
-        The row of zeros keeps small grids off PyTorch's plain loop for matrices of less than 400 products.
+        With the row of zeros small grids avoid the plain loop that PyTorch uses for matrices of less than 400 products.
         """
         grid, prefix = self.call.grid, self.call.num_prefix_tokens
         first, second = rows.new_zeros(*rows.shape[:3], 3, grid[0]), rows.new_zeros(*columns.shape, 2)
@@ -153,19 +153,19 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
     batch, heads, num_tokens, dims = query.shape
     plan = tiles.plan(query, call, tiles.FORWARD)
     gaussians = _Gaussians(variance, alpha, call, _wide(query))
-    # The layout that PyTorch's own attention returns, which makes the transposition after it free.
+    # The layout that PyTorch's own attention returns, with which the following transposition costs nothing.
     out = query.new_empty(batch, num_tokens, heads, dims).transpose(1, 2)
     log_sum = gaussians.alpha.new_empty(query.shape[:3])
     buffer = gaussians.alpha.new_empty(plan.size)
     fused = _HAS_FUSED and query.device.type == 'cpu' and not call.dropout_p
-    # That of PyTorch 2.4 holds q k^T in float16, and overflows.
+    # PyTorch 2.4's fused attention holds q k^T in float16, and overflows.
     attend_tile = _fused_tile if fused and (query.dtype != torch.float16 or attends_in_float16_on_cpu()) else _tile
     if attend_tile is _fused_tile:
-        # It reads channels as neighbours in memory, and is called past the check of that.
+        # The fused kernel needs contiguous channels, and this direct call bypasses PyTorch's check of that.
         query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     one_call = len(plan.blocks) == len(plan.groups) == 1
     if attend_tile is _fused_tile and num_tokens >= tiles.LARGE and not one_call and call.num_prefix_tokens:
-        # Apart, so that the threads' shares of the other blocks are equal.
+        # Prefix queries are computed separately, so that the threads get equal shares of the other blocks.
         first = slice(call.num_prefix_tokens)
         out[:, :, first], log_sum[:, :, first] = _FUSED(query[:, :, first], key, value, scale=call.scale)
         plan.blocks[0] = slice(first.stop, plan.blocks[0].stop)
@@ -208,7 +208,7 @@ def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: tiles
 
 
 def _dropout_mask(like: Tensor, call: tiles.Call, number: int) -> Tensor:
-    """Draws the mask of a tile, zeros and 1 / (1 - p); the same for the same seed and number."""
+    """Draws the dropout mask of a tile, 0 or 1 / (1 - p); the same seed and tile number give the same mask."""
     generator = torch.Generator(device=like.device).manual_seed(call.seed + number)
     keep = 1 - call.dropout_p
     return torch.empty_like(like).bernoulli_(keep, generator=generator).div_(keep)
@@ -216,7 +216,7 @@ def _dropout_mask(like: Tensor, call: tiles.Call, number: int) -> Tensor:
 
 def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, out: Tensor,
               log_sum: Tensor, call: tiles.Call) -> Tuple[Tensor, ...]:
-    # A dropout mask is drawn for the tiles of the forward pass.
+    # With dropout the tiles are those of the forward pass, for which its masks were drawn.
     plan = tiles.plan(query, call, tiles.FORWARD if call.dropout_p else tiles.BACKWARD)
     prefix, width = call.num_prefix_tokens, call.grid[1]
     gaussians = _Gaussians(variance, alpha, call, log_sum.dtype)
@@ -258,9 +258,9 @@ def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, varia
 def _probabilities_and_grad_scores(first: Tensor, second: Tensor, query: Tensor, key: Tensor, value: Tensor,
                                    grad: Tensor, log_total: Tensor, delta: Tensor, scale: float,
                                    mask: Optional[Tensor]) -> None:
-    """Turns the bias in ``first`` into probabilities, dropout applied, and fills ``second`` with dS.
+    """Turns the bias in ``first`` into probabilities, with dropout applied, and fills ``second`` with dS.
 
-    Bias and log-sum-exp bear the factor log2 e: powers of two here too.
+    Bias and log-sum-exp come multiplied by log2 e, because exponentials are computed as powers of two.
     """
     torch.baddbmm(first, query, key.transpose(-2, -1), alpha=scale * _LOG2_E, out=first)
     first.sub_(log_total).exp2_()

@@ -1,7 +1,7 @@
-"""The streaming back-end as one operator of PyTorch's, which is what torch.compile puts into its graph.
+"""Registers the streaming back-end as one PyTorch operator, which torch.compile puts into its graph.
 
-Unrolled into a graph, the loop over tiles would be compiled anew for every grid. As an operator it breaks no graph, and
-memory stays that of tiles. It needs torch.library.custom_op, which PyTorch has since 2.4; before, the graph breaks.
+Unrolled into a graph, the loop over tiles would be compiled again for every grid. As an operator it breaks no graph,
+and memory stays that of tiles. It needs torch.library.custom_op, so before PyTorch 2.4 the graph breaks here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
            bias: Optional[Tensor] = None) -> Tensor:
     """Attends tile by tile; see ``gaussian_attention``."""
-    # Drawn only where it is needed, as in ``streaming``: without dropout no random number is used up.
+    # The seed is drawn only with dropout, as in ``streaming``: without it no random number is used up.
     seed = torch.randint(2**31, (), device='cpu') if dropout_p else torch.zeros((), dtype=torch.int64, device='cpu')
     return torch.ops.mmlocat.streaming_attention(query, key, value, variance, alpha, seed, kernel.ref_grid, grid,
                                                  num_prefix_tokens, scale, dropout_p)[0]
@@ -39,7 +39,7 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
              *call) -> Tuple[Tensor, Tensor]:
     with torch.autocast(query.device.type, enabled=False):
         out, log_sum = streaming._forward(query, key, value, variance, alpha, _call(query, seed, *call))
-    # The one layout that the compiler is told of; it is so already unless one tile was all.
+    # The compiler is told of this layout only; the output has it already unless a single tile was the whole call.
     return out.transpose(1, 2).contiguous().transpose(1, 2), log_sum.contiguous()
 
 

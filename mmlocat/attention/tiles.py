@@ -1,4 +1,4 @@
-"""Cuts a call of the streaming back-end into tiles, whose sizes were measured."""
+"""Cuts a call of the streaming back-end into tiles, of sizes that were tuned by measurement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .kernel import GaussianKernel, Grid
 
 
 class Call(NamedTuple):
-    """What does not change over the tiles of one call."""
+    """The settings that all tiles of one call share."""
 
     kernel: GaussianKernel
     grid: Grid
@@ -24,29 +24,29 @@ class Call(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Scores that one tile may hold, on a CPU; measured on the processor that docs/performance.md names."""
+    """The largest number of scores in a tile on a CPU; tuned on the processor that docs/performance.md names."""
 
-    merged: int  # while several heads or batch elements fit into one tile
-    split: int  # while one head is cut into several
-    keys_split: bool  # a tile of one head may hold some of the keys only
+    merged: int  # for a tile of several heads or batch elements
+    split: int  # for a tile of part of a head
+    keys_split: bool  # whether a tile of part of a head may hold only some of the keys
 
 
 FORWARD = Tiles(merged=1 << 20, split=1 << 22, keys_split=False)
 BACKWARD = Tiles(merged=15 << 14, split=1 << 19, keys_split=True)
-MIN_QUERIES = 384  # of a tile while one head is cut: fewer make thin matrices
-QUERIES = 1024  # the same, where keys are cut too
-# Elsewhere: what keeps the device busy.
+MIN_QUERIES = 384  # least queries of a tile of part of a head: with fewer, matrices are thin and slow
+QUERIES = 1024  # queries assumed in a tile where keys are cut too, to choose how many keys it holds
+# Scores of a tile on other devices: enough to keep them busy.
 DEVICE_TILE = 1 << 24
-UNIT = 64  # of queries, times the shares
-# From so many queries a call on, the CPU's fused attention works on slices of 256 instead of 64: a fifth faster, if the
-# slices can be shared out evenly.
+UNIT = 64  # times the shares: the number of queries of a tile is a multiple of it
+# From LARGE queries a call on, the CPU's fused attention works on slices of 256 instead of 64, which is a fifth faster
+# if threads get equally many slices.
 LARGE, SLICE = 768, 256
-FACTORS = 1 << 19  # numbers that the Gaussians' factors of several heads may be, evaluated at once
-MAX_SHARES = 8  # bounds a tile on machines with many cores
+FACTORS = 1 << 19  # the most numbers in the Gaussians' factors that are evaluated at once for several heads
+MAX_SHARES = 8  # limits the size of a tile on machines with many cores
 
 
 class Plan(NamedTuple):
-    """What ``plan`` returns."""
+    """The tiles of a call; ``plan`` returns it."""
 
     groups: List[Tuple[slice, slice]]  # batch elements and heads
     blocks: List[slice]  # queries; prefix tokens go with the first
@@ -64,8 +64,8 @@ def plan(query: Tensor, call: Call, tiles: Tiles) -> Plan:
 
     Args:
         query: Shape (B, h, N, d).
-        call: Gives the grid and the prefix tokens.
-        tiles: How large tiles may be.
+        call: Has the grid and the number of prefix tokens.
+        tiles: The largest allowed sizes.
     """
     batch, heads, num_tokens, _ = query.shape
     prefix, (height, width) = call.num_prefix_tokens, call.grid
@@ -90,16 +90,16 @@ def plan(query: Tensor, call: Call, tiles: Tiles) -> Plan:
 
 
 def _large(patches: int, num_tokens: int, heads: int, shares: int, split: int) -> Tuple[int, int]:
-    """Returns heads and queries a tile such that slices are large and every thread gets as many."""
+    """Returns heads and queries of a tile such that slices are large and every thread gets equally many."""
     block = math.ceil(LARGE / (SLICE * shares)) * SLICE * shares
     if patches % block == 0 or heads < shares:
         return 1, block
-    # Each thread has a head of its own, unless that makes too large a tile.
+    # Each thread gets its own head, unless that makes the tile too large.
     blocks = min(patches // LARGE, math.ceil(shares * patches * num_tokens / split))
     queries = math.ceil(patches / max(1, blocks))
     return (shares, queries) if shares * queries * num_tokens <= 2 * split else (1, block)
 
 
 def _even(length: int, size: int) -> int:
-    """Returns the largest of the even parts, none above ``size``, that a length is cut into."""
+    """Returns the largest part when a length is cut into the fewest nearly equal parts of at most ``size``."""
     return math.ceil(length / math.ceil(length / size))

@@ -1,4 +1,4 @@
-"""Computes the attention weights themselves, which fused attention never forms."""
+"""Computes the matrix of attention weights, which fused attention never forms."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Paired measurements of time and memory: see README.md."""
+"""Measures time and memory of attention and backbones beside a baseline, in turns: see README.md."""

@@ -1,6 +1,6 @@
-"""Measures GAug attention by back-end beside plain attention: time and memory, once all agree with the oracle.
+"""Measures time and memory of GAug attention by back-end beside plain attention, once all agree with the oracle.
 
-Our side starts from q, k and v: it predicts variance and alpha, and its gradients reach q through both.
+GAug starts from q, k and v: it predicts variance and alpha, and its gradients reach q through both.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from .measure import Result, peak_growth, results
 
 PLAIN = 'plain'
 PASSES = ('forward', 'forward + backward')
-# The oracle needs grid^4 * 2 entries a head several times over: all heads up to the first, one up to the second.
+# The oracle holds several tensors of grid^4 * 2 entries a head, so it computes all heads up to the first grid, and one
+# head up to the second.
 _ALL_HEADS, _LARGEST_ORACLE = 32, 64
-# Of the largest entry of the output, and of each gradient.
+# Allowed errors of output and gradients, as shares of the largest exact entry of each.
 TOLERANCE = {torch.float64: (1e-10, 1e-9), torch.float32: (1e-5, 1e-4), torch.bfloat16: (3e-2, 6e-2),
              torch.float16: (4e-3, 8e-3)}
 
 
 class Case(NamedTuple):
-    """What is measured: one call of attention, one prefix token, a pretraining grid of 14 x 14."""
+    """One case to measure: a call of attention with one prefix token and a pretraining grid of 14 x 14."""
 
     grid: Union[int, Tuple[int, int]]
     heads: int
@@ -50,13 +51,13 @@ class Case(NamedTuple):
 
     @property
     def shown(self) -> Dict[str, Any]:
-        """What tables show of the case."""
+        """The fields of the case that tables show."""
         grid = str(self.grid) if isinstance(self.grid, int) else ' x '.join(map(str, self.grid))
         return dict(grid=grid, batch=self.batch, heads=self.heads, dtype=self.dtype)
 
 
 class Inputs:
-    """q, k and v as a ViT makes them, views of one projection's output, and GAug with its two small layers."""
+    """The inputs of a case: q, k and v, views of one projection's output as in a ViT, and GAug's two small layers."""
 
     def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
@@ -84,7 +85,7 @@ class Inputs:
         return self.gaug(*self.leaves, self.grid)
 
     def run(self, name: str, passes: str) -> List[Tensor]:
-        """Returns the output, and for both passes the gradients of q, k, v and, but for plain attention, the layers."""
+        """Returns the output and, with a backward pass, the gradients of q, k, v and, with GAug, of its layers."""
         if passes == 'forward':
             with torch.no_grad():
                 return [self.attend(name)]
@@ -95,7 +96,7 @@ class Inputs:
 
 @contextmanager
 def flash_first() -> Iterator[None]:
-    """Makes plain attention in half precision on a GPU the flash kernel: some releases of PyTorch prefer cuDNN's."""
+    """Switches cuDNN's attention off, which some releases of PyTorch prefer to the flash kernel in half precision."""
     cuda = torch.backends.cuda
     if not hasattr(cuda, 'enable_cudnn_sdp'):  # PyTorch before 2.4
         yield
@@ -112,8 +113,8 @@ def errors(case: Case, names: Sequence[str], passes: str) -> Iterator[Tuple[str,
     """Yields for every back-end how far it is from the oracle in float64, output first, then each gradient.
 
     Args:
-        case: What to call. Grids above 32 are checked with one head, above 64 at 64; 'auto' as what it takes for the
-            case itself.
+        case: The case. Grids above 32 are checked with one head, those above 64 at 64; 'auto' is checked as the
+            back-end that it takes for the case itself.
         names: Back-ends.
         passes: One of ``PASSES``.
 
@@ -160,18 +161,18 @@ def reason_against(case: Case, passes: str, name: str) -> Optional[str]:
 
 
 def able(case: Case, passes: str, names: Sequence[str], largest: Mapping[str, int]) -> List[str]:
-    """Returns the contenders that can take a case, none beyond its largest grid; plain attention first."""
+    """Returns the contenders that can compute a case, each up to its largest grid; plain attention comes first."""
     side = max(case.size)
     return [PLAIN, *(name for name in names
                      if side <= largest.get(name, side) and reason_against(case, passes, name) is None)]
 
 
 def refusal(case: Case, passes: Sequence[str], names: Sequence[str]) -> Optional[str]:
-    """Returns why a back-end that was asked for can do none of the passes, and what can, in one line; None if all can.
+    """Returns in one line why a named back-end can compute none of the passes, and which can; None if all can.
 
     Args:
-        case: Its device, dtype and head size count.
-        passes: Of ``PASSES``.
+        case: The case; its device, dtype and head size matter.
+        passes: Some of ``PASSES``.
         names: Back-ends.
     """
     for name in names:
@@ -184,7 +185,7 @@ def refusal(case: Case, passes: Sequence[str], names: Sequence[str]) -> Optional
 
 
 def extra_memory(case: Case, passes: str, name: str) -> Optional[float]:
-    """Measures MiB beyond inputs, output and gradients of q, k and v in this process, after a small warm-up call."""
+    """Measures MiB beyond inputs, output and gradients of q, k and v, in this process, after a small warm-up call."""
     Inputs(case._replace(grid=4)).run(name, passes)
     growth, kept = peak_growth(partial(Inputs(case).run, name, passes), case.device)
     return None if growth is None else (growth - sum(t.numel() * t.element_size() for t in kept[:4])) / 2**20
@@ -192,14 +193,14 @@ def extra_memory(case: Case, passes: str, name: str) -> Optional[float]:
 
 def measure(case: Case, passes: str, names: Sequence[str], seconds: float, largest: Mapping[str, int],
             with_memory: bool) -> List[Result]:
-    """Checks parity, then measures every contender of a case in turns, and its memory in a process of its own.
+    """Checks parity, then times the contenders of a case in turns, and measures each one's memory in its own process.
 
     Args:
-        case: What to call.
+        case: The case.
         passes: One of ``PASSES``.
-        names: Back-ends; those that cannot take the case are left out.
+        names: Back-ends; those that cannot compute the case are left out.
         seconds: Time for the turns.
-        largest: The largest grids on which some of them take part, by name.
+        largest: By name, the largest grid on which a contender takes part, for those that have a limit.
         with_memory: Whether to measure memory.
     """
     contenders = able(case, passes, names, largest)

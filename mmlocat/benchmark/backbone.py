@@ -18,12 +18,12 @@ BASELINE, OURS = 'mmpretrain ViT', 'LocAtViT'
 MODELS = (BASELINE, 'plain', OURS)
 MODES = ('inference', 'training step')
 _PATCH = 16
-# A size of no other use: what checks a measurement itself is done with it in seconds.
+# A tiny model, which serves only to test the measurement itself within seconds.
 _NANO = dict(embed_dims=32, num_layers=2, num_heads=1, feedforward_channels=64)
 
 
 class Case(NamedTuple):
-    """What is measured: one batch of square images through one size of model."""
+    """One case to measure: a batch of square images through one size of model."""
 
     arch: str
     image: int
@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
     @property
     def shown(self) -> Dict[str, Any]:
-        """What tables show of the case."""
+        """The fields of the case that tables show."""
         return dict(arch=self.arch, image=self.image, batch=self.batch, dtype=self.dtype)
 
 
@@ -41,8 +41,8 @@ class Case(NamedTuple):
 def classes() -> Tuple[type, type]:
     """Returns MMPretrain's VisionTransformer and LocAtViT.
 
-    Imported when first asked for: who measures attention needs no OpenMMLab package. mmcv without compiled operators
-    warns at every import that one is missing, which no model here uses; every process of its own would repeat it.
+    They are imported on the first call, for measuring attention needs no OpenMMLab package. mmcv without compiled
+    operators warns of a missing one at every import, in every process; no model here uses it, so it is silenced.
 
     Raises:
         ImportError: An OpenMMLab package does not import; the message says how to install it.
@@ -59,7 +59,7 @@ def classes() -> Tuple[type, type]:
 def build(name: str, case: Case) -> nn.Module:
     """Builds one model for images of this size, in eval mode, without drop path.
 
-    No other model is made and freed on the way: a later call would find its memory and seem to need none.
+    It makes and frees no other model: the measured call would reuse the freed memory and seem to need none.
     """
     torch.manual_seed(0)
     vit, locat_vit = classes()
@@ -86,7 +86,7 @@ def check_parity(case: Case) -> None:
         baseline.load_state_dict(plain.state_dict())
         pairs = {'plain': (plain(images)[-1], baseline(images)[-1])}
         outs = {}
-        for backend in ('dense', 'auto', 'streaming'):  # larger images take the last
+        for backend in ('dense', 'auto', 'streaming'):  # with larger images 'auto' takes 'streaming'
             model = build('LocAtViT', case)
             for module in model.modules():
                 if isinstance(module, GaussianAttention):
@@ -109,7 +109,7 @@ def runner(model: nn.Module, images: Tensor, mode: str) -> Callable[[], Any]:
 
         return infer
     model.train()
-    # Fused where there are launches to save, for both sides alike.
+    # AdamW is fused where that saves kernel launches, for all models alike.
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=images.is_cuda or None)
 
     def step() -> None:
@@ -135,7 +135,7 @@ def extra_memory(case: Case, mode: str, name: str) -> Optional[float]:
 
 
 def measure(case: Case, mode: str, seconds: float, with_memory: bool) -> List[Result]:
-    """Checks parity, then measures the models of a case in turns, and their memory each in a process of its own.
+    """Checks parity, then times the models of a case in turns, and measures each one's memory in its own process.
 
     Args:
         case: Images and size of model.

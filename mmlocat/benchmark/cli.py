@@ -1,4 +1,4 @@
-"""What the command lines of both benchmarks share: options, and how a row of their tables reads."""
+"""Defines the options that both benchmarks' command lines share, and formats a row of their tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_common_options(parser: argparse.ArgumentParser, seconds: float) -> None:
     """Adds device, dtype, time and output options.
 
     Args:
-        parser: Where to.
+        parser: The parser to extend.
         seconds: Default time for the turns of one case.
     """
     parser.add_argument('--device', default='cpu')
@@ -26,7 +26,7 @@ def add_common_options(parser: argparse.ArgumentParser, seconds: float) -> None:
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Reads the command line, and ends the process where PyTorch does not see the device."""
+    """Reads the command line, and ends the process if PyTorch does not see the device."""
     args = parser.parse_args()
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         parser.error(f'--device {args.device}: PyTorch sees no GPU here; leave the option out for the CPU')
@@ -34,7 +34,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def cells(result: Result, *case: Any) -> Tuple[Any, ...]:
-    """Returns a row: mode, contender, what stands for the case, ms, ratio to the baseline, its quartiles, MiB."""
+    """Returns a row: mode, contender, the cells of ``case``, ms, ratio to the baseline, its quartiles, MiB."""
     time, ms = result.time, result.time.seconds * 1e3
     return (result.mode, result.name, *case, f'{ms:.2f}' if ms < 10 else f'{ms:.1f}' if ms < 100 else f'{ms:.0f}',
             f'{time.ratio:.2f}', f'{time.low:.2f} - {time.high:.2f}',

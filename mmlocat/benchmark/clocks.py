@@ -1,4 +1,4 @@
-"""Times one call: by the computer's clock, or by a GPU's own events; and records calls as CUDA graphs."""
+"""Times one call, by the computer's clock or by a GPU's own events, and records calls as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 Call = Callable[[], Any]
 Clock = Callable[[Call], float]
-# Bytes written before a GPU is timed: more than any second-level cache holds, so no side finds its inputs there.
+# Bytes written before a GPU is timed: more than any second-level cache holds, so no contender finds its inputs there.
 _FLUSH = 256 << 20
 
 
@@ -21,16 +21,16 @@ def wall_clock(run: Call) -> float:
 
 
 class EventClock:
-    """Seconds of a call by two CUDA events, after a write that clears the GPU's second-level cache.
+    """Times a call by two CUDA events, after a write that clears the GPU's second-level cache.
 
-    Short calls are timed several in a row, as a training issues them: what launching costs shows where it takes longer
-    than the kernels do. How many is settled when a call is first seen.
+    Short calls are timed several in a row, as a training issues them, so that the cost of launching shows only if it
+    exceeds that of the kernels. How many in a row is decided when a call is first timed.
 
     Args:
         device: A CUDA device, the current one.
         most: The largest number of calls in a row; 1 for the replay of a CUDA graph, which is one launch and so finds a
             cold cache each time.
-        fill: Calls in a row go on for about so many seconds.
+        fill: About how many seconds the calls in a row should take.
     """
 
     def __init__(self, device: str, most: int = 20, fill: float = 1e-3) -> None:
@@ -69,10 +69,10 @@ def clock_for(device: str, graphs: bool = False) -> Clock:
 
 
 def captured(run: Call) -> Call:
-    """Returns the replay of a CUDA graph of a call: its kernels without what launching each of them costs.
+    """Returns a function that replays a call as a CUDA graph: its kernels, without the cost of launching each of them.
 
     Args:
-        run: What to record; it has been called before, and allocates nothing that must outlive a replay.
+        run: The call to record; it has run before, and allocates nothing that must outlive a replay.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

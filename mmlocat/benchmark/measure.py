@@ -1,4 +1,4 @@
-"""Measures side by side: runs in turns, medians with quartiles, and peak memory in a fresh process."""
+"""Times contenders in turns (medians, ratios, quartiles), and measures peak memory in a fresh process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Name = TypeVar('Name', bound=Hashable)
 
 
 class Ratio(NamedTuple):
-    """One contender against the baseline of the same run."""
+    """The time of one contender, and its ratio to the baseline of the same run."""
 
     seconds: float  # median
     ratio: float  # median over the baseline's median
@@ -41,15 +41,15 @@ class Result(NamedTuple):
 
 def take_turns(contenders: Mapping[Name, Callable[[], Any]], device: str, seconds: float, min_turns: int = 3,
                graphs: bool = False) -> Dict[Name, List[float]]:
-    """Runs every contender once a turn, so that what slows the machine down slows all of them.
+    """Runs every contender once a turn, so that whatever slows the machine down slows all of them.
 
-    Each turn has an order of its own, so that none always finds the caches that the same other leaves behind.
+    Every turn has a new order, so that no contender always finds the caches as the same other one leaves them.
 
     Args:
         contenders: What to call, by name.
-        device: Its clock is used: a GPU's own events, else the computer's clock.
-        seconds: Turns go on until so much time has passed.
-        min_turns: But there are at least so many, after one that is not counted.
+        device: Selects the clock: a GPU's own events, else the computer's clock.
+        seconds: Turns go on until this much time has passed.
+        min_turns: The least number of turns, after one that is not counted.
         graphs: Whether the calls are replays of CUDA graphs.
 
     Returns:
@@ -71,7 +71,7 @@ def take_turns(contenders: Mapping[Name, Callable[[], Any]], device: str, second
 
 
 def compare(own: Sequence[float], base: Sequence[float]) -> Ratio:
-    """Returns median and ratio of a contender's turns, against a baseline's of the same turns."""
+    """Compares a contender's seconds with the baseline's of the same turns."""
     low, _, high = statistics.quantiles([mine / other for mine, other in zip(own, base)], n=4)
     median = statistics.median(own)
     return Ratio(median, median / statistics.median(base), low, high, len(own))
@@ -79,15 +79,15 @@ def compare(own: Sequence[float], base: Sequence[float]) -> Ratio:
 
 def in_turns(contenders: Mapping[Name, Callable[[], Any]], baseline: Name, device: str, seconds: float,
              min_turns: int = 3, graphs: bool = False) -> Dict[Name, Ratio]:
-    """Runs contenders in turns and compares each with one of them.
+    """Runs contenders in turns and compares each with one of them, the baseline.
 
     Args:
         contenders: What to call, by name.
-        baseline: The name that ratios refer to.
-        device: See ``take_turns``, also for the others.
-        seconds: Turns go on until so much time has passed.
-        min_turns: But there are at least so many.
-        graphs: Whether the calls are replays of CUDA graphs.
+        baseline: The contender that ratios refer to.
+        device: See ``take_turns``.
+        seconds: See ``take_turns``.
+        min_turns: See ``take_turns``.
+        graphs: See ``take_turns``.
 
     Returns:
         Medians and ratios by name.
@@ -98,15 +98,15 @@ def in_turns(contenders: Mapping[Name, Callable[[], Any]], baseline: Name, devic
 
 def results(case: Any, mode: str, runs: Mapping[str, Callable[[], Any]], baseline: str, seconds: float,
             memory: Optional[Callable[[Any, str, str], Optional[float]]] = None) -> List[Result]:
-    """Measures contenders in turns, and the memory of each in a process of its own.
+    """Times contenders in turns, and measures the memory of each in its own process.
 
     Args:
-        case: What is measured; it names a ``device``.
+        case: What is measured; it has a ``device``.
         mode: Such as 'forward'.
         runs: What to call, by name.
-        baseline: The name that ratios refer to.
+        baseline: The contender that ratios refer to.
         seconds: Time for the turns.
-        memory: Measures MiB from case, mode and name; a function of a module. Not measured without.
+        memory: A module-level function of case, mode and name that returns MiB. None leaves memory out.
     """
     times = in_turns(runs, baseline, case.device, seconds)
     return [Result(case, mode, name, time, in_fresh_process(memory, case, mode, name) if memory else None)
@@ -121,9 +121,9 @@ def _resident(field: str) -> int:
 
 
 def peak_growth(run: Callable[[], Any], device: str) -> Tuple[Optional[int], Any]:
-    """Returns by how many bytes memory grew at most during a call, and what the call returned.
+    """Returns the peak growth of memory during a call, in bytes, and what the call returned.
 
-    On a CPU it is the resident set, for which Linux keeps a peak that can be reset; None on other systems.
+    On a CPU the resident set is measured, whose peak Linux records and lets one reset; None on other systems.
     """
     gc.collect()
     if device.startswith('cuda'):
@@ -135,13 +135,13 @@ def peak_growth(run: Callable[[], Any], device: str) -> Tuple[Optional[int], Any
         return torch.cuda.max_memory_allocated(device) - before, result
     if not _CLEAR.exists():
         return None, run()
-    _CLEAR.write_text('5')  # resets the peak to what is resident now
+    _CLEAR.write_text('5')  # resets the peak to the present resident set
     before = _resident('VmRSS')
     result = run()
     return _resident('VmHWM') - before, result
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function of a module in a new interpreter, whose memory nothing else has used."""
+    """Calls a module-level function in a new interpreter, whose memory nothing else has used."""
     with get_context('spawn').Pool(1) as pool:
         return pool.apply(function, args)

@@ -14,7 +14,7 @@ def draw(path: Path, results: Sequence[Result], heads: int) -> None:
     """Draws time and extra memory against the number of tokens, log-log, a panel for each pass.
 
     Args:
-        path: Where the picture goes; the suffix says which kind.
+        path: The picture's file; the suffix sets its format.
         results: Rows of ``mmlocat.benchmark.attention``; those with other heads are left out.
         heads: The number of heads to show.
     """
@@ -50,7 +50,7 @@ def draw(path: Path, results: Sequence[Result], heads: int) -> None:
     tokens = sorted({r.case.tokens for r in own})
     for panel in panels.flat:
         panel.grid(True, which='major', alpha=0.3)
-        # The measured sizes; the powers of ten and what lies between them overlap.
+        # Ticks at the measured sizes only: those at powers of ten and between them would overlap.
         panel.set_xticks(tokens, [str(n) for n in tokens])
         panel.set_xticks([], minor=True)
     with atomic_write(path, 'wb') as file:

@@ -1,1 +1,1 @@
-"""Models and weights that leave: ONNX files, other layouts of weights, checkpoints to publish; each is checked."""
+"""Exports models to ONNX, converts weights between layouts and prepares checkpoints to publish, each with a check."""

@@ -1,4 +1,4 @@
-"""The one comparison of what leaves with what it came from."""
+"""Compares the outputs of an exported or converted model with those of the model it was made from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Difference(NamedTuple):
-    """How far two models are apart on the same images."""
+    """The largest difference of two models' outputs for the same images."""
 
     shape: Tuple[int, ...]  # of the images
     largest: float  # absolute difference of any output
@@ -18,14 +18,14 @@ class Difference(NamedTuple):
 
 def difference(reader: str, shape: Sequence[int], expected: Sequence[Tensor], actual: Sequence[Tensor],
                tolerance: float) -> Difference:
-    """Compares outputs, and refuses what is too far apart.
+    """Compares outputs, and raises an error if they differ by more than a tolerance.
 
     Args:
         reader: What computed ``actual``, for the message.
-        shape: Of the images.
-        expected: Outputs of the model as it was.
-        actual: Outputs of what leaves.
-        tolerance: How much of the largest output, at least of 1, they may differ.
+        shape: Shape of the images.
+        expected: Outputs of the original model.
+        actual: Outputs of the exported or converted one.
+        tolerance: Allowed difference, as a share of the largest output, or of 1 if that is smaller.
 
     Raises:
         RuntimeError: They differ by more, or in shape.

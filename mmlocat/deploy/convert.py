@@ -1,4 +1,4 @@
-"""From any ViT checkpoint to one of four layouts, strictly: whatever is in doubt is an error, and leaves no file."""
+"""Converts a ViT checkpoint to one of four layouts; whatever is unclear is an error, which leaves no file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _PICKLES = ('.pth', '.pt')
 
 @dataclass
 class Conversion:
-    """What was converted, for the table and for ``verify``."""
+    """The result of a conversion, for the printed table and for ``verify``."""
 
     source: Checkpoint
     sha256: str  # of the source file, '' where there is none
-    backbone: Dict[str, Tensor]  # bare, our names
+    backbone: Dict[str, Tensor]  # under this package's names, without a prefix
     rest: Dict[str, Tensor]  # heads
     arguments: Dict[str, Any]  # of LocAtViT
-    written: Dict[str, Tensor]  # in the names of the layout
+    written: Dict[str, Tensor]  # under the names of the layout
     layout: str
     target: Path
 
@@ -64,21 +64,21 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
     Args:
         source: As ``read_checkpoint`` takes it.
         target: A .pth, .pt or .safetensors file; for 'hub' a new folder.
-        layout: 'mmlocat' (a whole model's names, read by this package), 'mmpretrain' (the same, plain ViTs alone),
-            'timm' (bare names of timm and of the published weights), or 'hub' (these, with a config.json).
-        trust_pickle: Whether a pickle may hold anything.
-        backbone_only: Leaves heads out.
-        num_heads: Where the weights do not show it.
-        ref_grid: The pretraining grid (H, W), where neither weights nor record show it.
-        prr: What the hub's config says of PRR, which has no weights.
-        check: Called with the conversion and the staged file before it takes its place; an error leaves no file.
+        layout: 'mmlocat' (a whole model's names, read by this package), 'mmpretrain' (the same, for plain ViTs only),
+            'timm' (names of timm and of the published weights), or 'hub' (the same, with a config.json).
+        trust_pickle: Whether a pickle may hold anything; it can run code.
+        backbone_only: Whether to leave heads out.
+        num_heads: The number of heads, needed where the weights do not show it.
+        ref_grid: The pretraining grid (H, W), needed where neither weights nor record show it.
+        prr: The value of ``prr`` in the hub's config; PRR has no weights that would show it.
+        check: Called with the conversion and the staged file before it is moved to the target; an error leaves no file.
 
     Returns:
-        What was converted.
+        The result of the conversion.
 
     Raises:
-        CheckpointError: The source cannot be read, holds weights that the layout has no place for, or leaves open
-            what model it is of.
+        CheckpointError: The source cannot be read, holds weights that the layout has no place for, or does not show
+            which model it belongs to.
         FileNotFoundError: The source does not exist.
         ValueError: The target cannot be written under this name.
     """
@@ -131,7 +131,7 @@ def _check_target(target: Path, layout: str, source: str) -> None:
 
 
 def _split(checkpoint: Checkpoint, backbone_only: bool) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
-    """Separates backbone and heads, and refuses what is neither."""
+    """Separates the weights of backbone and heads, and raises an error for any others."""
     try:
         translated = translate(checkpoint.state_dict).state_dict
     except ValueError as error:

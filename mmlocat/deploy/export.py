@@ -1,4 +1,4 @@
-"""Trained models as ONNX files that take any batch, height and width; checked before they get their name."""
+"""Exports trained models as ONNX files that take any batch, height and width, and checks them before they appear."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .compare import Difference
 from .model import Exportable, load
 from .runtime import TOLERANCE, OnnxModel, compare, unseen_shapes
 
-OPSET = 20  # the first with Gelu; onnxruntime has it since 1.17
-_LIMIT = 2 * 1000**3  # bytes in a protocol buffer, with room for the graph
+OPSET = 20  # the first with Gelu; onnxruntime supports it since 1.17
+_LIMIT = 2 * 1000**3  # bytes of weights that a protocol buffer can hold beside the graph
 
 
 @dataclass
 class Export:
-    """What was written.
+    """Describes the file that was written.
 
     Args:
         path: The file.
         task: 'backbone', 'classifier' or 'segmentor'.
         outputs: Names of the outputs.
-        differences: From the PyTorch model, at shapes not seen at export; none where they were not looked for.
-        remarks: For the user.
+        differences: From the PyTorch model, at shapes not seen at export; empty if the check was left out.
+        remarks: Remarks for the user.
     """
 
     path: Path
@@ -47,7 +47,7 @@ def check_target(output: Union[str, Path]) -> Path:
     """Returns the file to write.
 
     Raises:
-        ValueError: The name does not end in .onnx, or is one of a folder.
+        ValueError: The name does not end in .onnx, or is that of a folder.
     """
     path = Path(output)
     if path.suffix != '.onnx' or path.is_dir():
@@ -62,25 +62,25 @@ def export_onnx(config: Config, checkpoint: str, output: Union[str, Path], *, pa
     """Exports a trained model.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
+        config: A config of MMPretrain or MMSegmentation.
         checkpoint: The trained weights; see ``model.load``.
-        output: The file to write, ending in .onnx. It appears when all is done and checked, or not at all.
+        output: The file to write, ending in .onnx. It appears only once it is complete and checked.
         part: 'model' for logits, 'backbone' for features.
         pixels: Whether the graph takes RGB values from 0 to 255 and normalises them.
-        check: Whether to compare with PyTorch by onnxruntime, at sizes not seen at export.
-        tolerance: How much of the largest output, at least of 1, outputs may differ.
+        check: Whether to run the file in onnxruntime and compare with PyTorch, at sizes not seen at export.
+        tolerance: Allowed difference, as a share of the largest output, or of 1 if that is smaller.
         opset: Version of ONNX's operators.
-        trust_pickle: Whether a pickle may hold anything.
-        report: Is told what is being done.
+        trust_pickle: Whether a pickle may hold anything; it can run code.
+        report: Called with a line of text at every step.
 
     Returns:
-        What was written, and how it compares.
+        The file that was written, and how it compares.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ImportError: onnx, onnxscript, or for the check onnxruntime, is not installed.
         RuntimeError: This PyTorch cannot export, the checkpoint does not fit, or the outputs differ.
-        ValueError: An argument is wrong, or the model has no form for images of any size.
+        ValueError: An argument is wrong, or the model cannot be exported for images of any size.
     """
     path = check_target(output)
     _require_exporter(check)
@@ -107,7 +107,7 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
         exportable: The model.
         path: The file to write.
         opset: Version of ONNX's operators.
-        properties: What the file says about itself.
+        properties: Metadata to write into the file.
 
     Raises:
         RuntimeError: The exporter fails.
@@ -120,7 +120,7 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
     from torch.export import Dim
     rows, columns = exportable.backbone.patch_size
     shape = (2, exportable.backbone.in_channels, 7 * rows + 1, 9 * columns + 3)
-    # Two patches at least: with one, PyTorch would have to record another graph. The graph itself runs with one, too.
+    # At least two patches a side: with one, PyTorch would record another graph. The graph itself runs with one, too.
     dynamic = {0: Dim('batch'), 2: Dim('height', min=rows + 1), 3: Dim('width', min=columns + 1)}
     try:
         with _quiet(), torch.no_grad():
@@ -128,14 +128,14 @@ def record(exportable: Exportable, path: Path, opset: int, properties: Dict[str,
                 exportable, (torch.randn(shape, generator=torch.Generator().manual_seed(0)), ), dynamo=True,
                 dynamic_shapes=(dynamic, ), input_names=['images'], output_names=list(exportable.names()),
                 opset_version=opset, verbose=False)
-    except Exception as error:  # the exporter's errors share no class
+    except Exception as error:  # the exporter's errors have no common class
         causes = [error]
         while causes[-1].__cause__ is not None:
             causes.append(causes[-1].__cause__)
         raise RuntimeError(f"PyTorch's ONNX exporter cannot record this {exportable.task}: "
                            f'{type(causes[-1]).__name__}: {first_line(causes[-1])}') from error
     for node in program.model.graph:
-        # The exporter notes where in whose files each node comes from: half of a small file, and nobody's business.
+        # The exporter notes the source file of each node: that is half of a small file, and of no use to others.
         for noted in (node, *node.outputs):
             noted.metadata_props.clear()
     program.model.metadata_props.update(properties)
@@ -165,7 +165,7 @@ def _remarks(exportable: Exportable) -> List[str]:
 
 
 def _describe(config: Config, exportable: Exportable, meta: Dict[str, Any]) -> Dict[str, str]:
-    """Returns what a user of the file alone must know, as ONNX keeps it: texts."""
+    """Returns the metadata that a user of the file needs, as strings, which is what ONNX stores."""
     known = dict(
         producer=f'mmlocat {mmlocat.__version__}',
         config=Path(config.filename).name if config.filename else '',
@@ -183,7 +183,7 @@ def _describe(config: Config, exportable: Exportable, meta: Dict[str, Any]) -> D
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences what the exporter says to its developers."""
+    """Silences the exporter's messages to its developers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What is exported: a trained model as one function of images, every step of which has a form for any size."""
+"""Turns a trained model into one function of images for export, in which every step works for any image size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmlocat.models.building import build_model, load_weights
 from .pooling import make_pooling_exportable
 
 PARTS = ('model', 'backbone')
-# One matrix of N x N logits a head is in the graph anyway: there is no fused attention in it to save them.
+# The exported graph holds one N x N matrix of logits a head anyway, for it has no fused attention that would avoid it.
 _ATTENTION_BACKEND = 'sdpa'
 
 
@@ -27,18 +27,18 @@ def load(config: Config, checkpoint: str, part: str = 'model', trust_pickle: boo
     """Builds the model of a config, or its backbone alone, with trained weights, in evaluation mode.
 
     Args:
-        config: Of MMPretrain or MMSegmentation.
-        checkpoint: As ``read_checkpoint`` takes it: of the whole model, or for a backbone of any model around it.
+        config: A config of MMPretrain or MMSegmentation.
+        checkpoint: As ``read_checkpoint`` takes it: of the whole model; for a backbone, of any model that contains it.
         part: 'model' or 'backbone'.
-        trust_pickle: Whether a pickle may hold anything.
+        trust_pickle: Whether a pickle may hold anything; it can run code.
 
     Returns:
-        The model; its attribute ``checkpoint_meta`` is what the checkpoint says about itself.
+        The model; its attribute ``checkpoint_meta`` holds the checkpoint's metadata.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         RuntimeError: It cannot be read, or does not fit.
-        ValueError: ``part`` is unknown, or the backbone is none of the family.
+        ValueError: ``part`` is unknown, or the backbone is not of the LocAt family.
     """
     if part not in PARTS:
         raise ValueError(f'part={part!r} is unknown; choose one of {", ".join(PARTS)}')
@@ -57,7 +57,7 @@ def task_of(model: nn.Module) -> str:
     """Returns 'backbone', 'classifier' or 'segmentor'.
 
     Raises:
-        ValueError: The model is none of them, or has no form that takes images of any size.
+        ValueError: The model is none of these, or cannot be exported for images of any size.
     """
     if find_backbone(model) is model:
         return 'backbone'
@@ -79,8 +79,8 @@ class Exportable(nn.Module):
     """A copy of a model as a function of images alone.
 
     Args:
-        model: What ``load`` returned; left as it is.
-        pixels: Whether images come as RGB values from 0 to 255, normalised inside; else normalised already.
+        model: What ``load`` returned; it is not changed.
+        pixels: Whether images are RGB values from 0 to 255, which are normalised inside, instead of normalised ones.
 
     Raises:
         ValueError: The model cannot be exported, or has no normalisation for ``pixels``.
@@ -117,14 +117,14 @@ class Exportable(nn.Module):
         return tuple(f'block_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, ))))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Returns images as the model takes them."""
+        """Returns images normalised as the model takes them."""
         return (images - self.mean) / self.std if self.pixels else images
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Computes outputs of images (B, 3, height, width).
 
         Returns:
-            Of a backbone its features; of a classifier logits (B, classes); of a segmentor logits
+            A backbone's features; a classifier's logits (B, classes); a segmentor's logits
             (B, classes, height, width).
         """
         images = self.normalise(images)

@@ -1,4 +1,4 @@
-"""Adaptive average pooling of maps of any size, which ONNX lacks, as two small matrices."""
+"""Computes adaptive average pooling of maps of any size, which ONNX lacks, by products with two small matrices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class PoolingByMatrices(nn.Module):
-    """Computes what ``nn.AdaptiveAvgPool2d`` does: every window is a row of a matrix, because windows are products.
+    """Computes what ``nn.AdaptiveAvgPool2d`` does, by one matrix product along each axis.
 
     Args:
-        output_size: As ``nn.AdaptiveAvgPool2d`` takes it; None keeps a side.
+        output_size: As ``nn.AdaptiveAvgPool2d`` takes it; None keeps the length of an axis.
     """
 
     def __init__(self, output_size: Union[int, Tuple[Optional[int], Optional[int]]]) -> None:
@@ -31,14 +31,14 @@ def _windows(length: int, size: int, like: Tensor) -> Tensor:
     """Returns the matrix (length, size) whose columns average from floor(i L / S) up to ceil((i + 1) L / S)."""
     place = torch.arange(length, device=like.device)[:, None]
     number = torch.arange(size, device=like.device)
-    # Without a division: place lies in the window if it ends after the beginning, and begins before the end.
+    # Written without a division: a place lies in the window if it ends after its beginning and begins before its end.
     inside = ((place + 1) * size > number * length) & (place * size < (number + 1) * length)
     weights = inside.to(like.dtype)
     return weights / weights.sum(dim=0, keepdim=True)
 
 
 def make_pooling_exportable(model: nn.Module) -> nn.Module:
-    """Replaces adaptive average pooling to more than one value, in place; to one it is a mean, which ONNX has."""
+    """Replaces adaptive average pooling in place, except to one value: that is a mean, which ONNX has."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):

@@ -1,4 +1,4 @@
-"""A training checkpoint made fit for publishing: weights and what they mean, named by their hash."""
+"""Prepares a training checkpoint for publishing: keeps weights and metadata, and puts their hash into the name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mmlocat.utils import atomic_write
 
 
 def publish(source: str, target: Union[str, Path], *, trust_pickle: bool = False) -> Tuple[Path, Tuple[str, ...]]:
-    """Keeps weights and meta of a checkpoint, and appends the beginning of its SHA-256 to the name.
+    """Writes weights and metadata of a checkpoint to a file whose name ends in the first digits of its SHA-256.
 
     Args:
         source: A checkpoint of MMEngine's, such as epoch_300.pth.
         target: The name to publish under, ending in .pth; 'model.pth' becomes 'model-1234abcd.pth'.
-        trust_pickle: Whether a pickle may hold anything.
+        trust_pickle: Whether a pickle may hold anything; it can run code.
 
     Returns:
         The file written, and the keys that were left out, such as the optimizer's.

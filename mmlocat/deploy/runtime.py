@@ -1,4 +1,4 @@
-"""ONNX files run by onnxruntime, beside the PyTorch model they come from."""
+"""Runs ONNX files in onnxruntime and compares them with the PyTorch model that they were exported from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmlocat.utils import first_line
 from .compare import Difference, difference
 from .model import Exportable
 
-TOLERANCE = 1e-4  # of the largest output, at least 1
+TOLERANCE = 1e-4  # times the largest output, or times 1 if that is smaller
 
 
 class OnnxModel:
@@ -33,7 +33,7 @@ class OnnxModel:
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-        except Exception as error:  # its errors share no class
+        except Exception as error:  # its errors have no common class
             raise RuntimeError(f'onnxruntime cannot read {path}: {first_line(error)}') from error
 
     def __call__(self, images: Tensor) -> Tuple[Tensor, ...]:
@@ -44,9 +44,10 @@ class OnnxModel:
 
 def unseen_shapes(patch: Tuple[int, int], export_shape: Tuple[int, ...],
                   image: Tuple[int, int]) -> List[Tuple[int, ...]]:
-    """Returns shapes of images to compare at, none of them that of the export.
+    """Returns shapes of images for the comparison, all other than that of the export.
 
-    The size of pretraining; larger and smaller ones, whole patches and not, upright and lying; other batches.
+    They have the size of pretraining, larger and smaller ones, whole patches and not, portrait and landscape, and
+    other batch sizes.
 
     Args:
         patch: Height and width of a patch in px.
@@ -61,11 +62,11 @@ def unseen_shapes(patch: Tuple[int, int], export_shape: Tuple[int, ...],
 
 
 def reference(model: nn.Module, task: str, images: Tensor) -> Tuple[Tensor, ...]:
-    """Returns what MMPretrain's or MMSegmentation's own code computes.
+    """Returns the outputs that MMPretrain's or MMSegmentation's own code computes.
 
     Args:
-        model: What was exported.
-        task: What ``task_of`` says of it.
+        model: The model that was exported.
+        task: What ``task_of`` returns for it.
         images: Normalised, (B, 3, H, W).
     """
     with torch.no_grad():
@@ -81,11 +82,11 @@ def compare(onnx_model: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Expo
     """Compares an ONNX model with MMPretrain's or MMSegmentation's own computation, shape by shape.
 
     Args:
-        onnx_model: What was exported.
-        exportable: Says how images go in.
-        model: What it was exported from.
-        shapes: Of the images, random numbers.
-        tolerance: How much of the largest output, at least of 1, outputs may differ.
+        onnx_model: The exported model.
+        exportable: The function that was exported; it knows how images are normalised.
+        model: The model that it was made from.
+        shapes: Shapes of the images, which are random.
+        tolerance: Allowed difference, as a share of the largest output, or of 1 if that is smaller.
 
     Yields:
         The largest difference at each shape.

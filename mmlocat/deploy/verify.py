@@ -1,4 +1,4 @@
-"""Runs a converted checkpoint beside its source, each in the model that reads it, on the same random images."""
+"""Checks a converted checkpoint: runs it and its source, each in the model that reads it, on the same random images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mmlocat.utils import require_modules, with_progress
 from .compare import Difference, difference
 from .convert import Conversion
 
-TOLERANCE = 1e-5  # of the largest output, at least 1
+TOLERANCE = 1e-5  # times the largest output, or times 1 if that is smaller
 
 
 def compare(result: Conversion, staged: Path) -> List[Difference]:
     """Compares tokens after all blocks and the final norm, at the size of pretraining and at a larger, oblong one.
 
     Args:
-        result: What was converted.
+        result: What ``convert`` made.
         staged: The written file, or folder for the hub.
 
     Returns:
         The largest difference at each size.
 
     Raises:
-        RuntimeError: One exceeds the tolerance.
+        RuntimeError: A difference exceeds the tolerance.
     """
     patch, image = result.arguments['patch_size'], result.arguments['img_size']
     sizes = [tuple(image), (image[0] + 2 * patch[0], image[1] + patch[1])]
@@ -53,7 +53,7 @@ def _locatvit(arguments: Dict[str, Any], backbone: Dict[str, Tensor]) -> nn.Modu
 
 def _reader(result: Conversion, state: Dict[str, Tensor],
             size: Tuple[int, int]) -> Tuple[str, Callable[[Tensor], Tensor]]:
-    """Builds the model of the layout around the written weights."""
+    """Builds the model that reads the layout, with the written weights."""
     if result.layout == 'mmpretrain':
         return _in_mmpretrain(result.arguments, state, size)
     if result.layout == 'timm' and not result.arguments['gaug']:
@@ -69,7 +69,7 @@ def _reader(result: Conversion, state: Dict[str, Tensor],
 
 
 def _in_mmpretrain(arguments: Dict[str, Any], state: Dict[str, Tensor], size: Tuple[int, int]) -> Tuple[str, Callable]:
-    """MMPretrain resizes position embeddings without antialiasing, so its model is built for each size."""
+    """Builds MMPretrain's model for one image size, because it resizes position embeddings without antialiasing."""
     from mmpretrain.models.backbones import VisionTransformer
 
     from mmlocat.models.backbones.position import resize_position_embedding

@@ -1,4 +1,4 @@
-"""What a backbone looks at, and what became of its features: numbers first, then pictures of them."""
+"""Measures and draws what a backbone attends to, what its features are like, and what a segmentor predicts."""
 
 from mmlocat.utils import require_openmmlab
 

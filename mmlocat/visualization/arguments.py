@@ -1,4 +1,4 @@
-"""The arguments that name models and say how they run: the same in ``tools/analysis/`` and ``demo/``."""
+"""Defines the command-line arguments that name models and set how they run, for ``tools/analysis/`` and ``demo/``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_analysis_options(parser: argparse.ArgumentParser, demo_dir: Union[str, P
     """Adds ``--out``, ``--device``, ``--max-side``, ``--demo-dir`` and ``--trust-pickle``, for ``tools/analysis/``.
 
     Args:
-        parser: Where to.
+        parser: The parser to extend.
         demo_dir: Default of the demo's work dir.
         out: Default of the folder for results.
     """
@@ -39,10 +39,10 @@ def add_analysis_options(parser: argparse.ArgumentParser, demo_dir: Union[str, P
 
 
 def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path]) -> None:
-    """Adds the segmentor, the one to compare with, and how they run, for ``demo/``.
+    """Adds the options that name the segmentor and one to compare with, and set how they run, for ``demo/``.
 
     Args:
-        parser: Where to.
+        parser: The parser to extend.
         demo_dir: Default of the demo's work dir.
     """
     parser.add_argument('--config', help="config of a segmentor (default: the demo's LocAtViT)")
@@ -55,7 +55,7 @@ def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, 
 
 def _add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], device: Optional[str],
                      max_side: str) -> None:
-    """Adds how models run, where ``--max-side`` has a help of its own and the device may be None, the best there is."""
+    """Adds the options of how models run; ``max_side`` is the help of ``--max-side``, device None the best there is."""
     parser.add_argument('--device', default=device,
                         help=f"such as 'cpu' or 'cuda:0' (default: {device or 'the best there is'})")
     parser.add_argument('--max-side', type=int, metavar='PX', help=max_side)
@@ -64,10 +64,10 @@ def _add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path]
 
 
 def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argparse.Namespace:
-    """Reads the command line, and ends the process with a word on values that make no sense.
+    """Reads the command line; on values that make no sense, ends the process with a message.
 
     Args:
-        parser: With the options of one of the functions above.
+        parser: A parser with the options of one of the functions above.
         positive: Names of further arguments that must be at least 1.
     """
     args = parser.parse_args()
@@ -95,11 +95,11 @@ def output_folder(option: str, folder: str) -> Path:
 
 
 def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFiles]) -> List[Segmentor]:
-    """Loads the segmentor, and the one to compare with.
+    """Loads the segmentor and, if asked for, the one to compare with.
 
     Args:
-        args: Of ``add_segmentor_options``.
-        trained: Gives what the demo has trained of an arm, where the user names no model: 'locatvit' as the first,
+        args: The values of the options of ``add_segmentor_options``.
+        trained: Returns the demo's trained model of an arm, for where the user names none: 'locatvit' as the first,
             'vit' to compare with.
 
     Raises:

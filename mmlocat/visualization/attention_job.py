@@ -1,4 +1,4 @@
-"""What ``tools/analysis/attention_maps.py`` does: a model, an image, query patches; pages and data."""
+"""Runs ``tools/analysis/attention_maps.py``: draws a model's attention on an image and saves the numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .sources import read_image, shrink
 
 def _query_patches(maps: Maps, points: Sequence[Tuple[float, float]], side: int, size: Tuple[int, int],
                    factor: float) -> List[Patch]:
-    """Finds the patches at points of the image file, which is ``size`` px, and side x side others evenly over it."""
+    """Finds the patches at given points of the image file (``size`` px), and side x side more, evenly spread."""
     (width, height), found = size, []
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
@@ -35,7 +35,7 @@ def _query_patches(maps: Maps, points: Sequence[Tuple[float, float]], side: int,
 
 
 def arrays(subject: Subject) -> Dict[str, np.ndarray]:
-    """Returns all that the pages show, and the prefix tokens' share, as arrays by name; README.md lists them."""
+    """Returns everything on the pages, and the weights of prefix tokens, as arrays by name; README.md lists them."""
     maps = subject.maps
     data = dict(image=subject.image, grid=np.array(maps.grid), patch_size=np.array(maps.patch_size),
                 queries=np.array(subject.patches))
@@ -57,20 +57,20 @@ def arrays(subject: Subject) -> Dict[str, np.ndarray]:
 
 
 def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> Callable[[], None]:
-    """Loads and runs the model; what can be wrong with the input is found here.
+    """Loads and runs the model; errors in the input are raised here, before anything is drawn.
 
     Args:
-        args: Those of the tool.
-        files: Gives the model to look into; asked when the image has been read.
+        args: The arguments of the tool.
+        files: Returns the model's files; called when the image has been read.
 
     Returns:
-        A function that draws and writes.
+        A function that draws the pages and writes the files.
 
     Raises:
-        FileNotFoundError: Image, config or checkpoint are not there.
+        FileNotFoundError: Image, config or checkpoint do not exist.
         ValueError: They cannot be read, or a query lies outside the image.
         RuntimeError: The checkpoint is of another model.
-        TypeError: The model has no such backbone.
+        TypeError: The model's backbone is of a kind whose attention cannot be read.
     """
     out = output_folder('--out', args.out)
     picture = read_image(args.image)

@@ -1,4 +1,4 @@
-"""Pages of attention maps: one a block, and one of what belongs to no block."""
+"""Draws pages of attention maps: one for each block, and a summary across blocks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _QUERY = '#d55e00'
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at.
+    """A model's attention on one image, and the query patches to draw.
 
     Args:
         image: RGB, as it went into the model, shape (height, width, 3).
         maps: What the model computed.
         patches: Query patches, row and column.
-        title: Of the model and the picture, for the head of a page.
+        title: Names the model and the picture, for the head of a page.
     """
 
     image: np.ndarray
@@ -49,10 +49,10 @@ class Subject:
 
 
 class _Group(NamedTuple):
-    """Panels of one kind, a row a head.
+    """A group of panels of one kind, one row for each head.
 
     Args:
-        title: Above all.
+        title: Written above the group.
         columns: Titles of the columns.
         draw: Draws the row of a head, given its panels and its number.
     """
@@ -110,7 +110,7 @@ def _show_gaussians(axes, subject: Subject, block: BlockMaps, head: int, patches
 
 
 def _everywhere(subject: Subject, block: BlockMaps) -> _Group:
-    """Gaussians of the whole image: some as ellipses, few enough to be told apart, and all their numbers as maps."""
+    """Lays out the Gaussians of the whole image: a few of them as ellipses, sigma and alpha of all as maps."""
     rows, columns = (np.unique(np.linspace(0, length - 1, min(length, _MOST_ELLIPSES) + 2)[1:-1].round().astype(int))
                      for length in block.grid)
     spread = [(int(row), int(column)) for row in rows for column in columns]
@@ -127,7 +127,7 @@ def _everywhere(subject: Subject, block: BlockMaps) -> _Group:
 
 
 def _query(subject: Subject, block: BlockMaps, patch: Patch) -> _Group:
-    """What one query patch attends to."""
+    """Lays out what one query patch attends to."""
     from matplotlib.patches import Rectangle
     row = block.attention(patch)
 
@@ -155,12 +155,12 @@ def _query(subject: Subject, block: BlockMaps, patch: Patch) -> _Group:
 
 
 def draw_block(subject: Subject, block: BlockMaps):
-    """Draws the page of one block: a row a head; Gaussians of the whole image, then a group for each query patch.
+    """Draws the page of one block, a row for each head: Gaussians of the whole image, then each query patch.
 
-    On a block with plain attention the panels that need GAug are left out, and the page says so.
+    For a block with plain attention the panels that need GAug are left out, and the page says so.
 
     Args:
-        subject: What is looked at.
+        subject: The image, its maps and the query patches.
         block: One of ``subject.maps.blocks``.
 
     Returns:
@@ -171,7 +171,7 @@ def draw_block(subject: Subject, block: BlockMaps):
     columns = len(groups[0].columns)
     width = _LABEL + columns * subject.panel[0]
     height = _TITLES + block.num_heads * subject.panel[1]
-    # As many groups side by side as make the page nearest to landscape.
+    # Puts as many groups side by side as bring the page closest to landscape format.
     across = min(range(1, len(groups) + 1),
                  key=lambda n: abs(math.log(n * width / (math.ceil(len(groups) / n) * height) / 1.3)))
     down = math.ceil(len(groups) / across)
@@ -199,10 +199,10 @@ def _head_label(block: BlockMaps, head: int) -> str:
 
 
 def draw_summary(subject: Subject):
-    """Draws what belongs to no single block: mean attention distance by block, and the class token's maps.
+    """Draws the summary page: mean attention distance by block, and the class token's maps.
 
     Args:
-        subject: What is looked at.
+        subject: The image and its maps.
 
     Returns:
         A matplotlib figure.
@@ -254,15 +254,15 @@ def write_pages(subject: Subject, folder: Path, format: str = 'png') -> Iterator
     """Writes the pages: PNGs, or one PDF.
 
     Args:
-        subject: What is looked at.
-        folder: Where to.
+        subject: The image, its maps and the query patches.
+        folder: Folder for the files.
         format: 'png' or 'pdf'.
 
     Yields:
-        The file of each page, when it is done; that of the PDF for each of its pages.
+        The file of each page once it is written; for a PDF the same file for each of its pages.
 
     Raises:
-        ValueError: ``format`` is another.
+        ValueError: ``format`` is neither.
     """
     if format not in FORMATS:
         raise ValueError(f'unknown format {format!r} of pages; choose one of {", ".join(FORMATS)}')

@@ -1,4 +1,4 @@
-"""What a model's blocks computed for one image: attention rows, Gaussians and distances, as arrays."""
+"""Holds what a model's blocks computed for one image, and gives attention rows, Gaussians and distances as arrays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CHUNK = 1 << 24  # entries of the largest matrix of weights that is held at onc
 
 
 class AttentionRow(NamedTuple):
-    """What one query patch attends to, per head.
+    """The attention weights of one query patch, per head.
 
     Args:
         without_gaug: Weights of all patches, shape (h, H, W), with S left out.
         with_gaug: The same with S; None where the block has no GAug.
-        prefix_without_gaug: Weights of the prefix tokens, shape (h, P): each row sums to 1 with that of the patches.
+        prefix_without_gaug: Weights of the prefix tokens, shape (h, P); with the patches' weights a row sums to 1.
         prefix_with_gaug: The same with S; None where the block has no GAug.
     """
 
@@ -36,7 +36,7 @@ class AttentionRow(NamedTuple):
 
     @property
     def difference(self) -> Optional[np.ndarray]:
-        """With minus without GAug, shape (h, H, W); None where the block has none."""
+        """Weights with GAug minus those without, shape (h, H, W); None where the block has no GAug."""
         return None if self.with_gaug is None else self.with_gaug - self.without_gaug
 
     @property
@@ -50,7 +50,7 @@ class BlockMaps:
     """One block's attention for one image.
 
     Args:
-        index: Of the block, from 0.
+        index: The block's number, from 0.
         grid: Patches (H, W).
         patch_size: Height and width of a patch in px.
         num_prefix_tokens: P, class and register tokens before the patches.
@@ -58,7 +58,7 @@ class BlockMaps:
         scale: Factor on q k^T.
         query: Shape (h, N, d).
         key: Shape (h, N, d).
-        tokens: What the block gives, shape (N, C).
+        tokens: The block's output, shape (N, C).
         bias: What is added to the logits beside S, such as that of relative positions, shape (h, N, N).
         kernel: Constants of the pretraining grid; None for a block without GAug, like ``variance``.
         variance: Shape (h, H*W, 2), squared patches, rows first.
@@ -87,7 +87,7 @@ class BlockMaps:
 
     @property
     def num_heads(self) -> int:
-        """h."""
+        """Number of heads h."""
         return len(self.query)
 
     @property
@@ -112,7 +112,7 @@ class BlockMaps:
         return torch.tensor([row * self.grid[1] + column for row, column in patches], device=self.query.device)
 
     def _weights(self, numbers: Tensor, with_gaug: bool) -> Tensor:
-        """Returns the rows of patches (h, Q, N) of the attention matrix."""
+        """Returns the rows of the attention matrix that belong to patches, (h, Q, N)."""
         gaussians = None
         if with_gaug:
             gaussians = gaussian_bias(self.variance[None], self.scales[None], self.kernel, self.grid,
@@ -120,7 +120,7 @@ class BlockMaps:
         return self._rows(self.num_prefix_tokens + numbers, gaussians)
 
     def _rows(self, tokens: Tensor, gaussians: Optional[Tensor] = None) -> Tensor:
-        """Returns the rows of tokens (h, Q, N) of the attention matrix, given S of theirs."""
+        """Returns the rows of the attention matrix that belong to tokens, (h, Q, N), given their rows of S."""
         added = [part for part in (gaussians, None if self.bias is None else self.bias[:, tokens]) if part is not None]
         return attention_weights(self.query[:, tokens], self.key, sum(added) if added else None, scale=self.scale)
 
@@ -142,14 +142,14 @@ class BlockMaps:
         return AttentionRow(*patches, *prefixes)
 
     def class_attention(self) -> Optional[np.ndarray]:
-        """Returns what the class token attends to, (h, H, W): GAug leaves its row alone. None without such a token."""
+        """Returns what the class token attends to, (h, H, W), which GAug leaves as it is. None without such a token."""
         if not self.has_class_token:
             return None
         row = self._rows(torch.zeros(1, dtype=torch.long, device=self.query.device))[:, 0]
         return row[:, self.num_prefix_tokens:].unflatten(1, self.grid).cpu().numpy()
 
     def ellipse(self, head: int, patch: Patch) -> Tuple[float, float, float, float]:
-        """Returns a head's Gaussian of a patch at one sigma, in px of the image that went in.
+        """Returns the one-sigma ellipse of a patch's Gaussian in one head, in px of the image that went in.
 
         Args:
             head: From 0.
@@ -179,7 +179,7 @@ class BlockMaps:
         with_gaug = self.has_gaug if with_gaug is None else with_gaug
         if with_gaug and not self.has_gaug:
             raise ValueError(f'block {self.index + 1} has plain attention: there is no S to add')
-        if with_gaug in self._distances:  # the whole matrix of weights goes into them
+        if with_gaug in self._distances:  # kept, since each needs the whole attention matrix
             return self._distances[with_gaug]
         heads, tokens, _ = self.query.shape
         patches = self.grid[0] * self.grid[1]
@@ -192,13 +192,13 @@ class BlockMaps:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What a model's blocks compute for one image.
+    """The results of all of a model's blocks for one image.
 
     Args:
         blocks: From the first to the last.
         grid: Patches (H, W).
         patch_size: Height and width of a patch in px.
-        refined_class: What the class token attends to in PRR, per head, (h, H, W): weights of its row, patches alone.
+        refined_class: What the class token attends to in PRR, per head, (h, H, W): its row's weights of patches.
             None where the model has no PRR, or no class token.
     """
 
@@ -220,7 +220,7 @@ class Maps:
             y: Pixels from the top.
 
         Raises:
-            ValueError: There is no patch.
+            ValueError: No patch covers the pixel.
         """
         row, column = int(y // self.patch_size[0]), int(x // self.patch_size[1])
         if not (0 <= row < self.grid[0] and 0 <= column < self.grid[1]):

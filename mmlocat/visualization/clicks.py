@@ -1,4 +1,4 @@
-"""A clicked patch: its Gaussians on the picture, its attention as tiles."""
+"""Draws what a click on a patch shows: its Gaussians over the picture, and its attention as tiles."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TILE, _GAP, _LABEL, _TEXT, _BAR = 190, 18, 172, 15, 10  # px
 
 
 def head_colour(head: int) -> str:
-    """Returns the colour of a head; they repeat after eight."""
+    """Returns the colour of a head; colours repeat after eight heads."""
     return HEADS[head % len(HEADS)]
 
 
 def enlargement(width: int, height: int, side: int = 480) -> int:
-    """Returns by how much a picture is enlarged so that its patches can be clicked: a whole number."""
+    """Returns the whole number by which a picture is enlarged so that its patches can be clicked."""
     return max(1, side // max(width, height))
 
 
@@ -77,7 +77,7 @@ def _tile(values: np.ndarray, low: float, high: float, name: str, patch: Patch) 
 
 
 def describe_head(block: BlockMaps, head: int, patch: Patch) -> List[str]:
-    """Returns what a head predicts for a patch, a line each."""
+    """Returns lines of text with what a head predicts for a patch."""
     if not block.has_gaug:
         return ['plain attention']
     vertical, horizontal = block.sigma[head][patch]
@@ -86,7 +86,7 @@ def describe_head(block: BlockMaps, head: int, patch: Patch) -> List[str]:
 
 
 def draw_attention(block: BlockMaps, row: AttentionRow, patch: Patch) -> Image.Image:
-    """Draws what a patch attends to, a row for each head: without GAug, with it, and what it changes.
+    """Draws what a patch attends to, a row for each head: without GAug, with it, and the difference.
 
     Args:
         block: The block.

@@ -1,4 +1,4 @@
-"""What frozen features are like, block by block: similarity, rank, attention distance; what probes read off them."""
+"""Measures frozen features block by block: similarity, rank, attention distance, and the accuracy of probes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEIGHBOURS = 20
 
 
 class Measure(NamedTuple):
-    """How a measure is shown: head and digits of its column, title and unit of its panel, which not all have."""
+    """How a measure is shown: heading and digits of its column; title and unit of its panel, if it has one."""
 
     column: str
     digits: int
@@ -28,7 +28,7 @@ class Measure(NamedTuple):
     unit: str = ''
 
 
-# What is measured of the output of each block. Shares are in percent, and None without labels; those by class are
+# What is measured of the output of each block. Accuracies are in percent, and None without labels; those by class are
 # averaged over classes. Neighbours are the 20 nearest, by cosine.
 MEASURES = {
     'class_similarity': Measure('to [CLS]', 2, 'Patch tokens to [CLS]', 'cosine similarity'),  # None without a token
@@ -44,29 +44,29 @@ BlockFeatures = Dict[str, Optional[float]]  # by measure
 
 
 class Pair(NamedTuple):
-    """An image and its map of labels, or None."""
+    """An image and its map of labels, None where it has none."""
 
     image: Path
     labels: Optional[Path]
 
 
 class _Labelled(NamedTuple):
-    """Some labelled patches of an image: their features, (blocks, n, C), and labels, (n,)."""
+    """Labelled patches drawn from an image: their features, (blocks, n, C), and labels, (n,)."""
 
     features: np.ndarray
     labels: np.ndarray
 
 
 def find_pairs(images: Path, labels: Optional[Path], most: int) -> List[Pair]:
-    """Lists a folder's images with their label maps, which have their names and end in .png.
+    """Lists a folder's images with their label maps: same name, suffix .png.
 
     Args:
         images: Folder of images.
         labels: Folder of label maps; None where there are none.
-        most: So many images at most, evenly over the folder's names.
+        most: The largest number of images; of more, this many are taken, evenly spaced in the sorted names.
 
     Raises:
-        FileNotFoundError: A folder is not there, has no images, or lacks a label map.
+        FileNotFoundError: A folder does not exist, has no images, or lacks a label map.
     """
     for folder in (images, labels):
         if folder is not None and not folder.is_dir():
@@ -88,8 +88,8 @@ def patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
     """Returns the commonest label of each patch, row-major, (H*W,); ``IGNORED`` where that is the commonest.
 
     Args:
-        labels: Shape (height, width) of the image that went in.
-        maps: Gives grid and patch size.
+        labels: Label map, shape (height, width) of the image that went in.
+        maps: Has grid and patch size.
     """
     (rows, columns), (height, width) = maps.grid, maps.patch_size
     padding = [(0, rows * height - labels.shape[0]), (0, columns * width - labels.shape[1])]
@@ -99,7 +99,7 @@ def patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
 
 
 def _draw_patches(maps: Maps, labels: np.ndarray, most: int, random: np.random.Generator) -> _Labelled:
-    """Draws labelled patches of an image; alike for every model, since that depends on labels alone."""
+    """Draws random labelled patches of an image; the draw depends on labels alone, so it is the same for all models."""
     found = patch_labels(labels, maps)
     chosen = random.permutation(np.flatnonzero(found != IGNORED))[:most]
     tokens = [block.tokens[block.num_prefix_tokens:][torch.from_numpy(chosen)].float().cpu().numpy()
@@ -115,10 +115,10 @@ def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarr
         test: The same, of other images.
 
     Returns:
-        Percent right of the linear probe, and its mean over classes; the same of the neighbours.
+        Accuracy of the linear probe in percent, and its mean over classes; the same two of the neighbours.
 
     Raises:
-        ValueError: The training patches have one class alone.
+        ValueError: The training patches are all of one class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, balanced_accuracy_score
@@ -131,7 +131,7 @@ def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarr
     for model in (make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
                   KNeighborsClassifier(min(_NEIGHBOURS, len(train[1])), metric='cosine')):
         found = model.fit(*train).predict(test[0])
-        present = np.isin(test[1], np.unique(train[1]))  # a class that was never shown cannot be learned
+        present = np.isin(test[1], np.unique(train[1]))  # a class without training patches cannot be learned
         figures += [100 * accuracy_score(test[1], found),
                     100 * balanced_accuracy_score(test[1][present], found[present])]
     return figures
@@ -142,18 +142,18 @@ def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pa
     """Measures the features of every block of a frozen model.
 
     Args:
-        model: With data preprocessor and backbone; see ``load_model``.
+        model: A model with data preprocessor and backbone; see ``load_model``.
         pairs: Images to measure on, with labels or without.
-        train: Other images, with labels, that the probes learn from; none leaves the probes out.
-        max_side: Longer images are shrunk to so many px; 0 takes three times the side of pretraining.
-        max_patches: So many labelled patches at most to learn from, and as many to test on.
-        seed: Of drawing them.
+        train: Other images, with labels, that the probes learn from; without any, no probes are fitted.
+        max_side: Longer images are shrunk to this many px; 0 means three times the side of pretraining.
+        max_patches: The largest number of labelled patches to learn from, and to test on.
+        seed: Seed of the draw of patches.
 
     Returns:
         For each block the figures by name, None for what was not measured.
 
     Raises:
-        FileNotFoundError: A file is not there.
+        FileNotFoundError: A file does not exist.
         ValueError: An image or its labels cannot be read, or the labels are of one class.
         TypeError: The model has no ViT.
     """
@@ -182,7 +182,7 @@ def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pa
 
 
 def _measure(block: BlockMaps) -> List[float]:
-    """Returns the measures that need no labels, in the order of ``MEASURES``; not a number without a class token."""
+    """Returns the measures that need no labels, in the order of ``MEASURES``; NaN where a class token is missing."""
     tokens = block.tokens[None].float()
     patches = tokens[:, block.num_prefix_tokens:]
     similarity = class_similarity(tokens, block.num_prefix_tokens).item() if block.has_class_token else float('nan')

@@ -1,4 +1,4 @@
-"""What ``tools/analysis/features.py`` does: models, images and labels in; figure, table and CSV out."""
+"""Runs ``tools/analysis/features.py``: measures models' features on images and writes figure, table and CSV."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _table(results: Results, title: str) -> Table:
 
 
 def _write_csv(results: Results, path: Path) -> None:
-    """Writes every figure of every model, not rounded; a blank was not measured."""
+    """Writes every figure of every model, not rounded; blank where it was not measured."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(['model', 'number', 'block', *MEASURES])
@@ -65,8 +65,8 @@ def draw(results: Results, path: Path, heading: str, chance: Optional[float] = N
     Args:
         results: What was measured.
         path: PNG or PDF.
-        heading: What was measured on.
-        chance: Percent right of a guess, drawn into the probes' panels.
+        heading: The data that were measured on.
+        chance: Accuracy of guessing, in percent, drawn into the probes' panels.
     """
     names = [name for name in _measured(results) if MEASURES[name].panel]
     columns = 3 if len(names) > 4 else 2
@@ -87,7 +87,7 @@ def draw(results: Results, path: Path, heading: str, chance: Optional[float] = N
         panel.set(title=MEASURES[name].panel, xlabel='block', ylabel=MEASURES[name].unit, xticks=range(1, most + 1))
         panel.grid(True, alpha=0.3)
         handles = max(handles, panel.get_legend_handles_labels()[0], key=len)
-    for panel in panels:  # those that are left
+    for panel in panels:  # those without a measure
         panel.set_visible(False)
     share_legend(figure, handles, 3)
     save(figure, path, dpi=130)
@@ -122,18 +122,18 @@ def _image_sets(args: argparse.Namespace) -> Tuple[List[Pair], List[Pair], str]:
 
 
 def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Callable[[], None]:
-    """Finds images and loads models; what can be wrong with them is found before the first is measured.
+    """Finds images and loads models; errors in them are raised here, before the first measurement.
 
     Args:
-        args: Those of the tool.
-        models: To measure; those of one title are averaged.
+        args: The arguments of the tool.
+        models: The models to measure; those of one title are averaged.
 
     Returns:
-        A function that measures, prints and writes.
+        A function that measures, prints the table and writes the files.
 
     Raises:
-        FileNotFoundError: Something is not there.
-        ValueError: Something cannot be read.
+        FileNotFoundError: An image, label map, config or checkpoint does not exist.
+        ValueError: One of them cannot be read.
         RuntimeError: A checkpoint is of another model.
     """
     out = output_folder('--out', args.out)
@@ -156,6 +156,6 @@ def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Call
 
 
 def _chance(pairs: List[Pair]) -> float:
-    """Returns what a guess gets right of the average class, in percent."""
+    """Returns the accuracy of guessing, in percent, averaged over classes."""
     classes = set().union(*(np.unique(read_labels(pair.labels)).tolist() for pair in pairs)) - {IGNORED}
     return 100 / len(classes)

@@ -1,8 +1,7 @@
-"""Attention and Gaussians of one forward pass: collected from the modules that the model runs.
+"""Collects attention and Gaussians of one forward pass, by hooks on the model's own modules.
 
-Nothing is computed a second way: query and key are what the model's attention was given, variance and alpha what its
-``GaussianAttention`` predicts, and weights come from ``gaussian_bias`` and ``attention_weights``, which are the dense
-back-end.
+Query and key are those that the model's attention received, variance and alpha those that its ``GaussianAttention``
+predicts. Attention weights come from ``gaussian_bias`` and ``attention_weights``, the functions of the dense back-end.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from mmlocat.models.backbones.protocol import find_backbone
 
 from .blocks import BlockMaps, Maps
 
-_SIDE_FACTOR = 3  # pictures up to so many times the side of pretraining are looked at as they are
+_SIDE_FACTOR = 3  # pictures whose longer side is at most this multiple of the pretraining size are not shrunk
 
 
 class Backbone(NamedTuple):
-    """What is read of a backbone, whether of the LocAt family or MMPretrain's plain ViT.
+    """The parts of a backbone that ``collect`` needs, for the LocAt family and MMPretrain's plain ViT alike.
 
     Args:
         module: The backbone itself.
@@ -50,7 +49,7 @@ class Backbone(NamedTuple):
 
     @property
     def patch_embedding(self) -> nn.Conv2d:
-        """The convolution that cuts the image into patches: the first one."""
+        """The convolution that cuts the image into patches: the first in the backbone."""
         return next(module for module in self.module.modules() if isinstance(module, nn.Conv2d))
 
 
@@ -92,9 +91,9 @@ def _gaug(block: nn.Module) -> Optional[GaussianAttention]:
 
 
 def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
-    """Writes into ``seen``, by the names of ``BlockMaps``, what a block's own modules are given and give.
+    """Registers hooks that write a block's inputs and outputs into ``seen``, under the field names of ``BlockMaps``.
 
-    The stack removes the hooks.
+    The hooks are removed when the stack closes.
     """
 
     def hear_call(module: GaussianAttention, args: tuple, kwargs: dict) -> None:
@@ -150,7 +149,7 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
     """Runs a model on one image and returns what its blocks computed.
 
     Args:
-        model: A classifier, a segmentor, or a backbone: any that answers ``LocAtBackbone``, or MMPretrain's
+        model: A classifier, a segmentor, or a backbone: any that implements ``LocAtBackbone``, or MMPretrain's
             ``VisionTransformer``.
         image: Normalised, shape (3, height, width) or (1, 3, height, width), see ``prepare_image``; padded by the model
             to whole patches.

@@ -1,4 +1,4 @@
-"""What features and attention are like, as single numbers; pure PyTorch."""
+"""Computes single-number measures of attention and features (distance, similarity, rank), in pure PyTorch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmlocat.attention.kernel import Grid
 def attention_distance(weights: Tensor, queries: Tensor, grid: Grid) -> Tensor:
     """Mean Euclidean distance between a query patch and the patches it attends to, weighted by attention.
 
-    Weights of prefix tokens, which have no place, are left out and the rest made to sum to 1. Source: *An Image is
-    Worth 16x16 Words* (arXiv 2010.11929), "attention distance", there in px.
+    Prefix tokens have no position: their weights are left out and the rest is rescaled to sum to 1. Source: *An Image
+    is Worth 16x16 Words* (arXiv 2010.11929), "attention distance", there in px.
 
     Args:
         weights: Attention weights of patches, shape (..., Q, H*W).
-        queries: Numbers of the Q query patches, row-major.
+        queries: Indices of the Q query patches, row-major.
         grid: Patches (H, W).
 
     Returns:
@@ -53,12 +53,12 @@ def patch_similarity(patches: Tensor) -> Tensor:
         Shape (B,).
     """
     count = patches.shape[1]
-    total = normalize(patches, dim=-1).sum(dim=1).square().sum(-1)  # over all pairs, each patch with itself too
+    total = normalize(patches, dim=-1).sum(dim=1).square().sum(-1)  # over all pairs, including each patch with itself
     return (total - count) / (count * (count - 1))
 
 
 def effective_rank(patches: Tensor) -> Tensor:
-    """Number of directions that the patch tokens of an image spread over, after taking off their mean.
+    """Effective rank: how many directions the patch tokens of an image spread over, after subtracting their mean.
 
     The exponential of the entropy of the singular values, scaled to sum to 1. Source: Roy and Vetterli, *The effective
     rank* (EUSIPCO 2007).

@@ -1,4 +1,4 @@
-"""A picture beside the segmentations that models make of it, with a legend."""
+"""Puts a picture beside its segmentations by one or more models, with a legend."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .sheets import LINE, SWATCH, below, beside, swatch, text_width, write
 Size = Tuple[int, int]  # width and height in px, as Pillow has them
 
 _MARGIN = 16  # px
-_MOST_CLASSES = 24  # in a legend; of longer lists those that cover most of the picture are named
+_MOST_CLASSES = 24  # in a legend; of more classes, those that cover most of the picture are named
 _LONG_SIDE = (320, 768)  # px of a panel
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one model makes of a picture.
+    """One model's segmentation of a picture.
 
     Args:
         title: The model's name, above its panel.
@@ -43,12 +43,12 @@ def panel_size(width: int, height: int) -> Size:
 
 
 def paint(image: np.ndarray, prediction: Prediction, opacity: float = 0.6) -> np.ndarray:
-    """Colours a picture by class and outlines the segments; below colours it turns grey, so that hues are the classes'.
+    """Colours a picture by class and outlines segments; coloured pixels are first made grey, so hues show classes only.
 
     Args:
         image: RGB, shape (H, W, 3), uint8.
         prediction: Labels outside the list of classes (such as 255, ignored) stay uncoloured.
-        opacity: Of the colours, from 0 (the picture alone) to 1.
+        opacity: Opacity of the colours, from 0 (the picture alone) to 1.
 
     Returns:
         RGB, shape (H, W, 3), uint8.
@@ -73,7 +73,7 @@ def named_classes(predictions: Sequence[Prediction]) -> Tuple[List[int], str]:
     """Returns which classes a legend names, and a remark on those it leaves out.
 
     Args:
-        predictions: Of models with the same classes.
+        predictions: Predictions of models with the same classes.
 
     Returns:
         Indices in the order of the list of classes, all of a short list; of a long one those that cover most. The
@@ -110,12 +110,12 @@ def _legend(predictions: Sequence[Prediction], width: int, fixed: bool) -> Image
 
 def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str = '', opacity: float = 0.6,
             fixed_legend: bool = False) -> np.ndarray:
-    """Puts a picture, what each model makes of it, and the legend on one sheet.
+    """Puts a picture, each model's segmentation of it, and the legend on one sheet.
 
     Args:
         image: RGB, shape (H, W, 3), uint8.
-        predictions: One a model; models with other classes than the first get legends of their own.
-        caption: A line above all.
+        predictions: One for each model; models with other classes than the first get their own legends.
+        caption: A line at the top.
         opacity: See ``paint``.
         fixed_legend: Whether the sheet's size must not depend on which classes occur, as in a video.
 

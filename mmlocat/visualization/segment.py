@@ -1,4 +1,4 @@
-"""What ``demo/image_demo.py`` does: a user's own pictures and videos in, sheets with their segmentations out."""
+"""Runs ``demo/image_demo.py``: segments a user's pictures and videos, and writes each beside its segmentations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .overlay import compose
 from .segmentor import Segmentor
 from .sources import Source, find_sources, frame_rate, frames_of, open_video, read_image, write_video
 
-_NAMED = 20  # so many files are named as they are written; of more, their number
+_NAMED = 20  # up to this many files are each named when written; beyond it only their number is printed
 
 
 class _Picture(NamedTuple):
@@ -34,19 +34,19 @@ class _Picture(NamedTuple):
 
 def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]],
                    console: Console) -> Callable[[], int]:
-    """Prepares the segmentation of everything that was named; bad input is found here.
+    """Prepares the segmentation of all inputs; errors in them are raised here, before the first is segmented.
 
     Args:
-        args: Of ``demo/image_demo.py``.
+        args: The arguments of ``demo/image_demo.py``.
         load: Loads the models; called when all inputs have been found.
-        console: Where to print.
+        console: The console to print to.
 
     Returns:
         A function that runs it and returns the number of inputs that failed.
 
     Raises:
         FileNotFoundError: An input, a config or a checkpoint does not exist.
-        ValueError: An input or config is of another kind, or an output would overwrite its input.
+        ValueError: An input or config is of an unsupported kind, or an output would overwrite its input.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
     sources = find_sources(args.images)
@@ -56,7 +56,7 @@ def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]
 
 
 def _output_paths(sources: Sequence[Source], folder: Path) -> List[Path]:
-    """Names the result of each source: its stem, with its folder's name before it where two have the same."""
+    """Returns the output path of each source: its stem, prefixed with its folder's name where two stems are equal."""
     inputs = {source.path.resolve() for source in sources if source.path}
     outputs: Dict[str, Path] = {}
     for source in sources:
@@ -78,7 +78,7 @@ def _output_paths(sources: Sequence[Source], folder: Path) -> List[Path]:
 
 
 def _run(outputs: Dict[Source, Path], models: List[Segmentor], args: argparse.Namespace, console: Console) -> int:
-    """Segments images, then videos and cameras; returns how many of all failed."""
+    """Segments images, then videos and cameras; returns how many of them failed."""
     failures: List[Exception] = []
     images = {source: output for source, output in outputs.items() if not source.moves}
     begin = time.monotonic()
@@ -119,7 +119,7 @@ def _run(outputs: Dict[Source, Path], models: List[Segmentor], args: argparse.Na
 
 def _batches(images: Iterable[Tuple[Source, Path]], size: int,
              failed: Callable[[Exception], None]) -> Iterator[List[_Picture]]:
-    """Yields neighbours of the same size together; an image that cannot be read is told and left out."""
+    """Yields batches of consecutive images of one size; an image that cannot be read is reported and left out."""
     batch: List[_Picture] = []
     for source, output in images:
         try:
@@ -144,7 +144,7 @@ def _sheets(batch: List[_Picture], models: List[Segmentor], opacity: float) -> I
 
 def _segment_video(source: Source, output: Path, models: List[Segmentor], args: argparse.Namespace,
                    progress: Progress) -> int:
-    """Writes one video and returns the number of its frames; Ctrl-C ends a camera's, and spoils a file's."""
+    """Writes one video and returns the number of its frames; Ctrl-C finishes a camera's video, and aborts a file's."""
     count = 0
     with open_video(source) as capture, write_video(output, frame_rate(capture)) as append:
         stated = 0 if source.path is None else int(max(0, capture.get(cv2.CAP_PROP_FRAME_COUNT)))

@@ -1,4 +1,4 @@
-"""A trained segmentor in mmseg's inferencer."""
+"""Loads a trained segmentor into mmseg's inferencer, after checking that its weights fit."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mmlocat.models.building import load_model
 from .overlay import Prediction
 from .sources import shrink
 
-# Scenes have 36 px and digits of a half of that; on far larger pictures the demo's models see parts of strokes.
+# Scenes have 36 px and digits half of that; in far larger pictures the demo's models see only parts of strokes.
 DEMO_MAX_SIDE = 72
 
 
 class Segmentor(MMSegInferencer):
-    """mmseg's inferencer around a model that has been loaded, with a name for pictures; see ``load_segmentor``.
+    """mmseg's inferencer around a loaded model, with a title for captions; see ``load_segmentor``.
 
     ``model.dataset_meta`` has ``classes`` and ``palette``.
 
     Args:
-        model: With its weights.
-        config: The model's; names the test pipeline.
+        model: The segmentor, its weights loaded.
+        config: The model's config; it defines the test pipeline.
         device: Where the model is.
         title: Its name in pictures.
-        max_side: ``predict`` shrinks pictures to so many px before the test pipeline; None leaves them.
+        max_side: ``predict`` shrinks pictures to this many px before the test pipeline; None leaves them.
     """
 
     def __init__(self, model: nn.Module, config: Config, device: str, title: str, max_side: Optional[int]) -> None:
@@ -43,8 +43,8 @@ class Segmentor(MMSegInferencer):
         self.show_progress = False
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> nn.Module:
-        # Private in mmengine's BaseInferencer, the same from 0.10.3 to onedl's 0.10.8. It takes no model, and its own
-        # way to one would build it again, read the weights again, and only log those that do not fit.
+        # These attributes are private in mmengine's BaseInferencer, the same from 0.10.3 to onedl's 0.10.8. Its own
+        # constructor takes no model: it would build one and read the weights again, and only log those that do not fit.
         return self._loaded
 
     def predict(self, pictures: Sequence[np.ndarray]) -> List[Prediction]:
@@ -70,7 +70,7 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
     Args:
         config: Config file of MMSegmentation.
         checkpoint: Weights of the whole model: a file, or an address that ``mmlocat.checkpoints`` reads.
-        device: Such as 'cpu' or 'cuda:0'; by default the best that is there.
+        device: Such as 'cpu' or 'cuda:0'; by default the best available.
         trust_pickle: Whether the checkpoint may hold anything; it can run code.
         title: See ``Segmentor``.
         max_side: See ``Segmentor``.
@@ -84,10 +84,10 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
     if settings.get('default_scope', 'mmseg') != 'mmseg' or 'test_dataloader' not in settings:
         raise ValueError(f'config {config} is of no segmentor of MMSegmentation with a test_dataloader; '
                          'give the config that the checkpoint was trained with')
-    settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer wants one; it is not used
+    settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer requires one; it is not used
     device = device or get_device()
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # on losses, which nobody computes here
+        warnings.simplefilter('ignore', UserWarning)  # about losses, which are not computed here
         model = load_model(settings, checkpoint, device, trust_pickle=trust_pickle)
         model.dataset_meta = _dataset_meta(settings, model)
         return Segmentor(model, settings, device, title or Path(config).stem, max_side)
@@ -103,6 +103,6 @@ def _dataset_meta(config: Config, model: nn.Module) -> dict:
         if classes and palette and len(classes) == len(palette) == model.num_classes:
             return dict(classes=list(classes), palette=[list(colour) for colour in palette])
     from matplotlib import colormaps
-    # Even in lightness, so that no kind of colour vision confuses neighbours.
+    # Evenly spaced in lightness, so that people with any colour vision can tell neighbours apart.
     palette = colormaps['cividis'](np.linspace(0, 1, model.num_classes), bytes=True)[:, :3].tolist()
     return dict(classes=[f'class {i}' for i in range(model.num_classes)], palette=palette)

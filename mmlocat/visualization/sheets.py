@@ -1,4 +1,4 @@
-"""Sheets of pictures and words, put together by Pillow: quick enough for the frames of a video and for a click."""
+"""Puts pictures and text together on one sheet with Pillow, which is fast enough for video frames and for clicks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-TEXT, LINE, SWATCH = 16, 24, 16  # px: of letters, of a line of them, of a patch of colour
+TEXT, LINE, SWATCH = 16, 24, 16  # px: font size, line height, side of a square of colour in a legend
 
 
 @lru_cache(maxsize=None)
 def font(size: int = TEXT) -> ImageFont.FreeTypeFont:
-    """Returns the typeface of all text.
+    """Returns the font of all text.
 
     Args:
         size: In px.
     """
-    import matplotlib  # brings a font that is the same everywhere
+    import matplotlib  # ships a font, so that text looks the same everywhere
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'), size)
 
 
@@ -33,7 +33,7 @@ def fit_text(text: str, width: int, size: int = TEXT) -> str:
     Args:
         text: One line.
         width: In px.
-        size: Of the letters, in px.
+        size: Font size in px.
     """
     if text_width(text, size) <= width:
         return text
@@ -49,8 +49,8 @@ def write(text: str, width: int, size: int = TEXT, right: bool = False) -> Image
 
     Args:
         text: Shortened where it does not fit.
-        width: Of the picture, in px.
-        size: Of the letters, in px.
+        width: Width of the picture, in px.
+        size: Font size in px.
         right: Whether the text ends at the right edge instead of beginning at the left one.
     """
     picture = Image.new('RGB', (width, size * LINE // TEXT), 'white')

@@ -1,4 +1,4 @@
-"""What a user may name as input: images, label maps, folders, patterns, videos and cameras."""
+"""Finds and reads a user's input: images, label maps, folders, file patterns, videos and cameras."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Source:
 
 
 def find_sources(inputs: Sequence[str]) -> List[Source]:
-    """Finds out what each input means; all of them are looked at before the first is read.
+    """Resolves each input to files or cameras; all inputs are checked before the first one is read.
 
     Args:
         inputs: Images, videos, folders (their images and videos, not those of folders below), patterns such as
@@ -103,7 +103,7 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f'image {path} does not exist')
     try:
-        # From bytes: OpenCV opens no names with letters outside ASCII on Windows, and warns on the console.
+        # Decoded from bytes, for on Windows OpenCV cannot open names with non-ASCII letters, and warns on the console.
         pixels = mmcv.imfrombytes(Path(path).read_bytes(), backend='cv2')
     except cv2.error:  # an empty file
         pixels = None
@@ -117,7 +117,7 @@ def shrink(picture: np.ndarray, max_side: Optional[int]) -> np.ndarray:
 
     Args:
         picture: Shape (H, W, 3).
-        max_side: None leaves it as it is.
+        max_side: The limit in px; None leaves the picture as it is.
     """
     height, width = picture.shape[:2]
     if max_side is None or max(height, width) <= max_side:
@@ -131,12 +131,12 @@ def read_labels(path: Union[str, Path], shape: Optional[Tuple[int, int]] = None)
     """Reads a map of labels, one byte a pixel.
 
     Args:
-        path: A picture of one channel; palettes are left alone.
-        shape: Height and width to bring it to, nearest pixel; None leaves them.
+        path: A picture of one channel; of a palette picture the indices are read.
+        shape: Height and width to resize it to, nearest pixel; None keeps its own.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such picture.
+        ValueError: It cannot be read as such a picture.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'label map {path} does not exist')
@@ -148,16 +148,16 @@ def read_labels(path: Union[str, Path], shape: Optional[Tuple[int, int]] = None)
                 raise ValueError(f'it is {file.size[0]} x {file.size[1]} px, and its image, as shown, {shape[1]} x '
                                  f'{shape[0]}: is the image turned by its EXIF data, and the labels are not?')
             return np.asarray(file if shape is None else file.resize(shape[::-1], Image.Resampling.NEAREST))
-    except (OSError, SyntaxError, ValueError) as error:  # all that Pillow says of damaged files
+    except (OSError, SyntaxError, ValueError) as error:  # all that Pillow raises for damaged files
         raise ValueError(f'{path} cannot be read as a label map of one byte a pixel ({error})') from error
 
 
 @contextmanager
 def open_video(source: Source) -> Iterator[cv2.VideoCapture]:
-    """Opens a video file or a camera, which mmcv's VideoReader does not take.
+    """Opens a video file or a camera (mmcv's VideoReader takes no cameras).
 
     Args:
-        source: One that moves.
+        source: A video or a camera.
 
     Raises:
         ValueError: It cannot be opened.
@@ -175,7 +175,7 @@ def open_video(source: Source) -> Iterator[cv2.VideoCapture]:
 
 
 def frames_of(capture: cv2.VideoCapture, most: Optional[int] = None) -> Iterator[np.ndarray]:
-    """Yields frames as BGR, shape (H, W, 3), uint8, ``most`` at most."""
+    """Yields at most ``most`` frames, BGR, shape (H, W, 3), uint8."""
     for _ in itertools.count() if most is None else range(most):
         read, frame = capture.read()
         if not read:
@@ -184,7 +184,7 @@ def frames_of(capture: cv2.VideoCapture, most: Optional[int] = None) -> Iterator
 
 
 def frame_rate(capture: cv2.VideoCapture) -> float:
-    """Returns frames a second; what a file or camera leaves unsaid is taken as 25."""
+    """Returns frames a second; 25 if the file or camera does not state them."""
     rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if math.isfinite(rate) and 0 < rate <= 1000 else _FPS
 

@@ -1,4 +1,4 @@
-"""How all pictures look: colours that people with colour-vision deficiency tell apart, matplotlib's pages, saving."""
+"""Sets the style of all pictures: colours safe for colour-vision deficiency, matplotlib figures and their saving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMATS = ('png', 'pdf')
 
 
 def pyplot():
-    """Returns matplotlib's pyplot, set to write files alone."""
+    """Returns matplotlib's pyplot, set to write files only (no display)."""
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
@@ -27,7 +27,7 @@ def pyplot():
 
 
 def line_colours(count: int) -> List[str]:
-    """Returns so many colours: those of ``LINES``, or evenly spaced ones where they do not suffice."""
+    """Returns ``count`` colours: those of ``LINES``, or evenly spaced ones where these are too few."""
     if count <= len(LINES):
         return list(LINES[:count])
     from matplotlib.colors import to_hex
@@ -47,7 +47,7 @@ def new_page(width: float, height: float, heading: str):
     Args:
         width: In inches; 7 at the least, so that the heading fits.
         height: In inches.
-        heading: What stands above all.
+        heading: Text at the top.
     """
     figure = pyplot().figure(figsize=(max(width, 7.0), height), layout='constrained')
     figure.suptitle(heading, fontsize=11)
@@ -58,12 +58,12 @@ def draw_band(axes, x, mean, spread, colour: str, **options) -> None:
     """Draws a line, and around it a band of one standard deviation.
 
     Args:
-        axes: Of matplotlib.
+        axes: Axes of matplotlib to draw into.
         x: Shape (n,).
         mean: Shape (n,).
         spread: Standard deviations, shape (n,); zeros draw no band.
-        colour: Of both.
-        **options: Of the line.
+        colour: Colour of line and band.
+        **options: Options of the line.
     """
     mean, spread = np.asarray(mean), np.asarray(spread)
     axes.plot(x, mean, color=colour, **options)
@@ -77,7 +77,7 @@ def share_legend(figure, handles: list, columns: int) -> None:
 
 
 def save(figure, path: Path, dpi: int = 110) -> None:
-    """Writes a figure, PNG or PDF by the suffix, and closes it; nothing is left of one that fails."""
+    """Writes a figure, PNG or PDF by the suffix, and closes it; a failed write leaves no file."""
     try:
         with atomic_write(path, 'wb') as file:
             figure.savefig(file, format=path.suffix.lstrip('.'), dpi=dpi)

@@ -1,4 +1,4 @@
-"""Size and scale of the Gaussians over a training, as ``GaussianStatsHook`` wrote them."""
+"""Draws how sigma and alpha of the Gaussians change over a training, from the log of ``GaussianStatsHook``."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def read_log(log: Union[str, Path]) -> Series:
     """Reads what the hook wrote.
 
     Args:
-        log: A work dir or a file of scalars; of a step that was run twice the last record counts.
+        log: A work dir or a file of scalars; for a step that was run twice the last record counts.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such log.
         ValueError: A line cannot be read, or the hook has written nothing.
     """
     records: Dict[Tuple[str, int, int], Dict[int, Tuple[float, float]]] = {}

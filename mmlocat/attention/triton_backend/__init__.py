@@ -1,6 +1,6 @@
-"""GAug fused into Triton kernels, forward and backward: memory is that of q, k, v and a few numbers a query.
+"""Computes GAug attention in fused Triton kernels, in the memory of q, k, v and a few numbers a query.
 
-What computes is imported at the first call only, for Triton is there on some machines only.
+The kernels are imported at the first call only, because not every machine has Triton.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..recording import constant_in_graphs, is_exporting, is_recording
 from ..request import Request
 from .configurations import LARGEST_TOKENS
 
-# The interpreter of Triton 3.0 and 3.1 reads other memory under numpy 2, silently.
+# Under numpy 2 the interpreter of Triton 3.0 and 3.1 silently reads wrong memory.
 _OLDEST = (3, 2)
-_NUMPY_FOR_INTERPRETER = (3, 7), (2, 4)  # before this Triton, numpy from this on makes it raise
+_NUMPY_FOR_INTERPRETER = (3, 7), (2, 4)  # before this Triton, the interpreter raises an error with this numpy or newer
 _OLDEST_GPU = (8, 0)
 _HEADS = (8, 128)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def can_run(request: Request) -> Optional[str]:
-    """Returns why this back-end cannot take the call, or None."""
+    """Returns why this back-end cannot take the call, or None if it can."""
     query = request.query
     if is_exporting():
         return 'Triton kernels are compiled for a device, not exported'
@@ -47,12 +47,12 @@ def can_run(request: Request) -> Optional[str]:
 
 @constant_in_graphs
 def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[str]:
-    """Returns what this machine lacks, or None.
+    """Returns what this machine lacks to run the kernels, or None.
 
     Args:
         device_type: As in ``torch.device.type``.
-        index: Of the GPU; None is the current one.
-        bfloat16: Whether that is the dtype.
+        index: Index of the GPU; None is the current one.
+        bfloat16: Whether the dtype is bfloat16.
     """
     if device_type not in ('cuda', 'cpu'):
         return f'Triton is for CUDA, not {device_type}'
@@ -66,7 +66,7 @@ def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[
     if os.environ.get('TRITON_INTERPRET') == '1':
         if installed < _NUMPY_FOR_INTERPRETER[0] and _installed('numpy') >= _NUMPY_FOR_INTERPRETER[1]:
             return f'the interpreter of Triton {installed[0]}.{installed[1]} needs numpy below 2.4'
-        # tl.dot multiplies the raw bits of bfloat16 there (3.2 to 3.8).
+        # The interpreter's tl.dot multiplies the raw bits of bfloat16 (Triton 3.2 to 3.8).
         return "Triton's interpreter cannot multiply bfloat16" if bfloat16 else None
     if device_type == 'cpu':
         return "Triton is for CUDA (on a CPU its interpreter runs where TRITON_INTERPRET=1 is set, for tests)"
@@ -86,7 +86,7 @@ def _has_compiler() -> bool:
 
 @lru_cache(maxsize=None)
 def _installed(*names: str) -> Optional[Tuple[int, int]]:
-    """Returns major and minor version of the first package that is there."""
+    """Returns major and minor version of the first of these packages that is installed."""
     for name in names:
         try:
             major, minor = version(name).split('.')[:2]
@@ -99,21 +99,21 @@ def _installed(*names: str) -> Optional[Tuple[int, int]]:
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
            grid: Grid, num_prefix_tokens: int, scale: float, dropout_p: float,
            bias: Optional[Tensor] = None) -> Tensor:
-    """Attends with given Gaussians; see ``gaussian_attention``. Dropout was refused before."""
+    """Attends with given Gaussians; see ``gaussian_attention``. ``can_run`` has refused dropout before."""
     return _attend(query, key, value, None, bias, variance, alpha, None, None, kernel, grid, num_prefix_tokens, scale)
 
 
 def attend_and_predict(query: Tensor, key: Tensor, value: Tensor, gate_query: Optional[Tensor],
                        layers: Tuple[Tensor, Tensor, Tensor, Tensor], *, kernel: GaussianKernel, grid: Grid,
                        num_prefix_tokens: int, scale: float, bias: Optional[Tensor] = None) -> Tensor:
-    """Attends with Gaussians that are predicted inside the kernels: no tensor of variance or alpha exists.
+    """Attends with Gaussians that the kernels predict themselves: no tensor of variance or alpha exists.
 
     Args:
         query: Shape (B, h, N, d).
         key: Likewise.
         value: Likewise.
-        gate_query: Shape (B, h, N, d); what predicts the Gaussians, None for the query.
-        layers: Weight (2, d) and bias (2, ) of the layer of variances, weight (1, d) and bias (1, ) of that of alpha.
+        gate_query: Shape (B, h, N, d); the tensor that predicts the Gaussians, None for the query itself.
+        layers: Weight (2, d) and bias (2, ) of the variance layer, weight (1, d) and bias (1, ) of the alpha layer.
         kernel: The constants of the pretraining grid.
         grid: The current patch grid (H, W).
         num_prefix_tokens: P.

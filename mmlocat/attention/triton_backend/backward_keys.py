@@ -1,7 +1,7 @@
-"""The second backward kernel, one block of keys over all queries: dk = dS^T q * scale and dv = P^T dO.
+"""Second backward kernel: for one block of keys over all queries, computes dk = dS^T q * scale and dv = P^T dO.
 
-What belongs to a query (precisions, alpha, log-sum-exp, delta, row) it reads from the record that the kernel of queries
-wrote. Keys beyond the last one need no mask: each has a row of dk and dv of its own, which is not stored.
+The values of a query (precisions, alpha, log-sum-exp, delta, row) are read from the record that the kernel of queries
+wrote. Keys beyond the last one need no mask: each has its own row of dk and dv, which is not stored.
 """
 
 import triton
@@ -76,7 +76,7 @@ def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
     dv = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     for start in range(0, N, BLOCK_M):
         m = start + lanes
-        # The probabilities of queries beyond the last one are 0 whatever is read in their place.
+        # Queries beyond the last one have probability 0, whatever is read in their place.
         read = tl.minimum(m, N - 1)
         q = load_all_rows(Q, read, sqn, dims, D, BLOCK_D, WIDE)
         precisions = tl.load(RECORD + m)
@@ -107,8 +107,8 @@ def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
             ds = p * (dp - delta[:, None])
             dk = tl.dot(tl.trans(ds.to(q.dtype)), q, acc=dk, input_precision=IP)
             if WAIT:
-                # Nothing but a wait: no product is in flight when an iteration ends, else ptxas makes wgmma wait after
-                # each one (its warning C7515).
+                # This only waits, so that no product is in flight when an iteration ends; otherwise ptxas makes wgmma
+                # wait after each product (its warning C7515).
                 dk = tl.inline_asm_elementwise('mov.b32 $0, $1;', '=r,r', [dk], tl.float32, True, 1)
     if WANT_K:
         store_rows(DK + b * sob + h * soh, tokens, son, dims, on, dk * scale, D, BLOCK_D, WIDE)

@@ -1,12 +1,12 @@
-"""The first backward kernel, one block of queries over all keys: dq, the Gaussian's gradients, dS for a bias.
+"""First backward kernel: for one block of queries over all keys, computes dq, the Gaussian's gradients, dS of a bias.
 
 With G the Gaussian, Dy and Dx squared distances and dS the gradient of the logits:
 
     dq = dS k * scale,  d alpha = sum_k dS * G,  d precision = alpha * ln 2 * sum_k dS * G * (Dy, Dx).
 
-Variance and alpha are predicted again, and their gradients go through the two layers here: into dq (or the gradient of
-what predicts them), and as one row of 3d + 3 sums a block for the layers' weights. Rows are added up outside, in order.
-It also writes six numbers a query, the record, from which the kernel of keys reads what belongs to a query.
+Variance and alpha are predicted again, and their gradients are propagated through the two layers here: into dq (or the
+gate query's gradient), and into one row of 3d + 3 sums a block for the layers' weights; rows are added up outside, in
+order. The kernel also writes six numbers a query, the record, from which the kernel of keys reads the query's values.
 """
 
 import triton
@@ -44,7 +44,7 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                    HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr, WANT_Q: tl.constexpr,
                    WANT_GAUSSIAN: tl.constexpr, WANT_LAYERS: tl.constexpr, WANT_GATE: tl.constexpr,
                    WANT_BIAS: tl.constexpr, TILE_SUMS: tl.constexpr):
-    """Computes dq of one block of queries, and the sums that become gradients of the Gaussians.
+    """Computes dq of one block of queries, and the sums from which the gradients of the Gaussians follow.
 
     WANT_GAUSSIAN asks for the gradients of variance and alpha, WANT_LAYERS for those of the weights that predict them,
     which go to DSPOT0.
@@ -82,7 +82,7 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
     else:
         py, px, alpha = given_gaussians(SPOT0, SPOT1, bh, t, patches, H * W, eps)
     a = alpha / scale
-    # Pairs, so that the kernel of keys loads 64 bits at a time.
+    # Stored as pairs, so that the kernel of keys loads 64 bits at a time.
     record = RECORD + bh.to(tl.int64) * (6 * padded) + 2 * m
     tl.store(record, py)
     tl.store(record + 1, px)
@@ -146,7 +146,7 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
                     if WANT_Q:
                         dq = tl.dot(ds.to(k.dtype), k, acc=dq, input_precision=IP)
                     if WANT_GAUSSIAN:
-                        if TILE_SUMS:  # over grid rows only; over columns after the loop
+                        if TILE_SUMS:  # sums over grid rows only; those over columns follow after the loop
                             tile_a += tl.sum(tl.reshape(ds * gy, (BLOCK_M, R, WP)), 1)
                             tile_y += tl.sum(tl.reshape(ds * (gy * dy2), (BLOCK_M, R, WP)), 1)
                         else:
@@ -194,7 +194,7 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
             if PREDICT:
                 if HAS_GATE:
                     gate = load_rows(GATE, m, sgn, dims, m < N, D, BLOCK_D, WIDE).to(tl.float32)
-                else:  # again, rather than keep it over the loop
+                else:  # loaded again, instead of kept in registers over the loop
                     gate = load_rows(Q, m, sqn, dims, m < N, D, BLOCK_D, WIDE).to(tl.float32)
                 wy, wx, wa = load_weights(SPOT0, SPOT2, dims, D)
                 zy, zx, za = preactivations(gate, wy, wx, wa, SPOT1, SPOT3)
@@ -228,6 +228,6 @@ def queries_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE, DO
 
 @triton.jit
 def _prediction_slope(z, limit, shift, eps):
-    """Derivative of the precision by the pre-activation of its variance."""
+    """Returns the derivative of the precision by the pre-activation of its variance."""
     probability = tl.sigmoid(z - shift)
     return precision_slope(limit * probability, eps) * limit * probability * (1.0 - probability)

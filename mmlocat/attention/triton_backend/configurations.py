@@ -1,7 +1,7 @@
-"""Which tiles each kernel is compiled for, by dtype, head dimension and grid.
+"""Chooses the tiles that each kernel is compiled for, by dtype, head dimension and grid.
 
-Measured on an H200 for 64 channels in half precision; the others were chosen by what the compiler says for sm_80 and
-sm_90: no spills, shared memory of the smallest cards (99 KiB). The tests compile every one of them.
+Those for 64 channels in half precision were measured on an H200; the others were chosen by the compiler's report for
+sm_80 and sm_90: no spills, shared memory of the smallest cards (99 KiB). The tests compile every one of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Dict, NamedTuple, Tuple
 import torch
 
 KERNELS = ('forward', 'queries', 'keys')
-LARGEST_TOKENS = 1 << 20  # rows and columns of patches come from a float32 division, exact below
-PREFIX_BLOCK = 16  # prefix tokens a tile of them holds, the fewest that a matrix product takes
-HEADS = (16, 32, 64, 128)  # channels, padded
+LARGEST_TOKENS = 1 << 20  # rows and columns of patches come from a float32 division, which is exact below this
+PREFIX_BLOCK = 16  # prefix tokens in one tile: the smallest size of a matrix product
+HEADS = (16, 32, 64, 128)  # padded numbers of channels
 
 
 class Tile(NamedTuple):
@@ -24,16 +24,16 @@ class Tile(NamedTuple):
     block_n: int  # keys
     num_warps: int
     num_stages: int
-    # At most, a thread; 0 leaves it to the assembler. 168 lets three blocks of four warps share an SM, 128 four; 255 is
-    # all there are, where the assembler would take fewer and spill.
+    # Limit per thread; 0 leaves it to the assembler. With 168, three blocks of four warps share an SM; with 128, four.
+    # 255 is the largest, for kernels where the assembler would take fewer registers and spill.
     registers: int = 0
     tile_sums: bool = False  # 'queries', windows: sums of a tile over grid rows only, those over columns after the loop
 
 
 Key = Tuple[str, bool, int, bool]  # kernel, whether in half precision, padded head dimension, whether there is a bias
 
-# A bias takes registers for its addresses, and so smaller tiles. Exact products of float32 are made without tensor
-# cores, from operands in registers.
+# With a bias tiles are smaller, because its addresses take registers. Exact float32 products do without tensor cores
+# and take their operands from registers.
 TILES: Dict[Key, Tile] = {
     ('forward', True, 16, False): Tile(64, 64, 4, 3),
     ('forward', True, 32, False): Tile(64, 64, 4, 3),
@@ -72,8 +72,8 @@ TILES: Dict[Key, Tile] = {
     ('queries', False, 128, True): Tile(16, 16, 8, 2),
     **{('keys', False, dims, True): Tile(16, 16, 8, 1) for dims in HEADS},
 }
-# Others on Hopper (compute capability 9.0): half precision with 64 channels as measured to be the fastest of four each
-# on an H200; the rest because the one spills there and the other does not.
+# Other tiles for Hopper (compute capability 9.0): for half precision with 64 channels the fastest of four each, as
+# measured on an H200; the rest because the tile above spills there and this one does not.
 ON_HOPPER: Dict[Key, Tile] = {
     ('forward', True, 64, False): Tile(64, 64, 4, 3, registers=128),
     ('queries', True, 64, False): Tile(64, 64, 4, 3, registers=168, tile_sums=True),
@@ -91,16 +91,16 @@ ON_HOPPER: Dict[Key, Tile] = {
 
 
 def padded_head(dims: int) -> int:
-    """Returns BLOCK_D: the power of two that holds a head's channels, at least what a matrix product takes."""
+    """Returns BLOCK_D: the power of two that holds a head's channels, at least the smallest size of a product."""
     return max(16, 1 << (dims - 1).bit_length())
 
 
 def tile_of(kernel: str, dtype: torch.dtype, dims: int, has_bias: bool, hopper: bool) -> Tile:
-    """Returns how a kernel is compiled.
+    """Returns the tile that a kernel is compiled for.
 
     Args:
         kernel: One of ``KERNELS``.
-        dtype: Of q, k and v.
+        dtype: The dtype of q, k and v.
         dims: d, channels of a head.
         has_bias: Whether other terms than the Gaussian are added to the logits.
         hopper: Whether the GPU has compute capability 9.0.
@@ -110,16 +110,16 @@ def tile_of(kernel: str, dtype: torch.dtype, dims: int, has_bias: bool, hopper: 
 
 
 def window(width: int) -> int:
-    """Returns WP: the columns of a window such that windows cover a grid row with the least padding."""
+    """Returns WP: the number of columns of a window with which windows cover a grid row with the least padding."""
     return min((16, 8), key=lambda columns: math.ceil(width / columns) * columns * (1.05 if columns == 8 else 1))
 
 
 def walks_rows(width: int) -> bool:
-    """Tells whether to walk over windows of the grid: while they pad it by no more than about 30 %."""
+    """Tells whether to walk over windows of the grid, which holds if they pad it by no more than about 30 %."""
     return math.ceil(width / window(width)) * window(width) <= 1.3 * width
 
 
 def columns_of(kernel: str, tile: Tile, width: int) -> int:
-    """Returns WP for a kernel: wide windows where they divide the grid, which the forward pass gains from."""
+    """Returns WP for a kernel: wide windows where they divide the grid, which makes the forward pass faster."""
     wide = 32 if kernel == 'forward' and width % 32 == 0 else window(width)
     return min(wide, tile.block_n)

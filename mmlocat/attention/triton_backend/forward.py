@@ -1,13 +1,13 @@
-"""The forward kernel: output and log-sum-exp of one block of queries, over all keys.
+"""Forward kernel: computes output and log-sum-exp of one block of queries, over all keys.
 
-Two ways to walk over the keys:
+It walks over the keys in one of two ways:
 
 - ROWS: a tile is a window of R rows and WP columns of the grid; windows go down the grid, then to the next columns. The
-  Gaussian separates, so its factor along x is a constant of the inner loop and that along y one number a query and grid
-  row: one multiply-add a logit.
-- else: BLOCK_N contiguous tokens and one exponential more a logit, for widths that windows would pad too much.
+  Gaussian separates, so its factor along x is constant in the inner loop and its factor along y is one number a query
+  and grid row: one multiply-add a logit.
+- otherwise: BLOCK_N contiguous tokens and one more exponential a logit, for widths that windows would pad too much.
 
-Prefix tokens as keys come first, in tiles of their own (BLOCK_P; MANY_P: several), for their bias is 0.
+Prefix tokens as keys come first, in their own tiles (BLOCK_P; MANY_P: several), because their bias is 0.
 """
 
 import triton
@@ -26,7 +26,7 @@ from .pieces import (
     store_rows,
 )
 
-# Sizes of images are not specialised on.
+# Triton does not specialise the kernel on the sizes of images.
 SIZES = ['heads', 'N', 'P', 'H', 'W', 'rw', 'dmax', 'scale', 'limit', 'shift', 'eps']
 
 
@@ -40,7 +40,7 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
                    HAS_GATE: tl.constexpr, HAS_BIAS: tl.constexpr, WIDE: tl.constexpr):
     """Computes output and log-sum-exp of one block of queries.
 
-    SPOT holds weights and biases of the two layers where PREDICT is set, else variance and alpha. GATE is what the
+    SPOT0 to SPOT3 are weights and biases of the two layers if PREDICT is set, else variance and alpha. GATE is what the
     layers read where that is not Q.
     """
     blocks = (N + BLOCK_M - 1) // BLOCK_M
@@ -88,7 +88,7 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
         r = n // WP
         for x0 in range(0, W, WP):
             x = x0 + column
-            # Never 0, for a row below the grid has the factor -inf along y.
+            # Never 0, because a row below the grid has the factor -inf along y.
             gx = tl.maximum(tl.exp2(px[:, None] * squared_distances(qx, x.to(tl.float32), dmax, CLAMP)), 1e-37)
             beyond = tl.where(x < W, 0.0, float('-inf'))
             for y0 in range(0, H, R):
@@ -123,7 +123,7 @@ def forward_kernel(Q, K, V, GATE, SPOT0, SPOT1, SPOT2, SPOT3, BIAS, OUT, LSE,
             v = load_rows(V, tokens, svn, dims, tokens < N, D, BLOCK_D, WIDE)
             m_i, l_i, acc = softmax_step(s, v, m_i, l_i, acc, c, HAS_BIAS, IP)
     lse = (m_i * c + tl.log2(l_i)) * 0.6931471805599453
-    if HAS_BIAS:  # a row whose keys are all masked is 0 and has no gradient: its lse could not tell them apart
+    if HAS_BIAS:  # a row whose keys are all masked is 0 and has no gradient, which its lse alone could not show
         masked = m_i * c < -1e5
         acc = tl.where(masked[:, None], 0.0, acc)
         l_i = tl.where(masked, 1.0, l_i)

@@ -1,7 +1,7 @@
-"""From tensors to launches: layouts, sizes and the options that each kernel is compiled with.
+"""Launches the kernels: computes layouts, sizes and the options that each kernel is compiled with.
 
-What follows from shapes and strides alone is a ``Plan``, made once for each and kept, because a launch at 14 x 14
-patches costs the host as much time as the device.
+Everything that follows from shapes and strides alone is a ``Plan``, which is made once and cached, because at 14 x 14
+patches a launch costs the host as much time as the device.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from .forward import forward_kernel
 INTERPRETED = not isinstance(forward_kernel, triton.JITFunction)  # TRITON_INTERPRET=1 when this was imported
 _LARGEST_INT32 = 2**31 - 1
 QUERY_WANTS = ('WANT_Q', 'WANT_GAUSSIAN', 'WANT_LAYERS', 'WANT_GATE', 'WANT_BIAS')
-# The order of what may need a gradient, here and in the operator.
+# The tensors that may need a gradient, in their order here and in the operator.
 LEAVES = ('query', 'key', 'value', 'gate_query', 'bias', 'spot0', 'spot1', 'spot2', 'spot3')
 
 
 class Inputs(NamedTuple):
     """The tensors of a call."""
 
-    query: Tensor  # (B, h, N, d), as key and value
+    query: Tensor  # (B, h, N, d), like key and value
     key: Tensor
     value: Tensor
-    gate_query: Optional[Tensor]  # (B, h, N, d): what predicts the Gaussian, if not the query
+    gate_query: Optional[Tensor]  # (B, h, N, d): predicts the Gaussian instead of the query
     bias: Optional[Tensor]  # broadcastable to (B, h, N, N)
-    spot0: Tensor  # weight (2, d) of the layer of variances; or the variance, (B, h, H*W, 2)
+    spot0: Tensor  # weight (2, d) of the variance layer; or the variance, (B, h, H*W, 2)
     spot1: Tensor  # its bias (2, ); or alpha, (B, h, H*W, 1)
-    spot2: Optional[Tensor]  # weight (1, d) of the layer of alpha
+    spot2: Optional[Tensor]  # weight (1, d) of the alpha layer
     spot3: Optional[Tensor]  # its bias (1, )
 
     def prepared(self) -> Inputs:
-        """Returns them as the kernels read them: channels as neighbours, the rest as it lies."""
+        """Returns the inputs as the kernels read them: contiguous along channels, copied only if they are not."""
         rows = (None if t is None or t.stride(-1) == 1 else t.contiguous() for t in self[:4])
         rows = [given if row is None else row for given, row in zip(self[:4], rows)]
         return Inputs(*rows, self.bias, *(None if t is None else t.contiguous() for t in self[5:]))
 
 
 class Constants(NamedTuple):
-    """What of a call is no tensor."""
+    """The arguments of a call that are not tensors."""
 
     ref_grid: Grid
     grid: Grid
@@ -58,7 +58,7 @@ class Constants(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One kernel for tensors of one shape and layout."""
+    """The launch of one kernel for tensors of one shape and layout."""
 
     kernel: Any
     programs: int
@@ -66,7 +66,7 @@ class Launch(NamedTuple):
     options: Dict[str, Any]  # what it is compiled with
 
     def run(self, tensors: Sequence[Tensor]) -> None:
-        """Starts it on the device of the tensors, which come in the kernel's order."""
+        """Launches the kernel on the device of the tensors, which come in the kernel's order."""
         device = tensors[0].device
         elsewhere = device.type == 'cuda' and device.index != torch.cuda.current_device()
         with torch.cuda.device(device) if elsewhere else nullcontext():
@@ -82,7 +82,7 @@ class Plan:
         self.constants, self.has_gate, self.has_bias = constants, has_gate, has_bias
         self.precision, self.hopper = precision, hopper
         _, heads, tokens, dims = shape
-        if tokens >= LARGEST_TOKENS:  # a compiled call was not asked
+        if tokens >= LARGEST_TOKENS:  # in a compiled call ``can_run`` has not checked this
             raise RuntimeError(f'the Triton kernels take less than {LARGEST_TOKENS} tokens, not {tokens}; '
                                "backend='streaming' takes more")
         (height, width), kernel = constants.grid, GaussianKernel(constants.ref_grid)
@@ -100,7 +100,7 @@ class Plan:
         self._launches: Dict[tuple, Launch] = {}
 
     def options(self, name: str, grad_strides: Tuple[int, ...] = (), **more: Any) -> Dict[str, Any]:
-        """Returns what a kernel is compiled with; ``more`` are options that only this one has."""
+        """Returns the options that a kernel is compiled with; ``more`` are those that only this kernel has."""
         (_, width), prefix, dims = self.constants.grid, self.constants.num_prefix_tokens, self.shape[3]
         tile, rows = tile_of(name, self.dtype, dims, self.has_bias, self.hopper), walks_rows(width)
         columns = columns_of(name, tile, width) if rows else 16
@@ -125,12 +125,12 @@ class Plan:
         return max(*steps, bias[2] + bias[3]) * self.shape[2] > _LARGEST_INT32
 
     def launch(self, name: str, grad_strides: Tuple[int, ...] = (), wants: Tuple[bool, ...] = ()) -> Launch:
-        """Returns how a kernel is launched.
+        """Returns the launch of a kernel.
 
         Args:
             name: 'forward', 'queries' or 'keys'.
-            grad_strides: Of the output's gradient: batch, head, token.
-            wants: What the kernel's WANT options say, in their order.
+            grad_strides: Strides of the output's gradient: batch, head, token.
+            wants: The values of the kernel's WANT options, in their order.
         """
         key = name, grad_strides, wants
         if key not in self._launches:
@@ -165,7 +165,7 @@ class Plan:
         return (*query[:3], *key[:3], *value[:3], *gate[:3], *bias)
 
     def empty(self, like: Tensor) -> Tensor:
-        """Returns an empty (B, h, N, d) in the layout (B, N, h, d), which makes merging heads a view."""
+        """Returns an empty (B, h, N, d) tensor in the layout (B, N, h, d), of which merged heads are a view."""
         batch, heads, tokens, dims = self.shape
         return like.new_empty((batch, tokens, heads, dims)).transpose(1, 2)
 
@@ -176,12 +176,12 @@ def _plan(*key: Any) -> Plan:
 
 
 def _precision(dtype: torch.dtype) -> str:
-    """Returns how products of float32 are made: exactly, unless PyTorch's own switch allows TF32."""
+    """Returns how float32 products are computed: exactly, unless PyTorch's own switch allows TF32."""
     return 'tf32' if dtype == torch.float32 and _allows_tf32() else 'ieee'
 
 
 def _allows_tf32() -> bool:
-    try:  # since PyTorch 2.9; where it was set, the older switch raises when it is read
+    try:  # since PyTorch 2.9; once it has been set, reading the older switch raises an error
         return torch.backends.cuda.matmul.fp32_precision == 'tf32'
     except AttributeError:
         return torch.get_float32_matmul_precision() != 'highest'
@@ -193,7 +193,7 @@ def _is_hopper(device: torch.device) -> bool:
 
 
 def plan_of(inputs: Inputs, constants: Constants, hopper: Optional[bool] = None) -> Plan:
-    """Returns the plan for prepared tensors, on their own device unless ``hopper`` says what GPU it is for."""
+    """Returns the plan for prepared tensors, for their own device unless ``hopper`` names the kind of GPU."""
     query, gate, bias = inputs.query, inputs.gate_query, inputs.bias
     shape = query.shape
     bias_strides = (0, 0, 0, 0) if bias is None else bias.expand(shape[0], shape[1], shape[2], shape[2]).stride()
@@ -204,17 +204,17 @@ def plan_of(inputs: Inputs, constants: Constants, hopper: Optional[bool] = None)
 
 
 def _pointers(inputs: Inputs) -> List[Tensor]:
-    """Returns the tensors in the kernels' order; the query stands in for what is not there and never read."""
+    """Returns the tensors in the kernels' order; in place of absent ones, which are never read, stands the query."""
     return [inputs.query if tensor is None else tensor
             for tensor in (*inputs[:4], inputs.spot0, inputs.spot1, inputs.spot2, inputs.spot3, inputs.bias)]
 
 
 def run_forward(inputs: Inputs, constants: Constants) -> Tuple[Tensor, Tensor]:
-    """Attends.
+    """Runs the forward kernel.
 
     Args:
-        inputs: Any strides.
-        constants: See there.
+        inputs: See ``Inputs``; any strides.
+        constants: See ``Constants``.
 
     Returns:
         The output (B, h, N, d) in the layout (B, N, h, d), and the log-sum-exp (B, h, N) in float32.
@@ -229,14 +229,14 @@ def run_forward(inputs: Inputs, constants: Constants) -> Tuple[Tensor, Tensor]:
 
 def run_backward(grad_out: Tensor, inputs: Inputs, out: Tensor, log_sum: Tensor, constants: Constants,
                  wants: Sequence[bool]) -> List[Optional[Tensor]]:
-    """Computes the gradients that are wanted, and nothing that only others need.
+    """Runs the backward kernels, computing only what the wanted gradients need.
 
     Args:
-        grad_out: Shape (B, h, N, d).
+        grad_out: Gradient of the output, shape (B, h, N, d).
         inputs: As in the forward pass.
-        out: What it returned.
-        log_sum: Likewise.
-        constants: As there.
+        out: The output of the forward pass.
+        log_sum: The log-sum-exp of the forward pass.
+        constants: As in the forward pass.
         wants: For each of ``LEAVES``, whether its gradient is wanted.
 
     Returns:
@@ -249,7 +249,7 @@ def run_backward(grad_out: Tensor, inputs: Inputs, out: Tensor, log_sum: Tensor,
     grad_out = grad_out if grad_out.stride(-1) == 1 else grad_out.contiguous()
     want = dict(zip(LEAVES, wants))
     want_layers = plan.predicts and any(wants[5:])
-    # The query's gradient goes through the Gaussian that it predicts.
+    # The query's gradient has a part that goes through the Gaussian it predicts.
     want_gaussian = any(wants[5:]) or want['gate_query'] or (want['query'] and plan.predicts and not plan.has_gate)
     grads = dict.fromkeys(LEAVES)
     grads['query'] = plan.empty(inputs.query) if want['query'] else None
@@ -259,7 +259,7 @@ def run_backward(grad_out: Tensor, inputs: Inputs, out: Tensor, log_sum: Tensor,
     record = log_sum.new_empty((plan.batch_heads, 3, plan.padded, 2))
     launch = plan.launch('queries', grad_out.stride()[:3],
                          (want['query'], want_gaussian, want_layers, want['gate_query'], want['bias']))
-    sums, alphas = log_sum, log_sum  # stand in
+    sums, alphas = log_sum, log_sum  # placeholders where these gradients are not wanted
     if want_layers:
         sums = log_sum.new_empty((launch.programs, 3 * dims + 3))
     elif want_gaussian and not plan.predicts:

@@ -1,8 +1,8 @@
-"""The kernels behind autograd: a Function for eager calls, an operator for graphs.
+"""Makes the kernels differentiable: by an autograd Function for eager calls, and by an operator for graphs.
 
-``torch.compile`` puts the operator into its graph whole, with the grid as an argument, so that images of other sizes
-need no other graph, and CUDA graphs capture it. Eager calls avoid its dispatch, which costs the host as much as a
-launch.
+``torch.compile`` puts the operator into its graph as a whole, with the grid as an argument, so that images of other
+sizes need no other graph, and CUDA graphs capture it. Eager calls avoid the operator's dispatch, which costs the host
+as much as a launch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COUNT = len(LEAVES)
 
 
 def attend(inputs: Inputs, constants: Constants) -> Tensor:
-    """Attends, differentiably in all of ``inputs``.
+    """Attends; the result is differentiable in all of ``inputs``.
 
     Args:
         inputs: See ``Inputs``.
@@ -50,7 +50,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad_out):
         *inputs, out, log_sum = ctx.saved_tensors
         wants = ctx.needs_input_grad[:_COUNT]
-        # With create_graph=True the operator refuses once somebody differentiates again. Compiled autograd records it.
+        # With create_graph=True the operator raises an error on a second differentiation; compiled autograd records it.
         if torch.is_grad_enabled() or is_recording():
             return (*_backward_of_operator(grad_out, inputs, out, log_sum, wants, ctx.constants), None)
         return (*run_backward(grad_out, Inputs(*inputs), out, log_sum, ctx.constants, wants), None)
@@ -87,7 +87,7 @@ def _backward(grad_out: Tensor, *arguments) -> List[Tensor]:
     inputs, (out, log_sum, wants), constants = (arguments[:_COUNT], arguments[_COUNT:_COUNT + 3],
                                                 arguments[_COUNT + 3:])
     grads = run_backward(grad_out, Inputs(*inputs), out, log_sum, _constants(*constants), wants)
-    # An operator's results share no memory, and the gradients of the layers are parts of one row.
+    # An operator's results must not share memory, but the gradients of the layers are parts of one row.
     shared = inputs[-1] is not None
     return [grad.clone() if shared and index > 4 else grad for index, grad in enumerate(grads) if grad is not None]
 

@@ -1,9 +1,9 @@
-"""What the three kernels share: loads, positions, the Gaussian a query predicts, logits.
+"""Functions that the three kernels share: loads, positions, the Gaussian that a query predicts, logits.
 
-Names follow the equation: ``py`` and ``px`` are precisions, what a squared distance along an axis is multiplied by to
-give the Gaussian's exponent in powers of two (``-0.5 log2(e) / (variance + eps)``); ``a`` is alpha. Logits are kept in
-units of q k^T: the bias is divided by the scale, and ``exp2(s * c - m * c)`` with ``c = scale * log2(e)`` is one
-multiply-add and one exponential.
+Names follow the equation: ``py`` and ``px`` are precisions, ``-0.5 log2(e) / (variance + eps)``: times a squared
+distance along an axis they give the Gaussian's exponent, in powers of two; ``a`` is alpha. Logits are kept in units of
+q k^T: the bias is divided by the scale, and ``exp2(s * c - m * c)`` with ``c = scale * log2(e)`` is one multiply-add
+and one exponential.
 """
 
 import triton
@@ -12,12 +12,12 @@ import triton.language as tl
 from ..kernel import _LARGEST_ALPHA
 
 LARGEST_ALPHA = tl.constexpr(_LARGEST_ALPHA)
-_HAS_GATHER = tl.constexpr(hasattr(tl, 'gather'))  # Triton 3.3 has
+_HAS_GATHER = tl.constexpr(hasattr(tl, 'gather'))  # since Triton 3.3
 
 
 @triton.jit
 def load_rows(base, tokens, stride, dims, valid, D: tl.constexpr, BLOCK_D: tl.constexpr, WIDE: tl.constexpr):
-    """Rows of a (N, d) matrix, zeros where not valid."""
+    """Loads rows of a (N, d) matrix, zeros where not valid."""
     if WIDE:  # tokens * stride passes 2^31
         tokens = tokens.to(tl.int64)
     at = base + tokens[:, None] * stride + dims[None, :]
@@ -29,7 +29,7 @@ def load_rows(base, tokens, stride, dims, valid, D: tl.constexpr, BLOCK_D: tl.co
 
 @triton.jit
 def load_all_rows(base, tokens, stride, dims, D: tl.constexpr, BLOCK_D: tl.constexpr, WIDE: tl.constexpr):
-    """Rows of a (N, d) matrix, every token within it."""
+    """Loads rows of a (N, d) matrix, where every token exists."""
     if WIDE:
         tokens = tokens.to(tl.int64)
     at = base + tokens[:, None] * stride + dims[None, :]
@@ -54,7 +54,7 @@ def store_rows(base, tokens, stride, dims, valid, value, D: tl.constexpr, BLOCK_
 
 @triton.jit
 def load_bias(base, m, stride_m, n, stride_n, valid_m, valid_n, WIDE: tl.constexpr):
-    """A tile (queries, keys) of the bias that comes from outside, in float32; zeros where not valid."""
+    """Loads a tile (queries, keys) of the caller's bias, in float32; zeros where not valid."""
     if WIDE:
         m = m.to(tl.int64)
         n = n.to(tl.int64)
@@ -64,7 +64,7 @@ def load_bias(base, m, stride_m, n, stride_n, valid_m, valid_n, WIDE: tl.constex
 
 @triton.jit
 def load_weights(VAR_W, ALPHA_W, dims, D: tl.constexpr):
-    """The rows of the two small layers' weights, d numbers each: variance along y and x, alpha."""
+    """Loads the rows of the two small layers' weights, d numbers each: variance along y and x, alpha."""
     on = dims < D
     wy = tl.load(VAR_W + dims, mask=on, other=0.0).to(tl.float32)
     wx = tl.load(VAR_W + D + dims, mask=on, other=0.0).to(tl.float32)
@@ -74,7 +74,7 @@ def load_weights(VAR_W, ALPHA_W, dims, D: tl.constexpr):
 
 @triton.jit
 def preactivations(q, wy, wx, wa, VAR_B, ALPHA_B):
-    """The three pre-activations of queries, in float32."""
+    """Computes the three pre-activations of queries, in float32."""
     zy = tl.sum(q * wy[None, :], 1) + tl.load(VAR_B).to(tl.float32)
     zx = tl.sum(q * wx[None, :], 1) + tl.load(VAR_B + 1).to(tl.float32)
     za = tl.sum(q * wa[None, :], 1) + tl.load(ALPHA_B).to(tl.float32)
@@ -83,43 +83,43 @@ def preactivations(q, wy, wx, wa, VAR_B, ALPHA_B):
 
 @triton.jit
 def precision(variance, eps):
-    """-0.5 log2(e) / (variance + eps)."""
+    """Computes -0.5 log2(e) / (variance + eps)."""
     return -0.7213475204444817 / (variance + eps)
 
 
 @triton.jit
 def precision_slope(variance, eps):
-    """Derivative of the precision by the variance."""
+    """Computes the derivative of the precision by the variance."""
     return 0.7213475204444817 / ((variance + eps) * (variance + eps))
 
 
 @triton.jit
 def softplus(z):
-    """log(1 + e^z) to the last digits, also where e^z is small."""
+    """Computes log(1 + e^z) to the last digits, also where e^z is small."""
     e = tl.exp(tl.minimum(z, 20.0))
     u = 1.0 + e
-    # log1p: the rounding of u cancels in the ratio.
+    # This is log1p: the rounding of u cancels in the ratio.
     small = tl.where(u == 1.0, e, tl.log(u) * (e / tl.where(u == 1.0, 1.0, u - 1.0)))
     return tl.where(z > 20.0, z, small)
 
 
 @triton.jit
 def query_positions(t, W, rw):
-    """Row and column of patches by their number, as float32; exact below 2^20 patches."""
+    """Computes row and column of patches from their number, as float32; exact below 2^20 patches."""
     y = ((t.to(tl.float32) + 0.5) * rw).to(tl.int32)
     return y.to(tl.float32), (t - y * W).to(tl.float32)
 
 
 @triton.jit
 def key_positions(t, W, rw):
-    """Likewise for numbers that are float32 already; adding and taking away 1.5 * 2^23 rounds."""
+    """Computes the same for numbers that are float32 already; adding and subtracting 1.5 * 2^23 rounds."""
     y = tl.fma(t, rw, 0.5 * rw - 0.5) + 12582912.0 - 12582912.0
     return y, t - y * W
 
 
 @triton.jit
 def given_gaussians(VARIANCE, ALPHA, bh, t, on, patches, eps):
-    """Precisions and alpha of queries from tensors of variance (B * h, H*W, 2) and alpha (B * h, H*W); 0 where off."""
+    """Loads variance (B * h, H*W, 2) and alpha (B * h, H*W) of queries; returns precisions and alpha, 0 where off."""
     at = bh.to(tl.int64) * patches + t
     py = tl.where(on, precision(tl.load(VARIANCE + at * 2, mask=on, other=0.0).to(tl.float32), eps), 0.0)
     px = tl.where(on, precision(tl.load(VARIANCE + at * 2 + 1, mask=on, other=0.0).to(tl.float32), eps), 0.0)
@@ -129,15 +129,15 @@ def given_gaussians(VARIANCE, ALPHA, bh, t, on, patches, eps):
 @triton.jit
 def predicted_gaussians(gate, dims, VAR_W, VAR_B, ALPHA_W, ALPHA_B, on, limit, shift, eps, D: tl.constexpr,
                         BLOCK_M: tl.constexpr):
-    """Precisions and alpha of queries from the tile that predicts them; 0 for prefix tokens, whose bias is 0 then."""
+    """Predicts precisions and alpha of queries from their gate tile; 0 for prefix tokens, so that their bias is 0."""
     wy, wx, wa = load_weights(VAR_W, ALPHA_W, dims, D)
     zy, zx, za = preactivations(gate.to(tl.float32), wy, wx, wa, VAR_B, ALPHA_B)
     py = tl.where(on, precision(limit * tl.sigmoid(zy - shift), eps), 0.0)
     px = tl.where(on, precision(limit * tl.sigmoid(zx - shift), eps), 0.0)
     a = tl.where(on, tl.minimum(softplus(za), LARGEST_ALPHA), 0.0)
     if _HAS_GATHER:
-        # Changes nothing but the layout: the compiler carries a gather, unlike a sum, over to that of the products,
-        # where it would otherwise convert inside the loop.
+        # This only changes the layout: unlike a sum, the compiler moves a gather to the layout of the products, and
+        # otherwise it would convert layouts inside the loop.
         same = tl.arange(0, BLOCK_M)
         py, px, a = tl.gather(py, same, 0), tl.gather(px, same, 0), tl.gather(a, same, 0)
     return py, px, a
@@ -145,7 +145,7 @@ def predicted_gaussians(gate, dims, VAR_W, VAR_B, ALPHA_W, ALPHA_B, on, limit, s
 
 @triton.jit
 def squared_distances(p, t, dmax, CLAMP: tl.constexpr):
-    """(queries, keys) along one axis; CLAMP is set where the grid is larger than that of pretraining."""
+    """Computes squared distances (queries, keys) along an axis; CLAMP is set for grids larger than pretraining's."""
     d = p[:, None] - t[None, :]
     if CLAMP:
         return tl.minimum(d * d, dmax)
@@ -155,7 +155,7 @@ def squared_distances(p, t, dmax, CLAMP: tl.constexpr):
 
 @triton.jit
 def logits(q, k, left, right, beyond, HAS_BEYOND: tl.constexpr, extra, HAS_BIAS: tl.constexpr, IP: tl.constexpr):
-    """q k^T + left * right + beyond + extra; all that is added is the product's initial accumulator."""
+    """Computes q k^T + left * right + beyond + extra; all but q k^T is the initial accumulator of the product."""
     bias = left * right
     if HAS_BEYOND:
         bias += beyond[None, :]
@@ -166,9 +166,9 @@ def logits(q, k, left, right, beyond, HAS_BEYOND: tl.constexpr, extra, HAS_BIAS:
 
 @triton.jit
 def softmax_step(s, v, m_i, l_i, acc, c, HAS_BIAS: tl.constexpr, IP: tl.constexpr):
-    """Takes one tile of logits into the running maximum, sum and output."""
+    """Adds one tile of logits to the running maximum, sum and output of the softmax."""
     m_new = tl.maximum(m_i, tl.max(s, 1))
-    if HAS_BIAS:  # which may be -inf for a whole tile of keys: -inf - -inf is no number
+    if HAS_BIAS:  # it may be -inf for a whole tile of keys, and -inf - -inf is NaN
         m_new = tl.maximum(m_new, -1e30)
     p = tl.exp2(s * c - (m_new * c)[:, None])
     correction = tl.exp2((m_i - m_new) * c)
@@ -180,7 +180,7 @@ def softmax_step(s, v, m_i, l_i, acc, c, HAS_BIAS: tl.constexpr, IP: tl.constexp
 
 @triton.jit
 def score_gradients(s, lse2, do, v, delta, c, IP: tl.constexpr):
-    """The gradient of the logits of one tile, dS = P * (dO v^T - delta)."""
+    """Computes the gradient of one tile's logits, dS = P * (dO v^T - delta)."""
     p = tl.exp2(s * c - lse2[:, None])
     dp = tl.dot(do, tl.trans(v), input_precision=IP)
     return p * (dp - delta[:, None])

@@ -1,1 +1,1 @@
-"""The report of `make gpu-report`: parity, time and memory on one GPU, in one command; see README.md."""
+"""Measures parity, time and memory on one GPU and writes the report of `make gpu-report`; see README.md."""

@@ -1,4 +1,4 @@
-"""The parts about attention: how far back-ends are from the oracle, their time and their memory."""
+"""Measures attention for the report: errors of back-ends against the oracle, their time and their memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def speed(job: Job) -> None:
 
 
 def memory(job: Job) -> None:
-    """Measures by how much memory grows at most during a call, output and gradients included."""
+    """Measures the peak growth of memory during a call, output and gradients included."""
     _each_case(job, 1, _memory_of_each)
 
 
@@ -68,14 +68,14 @@ def _race_twice(job: Job, case: Case, passes: str, names: Sequence[str], shown: 
 
 
 def _race(job: Job, inputs: Inputs, passes: str, names: Sequence[str], shown: Row) -> None:
-    """Times contenders in turns; one that fails gets a row that says why, and the others go on."""
+    """Times contenders in turns; one that fails gets a row with the reason, and the others go on."""
     able, graphs = {}, shown['launch'] == GRAPH
     for name in names:
         run = partial(inputs.run, name, passes)
         try:
             run()
             able[name] = captured(run) if graphs else run
-        except Exception as error:  # what a kernel, a compiler or the allocator may raise
+        except Exception as error:  # a kernel, a compiler or the allocator may raise anything
             if name == PLAIN:
                 raise
             job.row({**shown, 'backend': name}, problem=f'failed: {type(error).__name__}: {first_line(error)}')
@@ -92,7 +92,7 @@ def _memory_of_each(job: Job, case: Case, passes: str, names: Sequence[str], sho
             job.row({**shown, 'backend': name}, problem=f'cannot run: {reason}')
             continue
         run = partial(Inputs(case).run, name, passes)
-        run()  # kernels and workspaces that stay are not of the call
+        run()  # so that kernels and workspaces, which stay allocated, are not counted
         growth, _ = peak_growth(run, job.device)
         plain = growth if name == PLAIN else plain
         job.row({**shown, 'backend': name}, mib=None if growth is None else growth / 2**20,

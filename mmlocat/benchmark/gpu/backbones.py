@@ -1,4 +1,4 @@
-"""The parts about whole backbones: LocAtViT beside MMPretrain's ViT, eager and compiled."""
+"""Measures whole backbones for the report: LocAtViT beside MMPretrain's ViT, eager and compiled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _each_case(job: Job, cases: Sequence[Case], execution: str, needs: float, me
 
 
 def eager(job: Job) -> None:
-    """Times inference and training steps in turns, and by how much memory grows in one call."""
+    """Times inference and training steps in turns, and measures how much memory grows in one call."""
     _each_case(job, job.plan.backbones, EAGER, 2 * job.plan.backbone_seconds, _race_eager, set())
 
 
@@ -45,10 +45,10 @@ def _race_eager(job: Job, case: Case, mode: str, shown: Row, checked: set) -> No
 
 
 def compile_blocks(model: nn.Module, compiler: str) -> nn.Module:
-    """Compiles every block of a ViT for itself: blocks share what is compiled, which takes seconds and not minutes.
+    """Compiles every block of a ViT separately: all blocks share the compiled code, so it takes seconds, not minutes.
 
     Args:
-        model: Has its blocks in ``layers``; changed in place.
+        model: A model with its blocks in ``layers``; changed in place.
         compiler: ``backend`` of torch.compile.
     """
     for index, layer in enumerate(model.layers):
@@ -72,7 +72,7 @@ def compiled_whole(job: Job) -> None:
 
 
 def _race_compiled(job: Job, case: Case, mode: str, shown: Row, make: Compile) -> None:
-    torch.compiler.reset()  # else what other cases compiled counts against the limit of recompilations
+    torch.compiler.reset()  # else the graphs of other cases count against the limit of recompilations
     images, runs, compiling = random_images(case), {}, {}
     for name in (BASELINE, OURS):
         runs[name, EAGER] = runner(build(name, case), images, mode)

@@ -1,4 +1,4 @@
-"""The page of a report: Markdown from what the JSON holds, and one line a row for the terminal."""
+"""Renders a report: a Markdown page from the JSON, and one line for each row in the terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOTES = {
                 'eager time.',
     'compiled-whole': '`torch.compile(model)`, default mode, static shapes.',
 }
-_CARDS = ('H100', 'H200')  # GH200 is one too
+_CARDS = ('H100', 'H200')  # also found in 'GH200'
 _FIRST = '# Performance on a GPU'
 _ORIGIN = ('Written by `make gpu-report` from one run, never by hand: parity, time and memory beside plain attention '
            'and plain ViTs, both sides in turns. The JSON beside this page holds the same figures.')
@@ -38,7 +38,7 @@ _SMALL = ('**A small run: it shows that the report works. Its figures say nothin
 
 
 def _text(value: Any) -> str:
-    """Returns a value as tables show it: times and ratios with one decimal or three, small errors with two digits."""
+    """Formats a value for tables: times and ratios with one or three decimals, small errors with two digits."""
     if value is None:
         return ''
     if isinstance(value, bool):
@@ -54,7 +54,7 @@ def describe(row: Row) -> str:
 
 
 def _rows(rows: Sequence[Row]) -> Table:
-    """Returns a part's table: a column for everything that any of its rows says, remarks last."""
+    """Returns a part's table: a column for every key that any of its rows has, remarks last."""
     keys = dict.fromkeys(key for row in rows for key, value in row.items() if value is not None)
     keys = sorted(keys, key=lambda key: key in ('problem', 'note'))
     table = Table((key.replace('_', ' ') for key in keys), words=len(keys))
@@ -97,7 +97,7 @@ def render(report: Mapping[str, Any]) -> str:
     """Returns the page.
 
     Args:
-        report: As the JSON holds it.
+        report: The content of the JSON.
     """
     blocks: List[str] = [_FIRST, _ORIGIN, *([_SMALL] if report['small'] else []), _about(report).markdown(),
                          _parts(report).markdown(), '## Targets', _targets(report).markdown()]

@@ -1,4 +1,4 @@
-"""What the report measures: its parts in order of importance, and the cases of a whole and of a small run."""
+"""Defines what the report measures: its parts in order of importance, and the cases of a full and of a small run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Part(NamedTuple):
     """One part of the report.
 
     Args:
-        name: In the JSON and for ``--parts``.
-        title: On the page.
-        function: 'module:name' of what measures it, a function of a ``Job``; imported where it runs.
-        share: Its part of the whole time, in any unit. What a part leaves over, those after it may use.
+        name: Its name in the JSON and for ``--parts``.
+        title: Its heading on the page.
+        function: 'module:name' of the function that measures it, given a ``Job``; imported in the process that runs it.
+        share: Its share of the whole time, in any unit. Later parts may use the time that it leaves over.
         needs: Modules without which it is left out.
     """
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 _HERE = 'mmlocat.benchmark.gpu'
-# In order of importance: what comes late may find no time left. The shares are seconds of the 450 of a whole run.
+# In order of importance, for no time may be left for late parts. The shares are seconds of the 450 of a full run.
 PARTS = (
     Part('parity', 'Parity', f'{_HERE}.attention:parity', 65),
     Part('attention', 'Attention', f'{_HERE}.attention:speed', 90),
@@ -41,16 +41,16 @@ PARTS = (
 
 
 class Training(NamedTuple):
-    """A short training of a shipped config, and where it has one of its plain twin, on synthetic images.
+    """A short training, on synthetic images, of a shipped config and of its plain twin if it has one.
 
     Args:
-        configs: Ours, and its twin.
+        configs: LocAtViT's config, and its plain twin.
         batch: Images a step.
-        iterations: How many.
+        iterations: Length of the training.
         interval: Iterations a line of the log.
-        images: How many are made.
+        images: Number of images to make.
         side: The shorter side of each, in pixels.
-        arguments: Further ones of ``tools/train.py``, options of the config last.
+        arguments: Further arguments of ``tools/train.py``, options of the config last.
     """
 
     configs: Tuple[str, ...]
@@ -66,15 +66,15 @@ class Plan(NamedTuple):
     """The cases of a run.
 
     Args:
-        small: Whether it only shows that the report works.
+        small: Whether the run only shows that the report works.
         parity: The cases in which every back-end is compared with the oracle.
         attention: The cases whose time and memory are measured, each with the back-ends that take part.
-        seconds: Of turns, for a case of attention.
-        backbones: Their cases; the first ones carry the targets.
-        backbone_seconds: Of turns, for a case of backbones.
-        whole: The cases that are compiled in one graph too.
+        seconds: Time for the turns of one attention case.
+        backbones: The backbone cases; the targets refer to the first ones.
+        backbone_seconds: Time for the turns of one backbone case.
+        whole: The backbone cases that are also compiled in one graph.
         compiler: ``backend`` of torch.compile.
-        training: A training.
+        training: The short training.
     """
 
     small: bool
@@ -106,7 +106,7 @@ FULL = Plan(
     training=Training(('locatvit_upernet_ade20k.py', 'vit_upernet_ade20k.py'), batch=16, iterations=60, interval=10,
                       images=64, side=512, arguments=('--amp', '--cfg-options', 'optim_wrapper.dtype=bfloat16')))
 
-# On a CPU, whose Triton interpreter takes seconds a call and has no bfloat16.
+# For a CPU, where Triton's interpreter takes seconds a call and has no bfloat16.
 SMALL = Plan(
     small=True,
     parity=tuple(attention.Case(grid, 1, 16, dtype) for dtype in ('float32', 'float16') for grid in (5, (4, 6))),

@@ -1,4 +1,4 @@
-"""Runs the parts of the report under a budget of time, and keeps every row as it comes."""
+"""Runs the parts of the report within a time budget, and saves every row as it comes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def missing_module(part: Part) -> Optional[str]:
 
 
 def save(report: Report, page: Path) -> None:
-    """Writes the page and the JSON beside it, once there is a figure: what was there before stays until then."""
+    """Writes the page and the JSON beside it; earlier files are kept until there is a first figure."""
     if not any(entry['rows'] for entry in report['parts'].values()):
         return
     with atomic_write(page.with_suffix('.json')) as file:
@@ -41,9 +41,9 @@ def _say(line: str) -> None:
 
 
 def state_of(rows: Sequence[Mapping[str, Any]]) -> Tuple[str, str]:
-    """Returns the state of a part that came to its end, and what is to be said about it.
+    """Returns the state of a finished part, and a remark on it.
 
-    It has failed where a case of it has, or where a back-end is not within its tolerance.
+    The part has failed if one of its cases failed or a back-end exceeds its tolerance.
     """
     failed = sum(str(row.get('problem', '')).startswith('failed') for row in rows)
     wrong = sum(row.get('ok') is False for row in rows)
@@ -62,20 +62,20 @@ def _reason_to_leave_out(part: Part, chosen: Optional[Sequence[str]]) -> str:
 
 def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Sequence[Part] = PARTS,
                chosen: Optional[Sequence[str]] = None) -> Report:
-    """Runs all parts, each in its time; what fails is noted and the next one begins.
+    """Runs all parts, each within its time; a part that fails is noted and the next one begins.
 
-    Page and JSON are written anew with every row: interrupted, nothing that was measured is lost.
+    Page and JSON are rewritten with every row, so that an interruption loses nothing that was measured.
 
     Args:
         plan: The cases.
         device: Such as 'cpu' or 'cuda'.
-        page: The Markdown file; the JSON gets its name.
-        seconds: For all parts together. A part ends when its share of them is used, and what earlier ones left over.
-        parts: In their order.
+        page: The Markdown file; the JSON gets the same name with its own suffix.
+        seconds: Time for all parts. A part ends when it has used its share, and what earlier parts left over.
+        parts: The parts in their order.
         chosen: Names of the parts to run; all by default.
 
     Returns:
-        What the JSON holds.
+        The content of the JSON.
     """
     entries = {part.name: dict(title=part.title, state='not reached', reason='', seconds=0.0, rows=[])
                for part in parts}

@@ -1,4 +1,4 @@
-"""The targets on an H100 or H200, and whether the rows of a report meet them."""
+"""Lists the targets for an H100 or H200, and judges whether the rows of a report meet them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Target(NamedTuple):
     """One target.
 
     Args:
-        text: What it is about.
+        text: Its description.
         part: The part whose rows count.
-        where: What these rows say; a list names values that are all asked for.
+        where: Keys and values that select these rows; of a list of values each must have a row.
         limit: The largest value that passes.
         value: The name of the figure; the largest of all rows counts.
-        below: Whether the limit itself is a miss.
-        over: The name of a figure of the same row that the value is divided by first.
+        below: Whether a value equal to the limit misses it.
+        over: The name of a figure of the same row by which the value is divided first.
     """
 
     text: str
@@ -71,13 +71,13 @@ def _is_of(row: Row, where: Mapping[str, Any]) -> bool:
 
 
 def _failed(row: Row, where: Mapping[str, Any]) -> bool:
-    """Tells whether a row is of a case that failed; of which side it is, it may not say."""
+    """Tells whether a row reports a failed case that ``where`` selects; keys that the row lacks are ignored."""
     said = {key: value for key, value in where.items() if key in row}
     return str(row.get('problem', '')).startswith('failed') and _is_of(row, said)
 
 
 def _complete(rows: List[Row], where: Mapping[str, Any]) -> bool:
-    """Tells whether every value that is asked for has a row."""
+    """Tells whether every value in the lists of ``where`` has a row."""
     return bool(rows) and all({row[key] for row in rows} >= set(value) for key, value in where.items()
                               if isinstance(value, list))
 
@@ -85,11 +85,11 @@ def _complete(rows: List[Row], where: Mapping[str, Any]) -> bool:
 def judge(report: Mapping[str, Any]) -> List[Verdict]:
     """Compares the targets with the rows of a report.
 
-    A target is not measured where a row of it failed or one that it names is missing. 'Worst case' is the worst of the
-    cases for which there was time.
+    A target counts as not measured if one of its rows failed or is missing. 'Worst case' is the worst of the cases
+    for which there was time.
 
     Args:
-        report: As the JSON holds it.
+        report: The content of the JSON.
     """
     verdicts = []
     for target in TARGETS:

@@ -1,4 +1,4 @@
-"""The part that trains: the front page's command on one GPU, LocAtViT and its plain twin, on synthetic images."""
+"""Trains as the front page's command does, on one GPU and synthetic images: LocAtViT, then the plain ViT's config."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .worker import Job
 
 _CLASSES = 150
 _LAUNCHER_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PORT', 'NNODES', 'NODE_RANK')
-# What a training needs beside its iterations: two starts of an interpreter, a model, and the first steps.
+# Seconds that a training needs beside its iterations: two interpreter starts, building a model, and the first steps.
 _START = 25
-# Seconds in which a training that is told to stop has stopped.
+# Seconds that a training needs to stop once it is told to.
 _STOP = 8
 
 
 def write_images(root: Path, number: int, side: int) -> None:
-    """Writes a data set in ADE20K's layout: smooth noise and labels of large areas, in the sizes of its pictures.
+    """Writes a data set in ADE20K's layout and image sizes: smooth noise, with labels of large areas.
 
     Args:
-        root: Its folder, made here.
-        number: Of images, for training and as many for validation.
+        root: The data set's folder, which is created.
+        number: Number of training images, and of validation images.
         side: Their shorter side, in pixels; the longer one is a third longer.
     """
     generator = np.random.default_rng(0)
@@ -49,12 +49,12 @@ def write_images(root: Path, number: int, side: int) -> None:
 
 
 def command(name: str, data: Path, work_dir: Path, plan: Training) -> List[str]:
-    """Returns the front page's command for a shipped config, with its length, data and initial weights changed.
+    """Returns the front page's command for a shipped config, with other length, data and initial weights.
 
     Args:
         name: The config's file.
         data: The data set's folder.
-        work_dir: Where the log goes.
+        work_dir: Folder for the log.
         plan: The training.
     """
     share = share_folder()
@@ -79,7 +79,7 @@ def read_log(work_dir: Path) -> List[Dict[str, Any]]:
 
 
 def _run(arguments: List[str], log: Path, seconds: float) -> str:
-    """Runs the training, for at most so many seconds; returns the end of what it said where it failed, else ''."""
+    """Runs the training for at most ``seconds``; returns the end of its output if it failed, else ''."""
     environment = {name: value for name, value in os.environ.items() if name not in _LAUNCHER_VARIABLES}
     environment['PYTHON'] = sys.executable
     with open(log, 'w+', encoding='utf-8') as said:
@@ -87,7 +87,7 @@ def _run(arguments: List[str], log: Path, seconds: float) -> str:
         try:
             process.wait(max(1.0, seconds))
         except subprocess.TimeoutExpired:
-            process.terminate()  # the launcher hands it on to its processes
+            process.terminate()  # the launcher passes the signal on to its processes
             try:
                 process.wait(_STOP)
             except subprocess.TimeoutExpired:
@@ -102,12 +102,12 @@ def _run(arguments: List[str], log: Path, seconds: float) -> str:
 
 
 def training(job: Job) -> None:
-    """Trains a config of the front page for a few iterations, and its plain twin; images a second from their logs."""
+    """Trains a front-page config and its plain twin for a few iterations; reads images a second from their logs."""
     plan = job.plan.training
     steps: Dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix='mmlocat-gpu-report-') as folder:
         write_images(Path(folder) / 'data', plan.images, plan.side)
-        for name in plan.configs:  # the plain twin last: where time ends, it is LocAtViT's figure that is there
+        for name in plan.configs:  # the plain twin last, so that LocAtViT's figure is there if time runs out
             shown = dict(config=name, batch=plan.batch,
                          precision='AMP, bfloat16' if '--amp' in plan.arguments else 'float32',
                          collectives='NCCL' if job.device.startswith('cuda') else 'gloo')
@@ -121,7 +121,7 @@ def _train(job: Job, folder: Path, shown: Dict[str, Any], steps: Dict[str, float
     plan, name = job.plan.training, shown['config']
     work_dir = folder / Path(name).stem
     problem = _run(command(name, folder / 'data', work_dir, plan), work_dir.with_suffix('.log'), job.left() - _STOP)
-    lines = read_log(work_dir)[1:]  # the first has what happens once: choosing kernels, filling pools
+    lines = read_log(work_dir)[1:]  # the first includes one-time costs: choosing kernels, filling pools
     if not lines:
         raise RuntimeError(problem or 'its log has no times')
     times = [line['time'] * 1e3 for line in lines]

@@ -1,6 +1,6 @@
-"""A process in which parts run: it can be lost, with a GPU that became unusable or a compiler that never ends.
+"""Runs parts in a process of their own, which can be replaced when the GPU becomes unusable or a compiler hangs.
 
-What it starts, such as a training, belongs to its process group, and ends with it.
+Whatever that process starts, such as a training, belongs to its process group, and ends with it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .plan import Part, Plan
 Row = Dict[str, Any]
 NO_TIME = 'not measured: no time was left'
 DONE, FAILED, _ROW = 'done', 'failed', 'row'
-# Beyond its time, a part may so long finish the case it is at.
+# Seconds beyond its time in which a part may finish its current case.
 _GRACE = 10
-# What is told to stop has so many seconds: a launcher hands the signal on to its processes first.
+# Seconds that a stopped process has to end: a launcher first passes the signal on to its own processes.
 _PATIENCE = 10
 
 
 class Job:
-    """What a part gets: the cases of the run, its time, and where its rows go.
+    """The argument of every part: the cases of the run, the time it has, and a function that takes its rows.
 
     Args:
         plan: The cases of this run.
@@ -51,22 +51,22 @@ class Job:
         return self._deadline - time.monotonic()
 
     def row(self, case: Mapping[str, Any], **found: Any) -> None:
-        """Hands over a row: what was measured, and what was found."""
+        """Sends a row: the case, and the figures found for it."""
         self._send({**case, **found})
 
     def time_row(self, case: Mapping[str, Any], ratio: Ratio, **found: Any) -> None:
-        """Hands over a row of a contender that ran in turns with others."""
+        """Sends the row of a contender that was timed in turns with others."""
         self.row(case, ms=ratio.seconds * 1e3, ratio=ratio.ratio, low=ratio.low, high=ratio.high, turns=ratio.turns,
                  **found)
 
     def attempt(self, case: Mapping[str, Any], needs: float, measure: Callable[..., None], *args: Any) -> None:
-        """Measures one case; where it fails or there is no time for it, a row says so and the part goes on.
+        """Measures one case; if it fails, or no time is left for it, a row says so and the part goes on.
 
         Args:
             case: What is measured.
-            needs: The seconds it takes, at a guess.
-            measure: Hands over the rows of the case.
-            *args: Its arguments.
+            needs: An estimate of the seconds it takes.
+            measure: Measures the case and sends its rows.
+            *args: The arguments of ``measure``.
 
         Raises:
             RuntimeError: The GPU cannot be used any more, so that nothing more can be measured in this process.
@@ -80,7 +80,7 @@ class Job:
         except Exception as error:  # whatever a kernel, a compiler or a model may raise
             self.row(case, problem=f'failed: {type(error).__name__}: {first_line(error)}')
             if on_gpu:
-                torch.cuda.synchronize(self.device)  # raises again what made the device unusable
+                torch.cuda.synchronize(self.device)  # raises again the error that made the device unusable
         finally:
             gc.collect()
             if on_gpu:
@@ -88,7 +88,7 @@ class Job:
 
 
 def _serve(connection: Connection, plan: Plan, device: str) -> None:
-    """Runs parts as they are asked for, until nothing asks any more."""
+    """Runs the parts that the parent asks for, until the connection closes."""
     os.setsid()  # Ctrl-C is for the parent, which ends this group
     with suppress(EOFError):
         while True:
@@ -97,7 +97,7 @@ def _serve(connection: Connection, plan: Plan, device: str) -> None:
             try:
                 module, name = part.function.split(':')
                 getattr(importlib.import_module(module), name)(job)
-            except Exception as error:  # whatever a part may raise: the report goes on
+            except Exception as error:  # a part may raise anything; the report goes on
                 connection.send((FAILED, f'{type(error).__name__}: {first_line(error)}'))
             else:
                 connection.send((DONE, ''))
@@ -119,9 +119,9 @@ class Worker:
         """Runs one part.
 
         Args:
-            part: Which.
-            seconds: Until it should be done.
-            take: Gets every row when it comes.
+            part: The part to run.
+            seconds: The time it has.
+            take: Called with every row as it comes.
 
         Returns:
             'done' or 'failed', and in one line why it failed.
@@ -153,12 +153,12 @@ class Worker:
         other.close()
 
     def stop(self) -> None:
-        """Ends the process and what it has started."""
+        """Ends the process and everything that it has started."""
         process, self._process = self._process, None
         if process is None:
             return
         self._connection.close()
-        for number in (signal.SIGTERM, signal.SIGKILL):  # the second also for what outlived the process
+        for number in (signal.SIGTERM, signal.SIGKILL):  # the second signal also ends what outlived the process
             for send in (os.killpg, os.kill):  # it may have no group of its own yet
                 with suppress(ProcessLookupError, PermissionError):
                     send(process.pid, number)

@@ -1,4 +1,4 @@
-"""A web page on which a picture is dropped and its patches are clicked."""
+"""The web page of ``make app``: the user drops a picture and clicks a patch to see what it attends to."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the page shows of a picture: both models' segmentations, and of a patch: its Gaussians and its attention."""
+"""Computes what the page shows: every model's segmentation of a picture, and a patch's Gaussians and attention."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmlocat.visualization.sources import read_image, shrink
 
 
 class Inspector:
-    """Computes what the page shows; one computation at a time, since it listens in the models' own modules.
+    """Computes what the page shows, one request at a time, because it reads attention through hooks on the model.
 
     Pictures are RGB, shape (H, W, 3), uint8.
 
     Args:
-        models: The first is looked into, and all segment.
+        models: All of them segment the picture; Gaussians and attention are those of the first.
 
     Raises:
         TypeError: The attention of the first model's backbone cannot be read.
@@ -31,7 +31,7 @@ class Inspector:
     def __init__(self, models: Sequence[Segmentor]) -> None:
         self.models = list(models)
         self._lock = threading.Lock()
-        # Now, so that a backbone without attention is an error before the page opens.
+        # Run once here, so that a backbone whose attention cannot be read is an error before the page opens.
         maps = self._collect(np.zeros((64, 64, 3), np.uint8))
         self.num_blocks, self.patch_size = len(maps.blocks), maps.patch_size
 
@@ -41,7 +41,7 @@ class Inspector:
             return collect(model, prepare_image(model, image))
 
     def read(self, path: str) -> np.ndarray:
-        """Reads a picture and shrinks it as the first model wants.
+        """Reads a picture and shrinks it to the first model's ``max_side``.
 
         Args:
             path: An image file.
@@ -52,13 +52,13 @@ class Inspector:
         return np.ascontiguousarray(shrink(read_image(path), self.models[0].max_side)[..., ::-1])
 
     def segment(self, image: np.ndarray) -> Image.Image:
-        """Draws what all models make of a picture."""
+        """Draws the segmentations of a picture by all models."""
         with self._lock:
             predictions = [model.predict([image[..., ::-1]])[0] for model in self.models]
         return Image.fromarray(compose(image, predictions))
 
     def look(self, image: np.ndarray, patch: Patch, block: int) -> Tuple[Image.Image, Image.Image]:
-        """Looks into the first model.
+        """Draws the first model's Gaussians and attention for one query patch.
 
         Args:
             image: The picture.
@@ -76,7 +76,7 @@ class Inspector:
 
         Args:
             image: The picture, not enlarged.
-            at: x and y in the enlarged picture; beyond its edge the nearest patch is meant.
+            at: x and y in the enlarged picture; a point beyond its edge gives the nearest patch.
         """
         height, width = image.shape[:2]
         x, y = np.clip(np.divide(at, enlargement(width, height)), 0, (width - 1, height - 1))

@@ -1,4 +1,4 @@
-"""The page itself, in gradio. Fonts are the browser's own, and analytics are off: it works without a network."""
+"""Builds and serves the web page with gradio. It works without a network: the browser's own fonts, no analytics."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def build_page(inspector: Inspector, samples: Sequence[np.ndarray]) -> gr.Blocks
                     inspector.num_blocks]
 
         def dropped(path: str) -> List:
-            # The file is put away at once, so that the next one can be dropped.
+            # The upload field is cleared at once (the first value, None), so that the next file can be dropped.
             try:
                 return [None, *start(inspector.read(path))]
             except ValueError:
@@ -92,7 +92,7 @@ def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) 
     """Serves the page.
 
     Args:
-        page: Of ``build_page``.
+        page: What ``build_page`` returned.
         host: Address to listen on.
         port: None for the first free one from 7860 on.
         block: Whether to return only when the server ends.
@@ -103,7 +103,7 @@ def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) 
     Raises:
         OSError: The port is taken, or none is free.
     """
-    # gradio's own theme would fetch fonts of a web service.
+    # gradio's own theme would fetch fonts from a web service.
     theme = gr.themes.Base(font=_FONTS, font_mono=['ui-monospace', 'monospace'])
     _, address, _ = page.launch(server_name=host, server_port=port, share=False, inbrowser=False, show_error=True,
                                 prevent_thread_lock=not block, max_file_size='50mb', theme=theme, css=_CSS,

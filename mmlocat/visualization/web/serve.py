@@ -1,4 +1,4 @@
-"""From the command line to a page that is served."""
+"""Runs ``demo/app.py``: loads models and sample pictures as its arguments say, and serves the page."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _OWN_MAX_SIDE = 512  # px, for models of the user's own: a click on a CPU must n
 
 
 def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Callable[[], None]:
-    """Prepares the page; whatever is wrong with models and samples is found here.
+    """Prepares the page; errors in models and samples are raised here, before it is served.
 
     Args:
-        args: Of ``demo/app.py``.
-        load: Loads the models, as ``args`` says then: those of the demo are compared unless told otherwise, and
-            pictures for others are shrunk.
+        args: The arguments of ``demo/app.py``. Their defaults are filled in here: the demo's models are compared, and
+            pictures for a user's own model are shrunk.
+        load: Loads the models; called once ``args`` are complete.
 
     Returns:
         A function that serves it until it is interrupted, or times clicks if that was asked for.
 
     Raises:
         FileNotFoundError: A model or sample does not exist.
-        ValueError: A config or sample is of another kind.
+        ValueError: A config is of an unsupported kind, or a sample cannot be read.
         RuntimeError: A checkpoint cannot be read or is of another model.
         TypeError: The first model's backbone is no ViT.
     """
@@ -56,7 +56,7 @@ def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Ca
 
 
 def _samples(args: argparse.Namespace) -> List[str]:
-    """Returns the images that were named, else the first scenes of the test split for the demo's models."""
+    """Returns the images that the user named, or for the demo's models the first scenes of the test split."""
     if args.samples:
         return [str(source) for source in find_sources(args.samples) if not source.moves]
     scenes = DigitScenesSegmentation('test') if args.config is None else []
@@ -64,11 +64,11 @@ def _samples(args: argparse.Namespace) -> List[str]:
 
 
 def time_clicks(inspector: Inspector, samples: List[np.ndarray], count: int) -> List[float]:
-    """Measures what a click costs, without browser and network, and prints it.
+    """Measures how long a click takes, without browser and network, and prints it.
 
     Args:
-        inspector: Of the page.
-        samples: Pictures to click on, RGB; noise besides.
+        inspector: What computes the page.
+        samples: Pictures to click on, RGB; a picture of noise is added to them.
         count: How many clicks, at random patches and blocks.
 
     Returns:
