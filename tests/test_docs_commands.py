@@ -7,7 +7,9 @@ data or pictures of their own have tests of their own (``test_docs_site.ELSEWHER
 import re
 import sys
 from importlib import metadata
+from pathlib import Path
 
+import mmseg
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
@@ -23,7 +25,8 @@ OWN_TESTS = ('analysis.md', 'data.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
-         'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/'}
+         'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/',
+         'stock tools': r'python \$MMSEG/'}
 
 
 def commands():
@@ -124,6 +127,23 @@ def test_data_check(command, checkout):
 @pytest.mark.parametrize('command', COMMANDS['recipes'])
 def test_recipes(command, checkout):
     assert 'What the optimiser updates' in checkout.run(command)
+
+
+@pytest.mark.parametrize('command', COMMANDS['stock tools'])
+def test_stock_tools(command, checkout):
+    """MMSegmentation's own tool, with what docs/use.md puts into a config."""
+    page = (ROOT / 'docs' / 'use.md').read_text(encoding='utf-8')
+    lines = re.search(r'```python\n(runner_type = .*?)```', page, re.DOTALL)
+    imports = "imports=['mmlocat.models', 'mmlocat.datasets', 'mmlocat.engine', 'mmlocat.training']"
+    config = lines[1].replace("imports=['mmlocat.training']", imports)
+    assert imports in config
+    (checkout.folder / 'my_config.py').write_text(f"_base_ = 'configs/locatvit-nano_upernet_digitscenes.py'\n{config}")
+    tools = Path(mmseg.__file__).parent / '.mim'
+    if not (tools / 'tools' / 'train.py').is_file():
+        pytest.skip('this build of mmseg ships no tools')
+    said = checkout.run(command, MMSEG=str(tools))
+    assert 'Nothing to resume in ./work_dirs/my_config' in said
+    assert checkout.products('work_dirs/my_config/provenance.json')
 
 
 @pytest.mark.soak

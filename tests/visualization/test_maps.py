@@ -122,7 +122,7 @@ class SiblingBlock(torch.nn.Module):
 
 
 class Sibling(torch.nn.Module):
-    in_channels, img_size, num_prefix_tokens, ref_grid, cls_token = 3, (24, 24), 0, (6, 6), None
+    in_channels, img_size, patch_size, num_prefix_tokens, ref_grid, cls_token = 3, (24, 24), (4, 4), 0, (6, 6), None
 
     def __init__(self):
         super().__init__()
