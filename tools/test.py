@@ -45,9 +45,13 @@ def merge_args(config, args, maps):
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = dict(**config.tta_model, module=config.model)
     if maps:
+        from mmengine.registry import METRICS
+        from mmseg.evaluation import IoUMetric
+
+        from mmlocat.training.resolve import is_kind
         evaluators = config.get('test_evaluator') or []
         evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
-        writing = [evaluator for evaluator in evaluators if str(evaluator.get('type')).endswith('IoUMetric')]
+        writing = [evaluator for evaluator in evaluators if is_kind(evaluator, IoUMetric, METRICS, 'mmseg')]
         if not writing:
             raise ValueError('--out needs an IoUMetric in test_evaluator, which writes the label maps')
         writing[0]['output_dir'] = args.out

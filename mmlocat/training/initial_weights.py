@@ -7,6 +7,8 @@ import os
 from typing import List, Optional
 
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
@@ -15,6 +17,7 @@ from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import check_weights
 
 from .context import Context
+from .resolve import is_kind
 
 _GIVE_ANOTHER = 'give another with --cfg-options checkpoint=FILE (checkpoint=None for random weights)'
 
@@ -57,7 +60,7 @@ def initial_checkpoint(config: Config) -> Optional[str]:
     model = config.get('model') or {}
     init = (model.get('backbone') or {}).get('init_cfg') or []
     for entry in [init] if isinstance(init, dict) else init:
-        if str(entry.get('type')).split('.')[-1] == 'Pretrained' and entry.get('checkpoint'):
+        if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, config.get('default_scope')) and entry.get('checkpoint'):
             return entry['checkpoint']
     return model.get('pretrained') or config.get('load_from')
 
