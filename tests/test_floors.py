@@ -13,7 +13,7 @@ PACKAGE = ROOT / 'mmlocat'
 FLOORS = {
     'ground': ['utils'],
     'attention': ['attention'],
-    'plugin': ['checkpoints', 'zoo', 'config', 'datasets', 'engine', 'models'],
+    'plugin': ['checkpoints', 'zoo', 'config', 'datasets', 'engine', 'models', 'evaluation'],
     'trainer': ['launch', 'training'],
     'lab': ['analysis', 'benchmark', 'deploy', 'visualization', 'experiments'],
 }

@@ -1,0 +1,160 @@
+"""k-NN and dense retrieval in a Runner report the numbers of the functions, for any number of processes."""
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import mmlocat.datasets  # noqa: F401 - registers
+import mmlocat.models  # noqa: F401 - registers
+from mmlocat.evaluation import build_memory, knn_scores, retrieve
+from mmlocat.evaluation.iou import RetrievalIoU
+from tests.conftest import NANO
+from tests.helpers.launching import finish, launched
+
+BACKBONE = dict(type='LocAtViT', arch=NANO, img_size=24, patch_size=4)
+DATA = dict(num_workers=0, batch_size=5, sampler=dict(type='DefaultSampler', shuffle=False))
+
+
+def knn_config(root):
+    """Returns a test of 16 images by a memory of 37: neither divides into two equal shares of whole batches."""
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+
+    def loader(split, count):
+        return dict(DATA, dataset=dict(type='DigitScenesClassification', data_root=str(root), split=split,
+                                       pipeline=pipeline, indices=count))
+
+    return dict(
+        default_scope='mmpretrain',
+        model=dict(type='ImageClassifier', backbone=dict(BACKBONE, out_type='raw'),
+                   neck=dict(type='PatchRefinement', num_heads=2),
+                   head=dict(type='VisionTransformerClsHead', num_classes=10, in_channels=64),
+                   data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)),
+        test_dataloader=loader('test', 16), test_evaluator=dict(type='KNNAccuracy'),
+        test_cfg=dict(type='KNNLoop', memory_dataloader=loader('train', 37), k=(1, 5, 100)))
+
+
+def retrieval_config(root, **loop):
+    def loader(split, count):
+        return dict(DATA, dataset=dict(
+            type='DigitScenesSegmentation', data_root=str(root), split=split, indices=count, pipeline=[
+                dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+                dict(type='RetrievalTransform', training=split == 'train', size=24), dict(type='PackSegInputs')]))
+
+    return dict(
+        default_scope='mmseg',
+        model=dict(type='mmpretrain.ImageClassifier',
+                   data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
+                   backbone=dict(BACKBONE, out_type='featmap', final_norm=False)),
+        test_dataloader=loader('test', 7), test_evaluator=dict(type='RetrievalIoU'),
+        test_cfg=dict(type='RetrievalLoop', memory_dataloader=loader('train', 11), num_neighbours=3, **loop))
+
+
+CONFIGS = dict(knn=knn_config, retrieval=retrieval_config,
+               clean=lambda root: retrieval_config(root, protocol='clean', size=100))
+
+
+def run(config, work_dir, launcher='none'):
+    """Tests a model with weights that depend on nothing but a seed."""
+    runner = Runner.from_cfg(Config(dict(config, work_dir=str(work_dir), launcher=launcher, randomness=dict(seed=0),
+                                         env_cfg=dict(dist_cfg=dict(backend='gloo')), log_level='WARNING',
+                                         experiment_name=f'test{id(work_dir)}')))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in runner.model.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return runner, runner.test()
+
+
+def test_knn_is_the_function_on_what_the_head_reads(digit_scenes, tmp_path):
+    runner, metrics = run(knn_config(digit_scenes), tmp_path)
+
+    def features(loader):
+        batches = [runner.model.data_preprocessor(batch) for batch in loader]
+        with torch.no_grad():
+            found = [runner.model.extract_feat(batch['inputs'], stage='pre_logits') for batch in batches]
+        labels = [sample.gt_label for batch in batches for sample in batch['data_samples']]
+        return torch.cat(found), torch.cat(labels)
+
+    train, train_labels = features(runner.test_loop.memory_loader)
+    test, labels = features(runner.test_loop.dataloader)
+    for k in (1, 5, 100):
+        scores = knn_scores(train, train_labels, test, k=k, num_classes=10)
+        top1 = (scores.argmax(1) == labels).float().mean()
+        assert metrics[f'knn/top1_k{k}'] == pytest.approx(100 * float(top1), abs=1e-4)
+    assert metrics['knn/top5_k5'] >= metrics['knn/top1_k5']
+
+
+@pytest.mark.parametrize('protocol', ['published', 'clean'])
+def test_retrieval_is_the_functions_on_feature_maps(digit_scenes, tmp_path, protocol):
+    runner, metrics = run(retrieval_config(digit_scenes, protocol=protocol), tmp_path)
+
+    def features(loader):
+        batches = [runner.model.data_preprocessor(batch) for batch in loader]
+        with torch.no_grad():
+            maps = torch.cat([runner.model.extract_feat(batch['inputs'])[-1] for batch in batches])
+        labels = torch.cat([sample.gt_sem_seg.data for batch in batches for sample in batch['data_samples']])
+        return maps.flatten(2).transpose(1, 2), labels
+
+    train, train_labels = features(runner.test_loop.memory_loader)
+    assert train.shape == (11, 36, 64)
+    test, labels = features(runner.test_loop.dataloader)
+    memory = build_memory(train, train_labels, num_classes=11, patch_size=4, protocol=protocol)
+    maps = retrieve(memory, test, grid=(6, 6), image_size=24, num_neighbours=3)
+    metric = RetrievalIoU(11, protocol=protocol)
+    for predicted, label in zip(maps, labels):
+        metric.process(None, [dict(pred_sem_seg=dict(data=predicted), gt_sem_seg=dict(data=label))])
+    assert metrics['mIoU'] == pytest.approx(metric.evaluate(7)['mIoU'])
+
+
+@pytest.mark.parametrize('name', ['knn', 'clean'])
+def test_two_processes_with_unequal_shares_report_the_same(digit_scenes, tmp_path, name):
+    settings = CONFIGS[name](digit_scenes)
+    runner, alone = run(settings, tmp_path / 'alone')
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=runner.model.state_dict()), weights)
+    config = tmp_path / 'config.py'
+    imports = dict(imports=['mmlocat.models', 'mmlocat.datasets', 'mmlocat.evaluation'])
+    Config(dict(settings, custom_imports=imports, randomness=dict(seed=0),
+                env_cfg=dict(dist_cfg=dict(backend='gloo')))).dump(config)
+    command = ['--out', tmp_path / 'metrics.json']
+    with launched(config, 2, tmp_path / 'two', command, 'dist_test.sh', weights) as launch:
+        finish(launch)
+    assert json.loads((tmp_path / 'metrics.json').read_text()) == pytest.approx(alone)
+
+
+def test_the_protocol_reaches_transforms_and_metric(digit_scenes, tmp_path):
+    runner, _ = run(retrieval_config(digit_scenes, protocol='clean'), tmp_path)
+    loop = runner.test_loop
+    transforms = [loader.dataset.pipeline.transforms[2] for loader in (loop.dataloader, loop.memory_loader)]
+    stated = {transform.protocol for transform in transforms} | {metric.protocol for metric in loop.evaluator.metrics}
+    assert stated | {loop.memory.protocol} == {'clean'}
+
+
+def test_mixed_protocols_are_an_error(digit_scenes, tmp_path):
+    config = retrieval_config(digit_scenes)
+    config['test_evaluator']['protocol'] = 'clean'
+    with pytest.raises(ValueError, match=r"the metric states protocol='clean', the loop 'published'; set test_cfg"):
+        run(config, tmp_path)
+
+
+@pytest.mark.parametrize(('protocol', 'classes', 'ignored'), [('published', 11, 0), ('clean', 10, 255)])
+def test_a_label_without_class_is_kept_unscored_or_removed(digit_scenes, tmp_path, protocol, classes, ignored):
+    config = retrieval_config(digit_scenes, protocol=protocol, zero_is_unlabelled=True)
+    names = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+    for loader in (config['test_dataloader'], config['test_cfg']['memory_dataloader']):
+        loader['dataset']['metainfo'] = dict(classes=names, palette=[[0, 0, 0]] * 10)
+    runner, metrics = run(config, tmp_path)
+    metric = runner.test_loop.evaluator.metrics[0]
+    assert (metric.num_classes, metric.ignore_index, runner.test_loop.memory.labels.shape[1]) == (
+        classes, ignored, classes)
+    assert 0 <= metrics['mIoU'] <= 100
+
+
+def test_the_augmentation_of_an_image_follows_from_its_index(digit_scenes, tmp_path):
+    runner, _ = run(retrieval_config(digit_scenes), tmp_path)
+    dataset = runner.test_loop.memory_loader.dataset
+    assert torch.equal(dataset[3]['inputs'], dataset[3]['inputs'])
+    assert not torch.equal(dataset[3]['inputs'], dataset[4]['inputs'])
+
