@@ -1,4 +1,5 @@
 from .layers import LocAtAttention, LocAtEncoderLayer
+from .locat_swin import LocAtSwin
 from .locat_vit import LocAtViT
 
-__all__ = ['LocAtAttention', 'LocAtEncoderLayer', 'LocAtViT']
+__all__ = ['LocAtAttention', 'LocAtEncoderLayer', 'LocAtSwin', 'LocAtViT']
