@@ -7,7 +7,8 @@ from mmlocat.utils import require_openmmlab
 
 require_openmmlab('mmlocat.engine')
 
+from .dino import DINOHook, PerParameterClipAdamW  # noqa: E402
 from .gaussian_stats import GaussianStatsHook  # noqa: E402
 from .layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 
-__all__ = ['GaussianStatsHook', 'LayerDecayOptimWrapperConstructor']
+__all__ = ['DINOHook', 'GaussianStatsHook', 'LayerDecayOptimWrapperConstructor', 'PerParameterClipAdamW']

@@ -14,8 +14,9 @@ require_openmmlab('mmlocat.models')
 
 from mmlocat.checkpoints.schemes import register_schemes  # noqa: E402
 
-from .backbones import LocAtViT  # noqa: E402
+from .backbones import LocAtSwin, LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402
+from .selfsup import DINO, DINOHead  # noqa: E402
 
 # Makes MMEngine read hf://, timm:// and .safetensors, which it cannot by itself.
 register_schemes()
@@ -23,4 +24,4 @@ register_classifiers()
 # Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
 importlib.import_module('mmlocat.engine.gaussian_stats')
 
-__all__ = ['LocAtViT', 'PatchRefinement']
+__all__ = ['DINO', 'DINOHead', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']

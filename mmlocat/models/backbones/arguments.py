@@ -7,7 +7,7 @@ from typing import List, Sequence, Union
 import torch
 from torch import Tensor
 
-_INTERPOLATE_MODES = ('bicubic', 'bilinear', 'area', 'nearest', 'nearest-exact')
+_INTERPOLATE_MODES = ('bicubic', 'bilinear', 'area', 'nearest', 'nearest-exact', 'dino')
 
 
 def check_arguments(img_size: object, patch_size: object, drop_path_rate: float, interpolate_mode: str) -> None:

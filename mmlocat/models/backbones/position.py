@@ -22,7 +22,8 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
         source: Its grid (H, W).
         target: The wanted grid.
         num_prefix_tokens: P, the number of leading entries, which are kept unchanged.
-        mode: 'bicubic' or 'bilinear', both antialiased, or another mode of ``interpolate``.
+        mode: 'bicubic' or 'bilinear', both antialiased; 'dino', bicubic without antialiasing by the factor
+            (H' + 0.1) / H, as DINO's code does; or another mode of ``interpolate``.
 
     Returns:
         Shape (1, P + H'*W', C), in the dtype of ``embedding``.
@@ -47,6 +48,10 @@ def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num
     if antialiased and _needs_deterministic_gradient(embedding):
         return _resize_by_matrices(embedding, source, target, num_prefix_tokens, mode)
     image = patches.transpose(1, 2).unflatten(-1, tuple(source)).float()  # (1, C, H, W)
+    if mode == 'dino':
+        factors = tuple((new + 0.1) / old for old, new in zip(source, target))
+        image = interpolate(image, scale_factor=factors, mode='bicubic', align_corners=False)
+        return torch.cat([prefix, image.flatten(2).transpose(1, 2).to(embedding.dtype)], dim=1)
     image = interpolate(
         image,
         size=tuple(target),

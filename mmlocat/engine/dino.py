@@ -1,0 +1,72 @@
+"""Provides what DINO's training does between two iterations: the teacher's update, and how gradients are clipped."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, Sequence
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, OPTIMIZERS
+from mmengine.runner import Runner
+from torch import nn
+
+
+@OPTIMIZERS.register_module()
+class PerParameterClipAdamW(torch.optim.AdamW):
+    """AdamW that clips the gradient of every parameter by its own norm, as DINO does.
+
+    It clips within the step, where mixed precision has unscaled the gradients.
+
+    Args:
+        params: Parameters or groups of them.
+        max_norm: Largest norm of a parameter's gradient. Defaults to 3.
+        **kwargs: Arguments of PyTorch's ``AdamW``.
+
+    Attributes:
+        skipped: Parameters that the next steps leave alone, without decay too.
+    """
+
+    def __init__(self, params: Any, max_norm: float = 3.0, **kwargs: Any) -> None:
+        if not max_norm > 0:
+            raise ValueError(f'max_norm must be positive, got {max_norm}')
+        super().__init__(params, **kwargs)
+        self.max_norm = max_norm
+        self.skipped: Sequence[nn.Parameter] = ()
+
+    def step(self, closure: Optional[Callable] = None) -> Optional[float]:
+        """Clips and updates."""
+        for parameter in self.skipped:
+            parameter.grad = None
+        for group in self.param_groups:
+            for parameter in group['params']:
+                if parameter.grad is not None:
+                    torch.nn.utils.clip_grad_norm_(parameter, self.max_norm)
+        return super().step(closure)
+
+
+@HOOKS.register_module()
+class DINOHook(Hook):
+    """Moves DINO's teacher after each update, and keeps the head's last layer as it is in the first epochs.
+
+    Args:
+        frozen_epochs: Epochs in which the last layer does not learn. Defaults to 1.
+    """
+
+    def __init__(self, frozen_epochs: int = 1) -> None:
+        self.frozen_epochs = frozen_epochs
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Tells the optimizer whether the last layer learns."""
+        frozen = runner.epoch < self.frozen_epochs
+        layer = _model(runner).head.last_layer
+        runner.optim_wrapper.optimizer.skipped = tuple(layer.parameters()) if frozen else ()
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Moves the teacher."""
+        _model(runner).update_teacher(runner.iter, runner.max_iters)
+
+
+def _model(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
