@@ -1,4 +1,4 @@
-"""Every back-end against the oracle in float64, and what they refuse."""
+"""Every back-end against the oracle in float64, what they refuse, and which one is taken."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmlocat.attention import GaussianKernel, available_backends, gaussian_attention, streaming
-from mmlocat.attention.half_precision import attends_in_float16_on_cpu
+from mmlocat.attention import GaussianKernel, available_backends, backends, gaussian_attention, streaming
+from mmlocat.attention.pytorch import ATTENDS_IN_FLOAT16_ON_CPU
 from tests.conftest import assert_close, runs_here
 
 # In Triton's interpreter a tile takes milliseconds.
@@ -100,7 +100,7 @@ def test_half_precision_errs_at_most_twice_as_much_as_plain_attention(grid, dtyp
         return [out, *torch.autograd.grad(out, tensors[:3], grad)]
 
     # PyTorch 2.4's own attention rounds to bfloat16 in between where it has a mask.
-    times = 2 if attends_in_float16_on_cpu() else 3
+    times = 2 if ATTENDS_IN_FLOAT16_ON_CPU else 3
     allowed = [times * (own.double() - exact).pow(2).mean().sqrt()
                for own, exact in zip(plain(leaves, direction), plain(wide, direction.double()))]
     actual = results(kernel, leaves, grid, 1, backend, direction, with_gradients)
@@ -285,3 +285,22 @@ def test_stays_in_float32_under_autocast(backend):
         out = attend(kernel, leaves, (4, 4), 1, backend)
     for own, other in zip([out, *torch.autograd.grad(out, leaves, direction)], expected):
         assert torch.equal(own, other)
+
+
+def test_a_named_back_end_never_falls_back(monkeypatch):
+    kernel, leaves = random_case((2, 2), 0)
+    monkeypatch.setattr(backends.sdpa, 'can_run', lambda request: 'it is Monday')
+    with pytest.raises(RuntimeError, match="'sdpa' cannot run here: it is Monday; these can: dense, streaming"):
+        attend(kernel, leaves, (2, 2), 0, 'sdpa')
+    attend(kernel, leaves, (2, 2), 0, 'auto')  # goes on to the next
+    monkeypatch.setattr(backends.streaming, 'can_run', lambda request: 'nor do I')
+    with pytest.raises(RuntimeError, match="backend='dense' always runs"):
+        attend(kernel, leaves, (2, 2), 0, 'auto')
+
+
+@pytest.mark.parametrize('dtype, needs_grad, first',
+                         [(torch.float32, False, 'sdpa'), (torch.float32, True, 'streaming'),
+                          (torch.bfloat16, False, 'streaming'), (torch.float16, True, 'sdpa')])
+def test_auto_goes_by_dtype_and_gradients(dtype, needs_grad, first):
+    """12 heads at grid 23, where the four differ."""
+    assert backends.automatic_order((1, 12, 530), 'cpu', dtype, needs_grad)[0] == first

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
+from mmlocat.attention.gaug import independent_random_state
 from mmlocat.attention.kernel import Grid
-from mmlocat.attention.module import independent_random_state
 from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import Translated, bare
 

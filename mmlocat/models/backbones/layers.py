@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
-from mmlocat.attention.choice import check_backend
+from mmlocat.attention.backends import check_backend
 from mmlocat.attention.kernel import Grid
-from mmlocat.attention.recording import merge_heads
+from mmlocat.attention.pytorch import merge_heads
 
 
 def init_linear_layers(module: nn.Module) -> None:

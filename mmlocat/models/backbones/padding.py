@@ -9,7 +9,7 @@ from mmcv.cnn.bricks.transformer import AdaptivePadding
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from mmlocat.attention.recording import is_exporting
+from mmlocat.attention.pytorch import is_exporting
 
 
 class PatchPadding(AdaptivePadding):

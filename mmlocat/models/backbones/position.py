@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mmlocat.attention.kernel import Grid
-from mmlocat.attention.recording import is_exporting
+from mmlocat.attention.pytorch import is_exporting
 
 
 def resize_position_embedding(embedding: Tensor, source: Grid, target: Grid, num_prefix_tokens: int,
