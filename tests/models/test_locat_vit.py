@@ -1,6 +1,5 @@
 """LocAtViT as a backbone: arguments, outputs, freezing, initialisation."""
 
-import copy
 import math
 
 import pytest
@@ -223,17 +222,6 @@ def test_without_class_token():
     model = nano(with_cls_token=False, out_type='raw')
     assert model(IMAGE)[0].shape == (2, 36, 64) and model.num_extra_tokens == 0
     assert nano(with_cls_token=False, num_registers=3, out_type='raw')(IMAGE)[0].shape == (2, 39, 64)
-
-
-def test_qk_scale_is_honoured():
-    from mmlocat.models.backbones import LocAtAttention
-    default = LocAtAttention(16, 2)
-    same, other = (copy.deepcopy(default) for _ in range(2))
-    same.scale, other.scale = 8**-0.5, 1.0
-    x = torch.randn(1, 5, 16)
-    assert torch.equal(default(x, (2, 2)), same(x, (2, 2)))
-    assert not torch.allclose(default(x, (2, 2)), other(x, (2, 2)))
-    assert LocAtAttention(16, 2, qk_scale=0.3).scale == 0.3
 
 
 def test_layer_depth():

@@ -48,9 +48,9 @@ CASES = {
     'img_size is text': (lambda: vit(img_size='24'), "img_size must be a positive whole number .*got '24'"),
     'patch_size': (lambda: vit(patch_size=(4, 0)), r'patch_size must be a positive .*got \(4, 0\)'),
     'drop_path_rate': (lambda: vit(drop_path_rate=1.5), r'drop_path_rate must lie in \[0, 1\), got 1.5'),
-    'interpolate_mode': (lambda: vit(interpolate_mode='cubic'), "unknown interpolate_mode 'cubic'; choose one of bi"),
+    'interpolate_mode': (lambda: vit(interpolate_mode='cubic'), "interpolate_mode='bicubic' alone, got 'cubic'"),
     'ref_grid': (lambda: vit(ref_grid=(14, 0)), r'ref_grid must be a positive whole number .*got \(14, 0\)'),
-    'pretrain_grid': (lambda: vit(pretrain_grid='14x14'), "pretrain_grid must be a positive .*got '14x14'"),
+    'ref_grid is text': (lambda: vit(ref_grid='14x14'), "ref_grid must be a positive .*got '14x14'"),
     'mistyped argument': (lambda: vit(drop_path=0.1), "unexpected keyword argument 'drop_path'"),
     'PRR out_type': (lambda: PatchRefinement(2, out_type='map'), "unknown out_type 'map' of PatchRefinement; choose"),
     # images
@@ -58,8 +58,7 @@ CASES = {
     'no batch': (lambda: forward(torch.ones(3, 24, 24)), r'takes images of shape \(B, 3, .* got \(3, 24, 24\)'),
     'bytes': (lambda: forward(torch.ones(1, 3, 24, 24, dtype=torch.uint8)), 'takes floating-point images, got '
                                                                            'torch.uint8; normalise them first'),
-    'half images': (lambda: forward(torch.ones(1, 3, 24, 24, dtype=half)), 'images are torch.float16, the weights '
-                                                                          'torch.float32'),
+    'half images': (lambda: forward(torch.ones(1, 3, 24, 24, dtype=half)), 'Half.* and .*type .* should be the same'),
     # attention
     'grid against tokens': (lambda: attend(grid=(5, 6)), r'a grid of \(5, 6\) and 1 prefix tokens make 31 tokens, but '
                                                          'query has N = 37'),
