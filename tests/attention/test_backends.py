@@ -251,31 +251,6 @@ def test_dropout_keeps_the_expectation(backend):
     assert (draws.mean(dim=0) - expected).abs().max() < 0.1
 
 
-def test_errors_name_what_is_wrong():
-    kernel, leaves = random_case((4, 5), 1)
-    query, key, value, _, _ = leaves
-    variance, alpha = torch.ones(2, 2, 20, 2), torch.ones(2, 2, 20, 1)
-    options = dict(kernel=kernel, grid=(4, 5), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r'grid of \(4, 4\) and 1 prefix tokens make 17 tokens, but query has N = 21'):
-        gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 4), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r"back-end 'fast'; choose one of auto, dense, sdpa, streaming, triton"):
-        gaussian_attention(query, key, value, variance, alpha, backend='fast', **options)
-    with pytest.raises(ValueError, match=r'variance must have shape .*20, 2\), got \(2, 2, 20, 1\)'):
-        gaussian_attention(query, key, value, alpha, alpha, **options)
-    with pytest.raises(ValueError, match='alpha must have shape'):
-        gaussian_attention(query, key, value, variance, variance, **options)
-    with pytest.raises(ValueError, match='must share one shape'):
-        gaussian_attention(query, key[:, :, 1:], value, variance, alpha, **options)
-    with pytest.raises(TypeError, match='float64, torch.float32 and torch.float64'):
-        gaussian_attention(query, key.float(), value, variance, alpha, **options)
-    with pytest.raises(ValueError, match=r'dropout_p must lie in \[0, 1\), got 1.0'):
-        gaussian_attention(query, key, value, variance, alpha, dropout_p=1.0, **options)
-    with pytest.raises(ValueError, match=r'query must have shape \(B, h, N, d\), got \(2, 21, 16\)'):
-        gaussian_attention(query[0], key, value, variance, alpha, **options)
-    with pytest.raises(ValueError, match='grid must be a positive whole number'):
-        gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 0), num_prefix_tokens=1)
-
-
 @pytest.mark.parametrize('backend', ['dense', 'sdpa', 'streaming'])
 def test_stays_in_float32_under_autocast(backend):
     kernel, leaves = random_case((4, 4), 1, dtype=torch.float32)

@@ -15,11 +15,9 @@ def vit(**options):
     return LocAtViT(**{**dict(arch=NANO, img_size=24, patch_size=4), **options})
 
 
-def attend(query=(1, 2, 37, 8), dtypes=(torch.float32, ) * 3, variance=(1, 2, 36, 2), alpha=(1, 2, 36, 1), grid=(6, 6),
-           needs_grad=False, **options):
-    q, k, v = (torch.ones(query, dtype=dtype) for dtype in dtypes)
-    if needs_grad:
-        q.requires_grad_()
+def attend(query=(1, 2, 37, 8), key=None, dtypes=(torch.float32, ) * 3, variance=(1, 2, 36, 2), alpha=(1, 2, 36, 1),
+           grid=(6, 6), **options):
+    q, k, v = (torch.ones(shape, dtype=dtype) for shape, dtype in zip((query, key or query, query), dtypes))
     options.setdefault('num_prefix_tokens', 1)
     return gaussian_attention(q, k, v, torch.ones(variance), torch.ones(alpha), kernel=KERNEL, grid=grid, **options)
 
@@ -35,6 +33,7 @@ CASES = {
     'arch without heads': (lambda: vit(arch=dict(embed_dims=64, num_layers=2)), 'Custom arch needs a dict with keys'),
     'heads do not divide': (lambda: vit(arch=dict(NANO, num_heads=5)), 'num_heads=5 does not divide embed_dims=64'),
     'no such block': (lambda: vit(out_indices=[0, 7]), 'Invalid out_indices 7; there are blocks 0 to 3'),
+    'no such block from the end': (lambda: vit(out_indices=(-5, )), 'Invalid out_indices -5'),
     'out_indices is text': (lambda: vit(out_indices=3.5), '"out_indices" must be a sequence or int'),
     'out_type': (lambda: vit(out_type='maps'), 'Unsupported `out_type` maps, please choose from'),
     'out_type without class token': (lambda: vit(with_cls_token=False, out_type='cls_token'),
@@ -66,6 +65,7 @@ CASES = {
     'negative prefix': (lambda: attend(num_prefix_tokens=-1, grid=(2, 19)), '-1 prefix tokens make 37 tokens'),
     'grid of nothing': (lambda: attend(grid=(0, 6)), r'grid must be a positive whole number .*got \(0, 6\)'),
     'three axes': (lambda: attend(query=(2, 37, 8)), r'query must have shape \(B, h, N, d\), got \(2, 37, 8\)'),
+    'key of another size': (lambda: attend(key=(1, 2, 36, 8)), 'query, key and value must share one shape, got'),
     'mixed dtypes': (lambda: attend(dtypes=(real, half, real)), 'must share one floating-point dtype, got '
                                                                 'torch.float32, torch.float16 and'),
     'whole numbers': (lambda: attend(dtypes=(whole, whole, whole)), 'one floating-point dtype, got torch.int64'),
