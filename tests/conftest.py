@@ -59,7 +59,7 @@ def assert_close(actual, expected, tolerance):
 
 def runs_here(backend, query):
     """Tells whether an attention back-end has gradients; skips the test where it cannot run at all."""
-    from mmlocat.attention.choice import unable
+    from mmlocat.attention.backends import unable
     if backend == 'auto':
         return True
     reason = unable(backend, query, False)

@@ -3,12 +3,11 @@
 Nothing in this folder imports an OpenMMLab package.
 """
 
-from .api import gaussian_attention
-from .choice import available_backends
+from .backends import available_backends
+from .dense import attention_weights
+from .gaug import GaussianAttention, gaussian_attention
 from .kernel import GaussianKernel
-from .module import GaussianAttention
 from .refinement import refine_patches, refinement_weights
-from .weights import attention_weights
 
 __all__ = [
     'GaussianAttention', 'GaussianKernel', 'attention_weights', 'available_backends', 'gaussian_attention',

@@ -7,9 +7,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from .kernel import GaussianKernel, Grid, at_least_float32, without_autocast
-from .request import Request
-from .weights import attention_weights
+from .calls import Request
+from .kernel import GaussianKernel, Grid
+from .pytorch import at_least_float32, without_autocast
 
 
 def can_run(request: Request) -> Optional[str]:
@@ -47,6 +47,22 @@ def gaussian_bias(variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid:
     exponent = distance / (variance[:, :, :, None, :] + kernel.eps)  # (B, h, HW, HW, 2)
     patches = alpha * torch.exp(-0.5 * exponent.sum(dim=-1))  # (B, h, HW, HW)
     return torch.nn.functional.pad(patches, (num_prefix_tokens, 0, prefix_rows, 0))
+
+
+def attention_weights(query: Tensor, key: Tensor, bias: Optional[Tensor] = None, *, scale: float) -> Tensor:
+    """Computes ``softmax(q k^T * scale + S)``, which fused attention never forms.
+
+    Args:
+        query: Shape (B, h, Q, d); some of the tokens, or all.
+        key: Shape (B, h, N, d).
+        bias: S of these queries, shape (B, h, Q, N), from ``gaussian_bias``; None for plain attention.
+        scale: Factor on q k^T.
+
+    Returns:
+        Shape (B, h, Q, N); every row sums to 1.
+    """
+    logits = query @ key.transpose(-2, -1) * scale
+    return (logits if bias is None else logits + bias).softmax(dim=-1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,

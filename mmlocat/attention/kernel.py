@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Integral
 from operator import index
-from typing import ContextManager, Tuple, Union
+from typing import Tuple, Union
 
 import torch
 from torch import Tensor
 
-from .recording import is_exporting, is_recording
+from .pytorch import at_least_float32, is_exporting, is_recording
 
 Grid = Tuple[int, int]
 
@@ -46,16 +45,6 @@ def as_grid(grid: Union[int, Grid], name: str = 'grid') -> Grid:
         raise ValueError(
             f'{name} must be a positive whole number or a pair (H, W) of them, in patches; got {grid!r}')
     return height, width
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Returns half-precision tensors as float32 and leaves wider ones alone."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def without_autocast(tensor: Tensor) -> ContextManager:
-    """Switches autocast off on the device of ``tensor``; does nothing on the meta device, which has no autocast."""
-    return nullcontext() if tensor.device.type == 'meta' else torch.autocast(tensor.device.type, enabled=False)
 
 
 @dataclass(frozen=True)
@@ -152,24 +141,13 @@ class GaussianKernel:
         return rows.flatten(-3, -2), columns.flatten(-3, -2)
 
     def precision(self, variance: Tensor) -> Tensor:
-        """Returns the factor that turns a squared distance into the Gaussian's exponent, in powers of two.
+        """Returns ``-0.5 * log2(e) / (variance + eps)``, which makes a squared distance an exponent of two.
 
         On a CPU PyTorch evaluates powers of two faster than those of e.
-
-        Args:
-            variance: Any shape, in squared patches.
-
-        Returns:
-            ``-0.5 * log2(e) / (variance + eps)``, float32 or wider.
         """
         return -0.5 * math.log2(math.e) / (at_least_float32(variance) + self.eps)
 
     def squared_distances(self, length: int, like: Tensor) -> Tensor:
-        """Returns the clamped squared distances along an axis, (length, length), in squared patches.
-
-        Args:
-            length: Patches along the axis.
-            like: A tensor of the wanted device and dtype.
-        """
+        """Returns the clamped squared distances along an axis, (length, length), in squared patches."""
         position = torch.arange(length, device=like.device, dtype=like.dtype)
         return (position[:, None] - position[None, :]).square().clamp(max=self.max_squared_distance)

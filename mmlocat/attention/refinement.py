@@ -7,8 +7,8 @@ from typing import Optional
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from .recording import merge_heads
-from .weights import attention_weights
+from .dense import attention_weights
+from .pytorch import merge_heads
 
 
 def refine_patches(tokens: Tensor, num_heads: int) -> Tensor:

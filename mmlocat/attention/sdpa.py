@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from .half_precision import attends_in_float16_on_cpu
-from .kernel import GaussianKernel, Grid, without_autocast
-from .recording import is_recording
-from .request import Request
+from .calls import Request
+from .kernel import GaussianKernel, Grid
+from .pytorch import ATTENDS_IN_FLOAT16_ON_CPU, is_recording, without_autocast
 
 
 def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None if it can."""
     query = request.query
-    if query.dtype == torch.float16 and query.device.type == 'cpu' and not attends_in_float16_on_cpu():
+    if query.dtype == torch.float16 and query.device.type == 'cpu' and not ATTENDS_IN_FLOAT16_ON_CPU:
         return f'PyTorch {torch.__version__} has no attention in float16 on a CPU that does not overflow'
     return None
 

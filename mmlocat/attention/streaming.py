@@ -23,10 +23,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import tiles
-from .half_precision import attends_in_float16_on_cpu
-from .kernel import GaussianKernel, Grid, at_least_float32
-from .recording import is_exporting
-from .request import Request
+from .calls import Request
+from .kernel import GaussianKernel, Grid
+from .pytorch import ATTENDS_IN_FLOAT16_ON_CPU, at_least_float32, is_recording
 
 Where = Tuple[slice, slice]  # batch elements and heads
 _LOG2_E = math.log2(math.e)
@@ -39,7 +38,7 @@ def can_run(request: Request) -> Optional[str]:
     """Returns why this back-end cannot take the call, or None if it can; it runs on every device."""
     if request.has_bias:
         return "the tiles' hand-written backward has no gradient of a bias"
-    return 'a loop over tiles is no graph for images of any size' if is_exporting() else None
+    return 'a loop over tiles cannot be recorded in a graph' if is_recording() else None
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: Tensor, *, kernel: GaussianKernel,
@@ -48,8 +47,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha: T
     """Attends tile by tile, differentiable once; see ``gaussian_attention``. ``can_run`` has refused a bias before."""
     # The dropout mask of a tile is drawn again in the backward pass, from this seed and the tile's number.
     seed = int(torch.randint(2**31, (), device='cpu')) if dropout_p else 0
-    # Read once per call, because with dropout both passes must cut the same tiles.
-    call = tiles.Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, tiles.shares_of(query.device))
+    # The number of threads is read once per call, because with dropout both passes must cut the same tiles.
+    shares = min(torch.get_num_threads(), tiles.MAX_SHARES) if query.device.type == 'cpu' else 1
+    call = tiles.Call(kernel, grid, num_prefix_tokens, scale, dropout_p, seed, shares)
     return _Streaming.apply(query, key, value, variance, alpha, call)
 
 
@@ -152,19 +152,19 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
              call: tiles.Call) -> Tuple[Tensor, Tensor]:
     batch, heads, num_tokens, dims = query.shape
     plan = tiles.plan(query, call, tiles.FORWARD)
-    gaussians = _Gaussians(variance, alpha, call, _wide(query))
+    gaussians = _Gaussians(variance, alpha, call, torch.promote_types(query.dtype, torch.float32))
     # The layout that PyTorch's own attention returns, with which the following transposition costs nothing.
     out = query.new_empty(batch, num_tokens, heads, dims).transpose(1, 2)
     log_sum = gaussians.alpha.new_empty(query.shape[:3])
     buffer = gaussians.alpha.new_empty(plan.size)
     fused = _HAS_FUSED and query.device.type == 'cpu' and not call.dropout_p
-    # PyTorch 2.4's fused attention holds q k^T in float16, and overflows.
-    attend_tile = _fused_tile if fused and (query.dtype != torch.float16 or attends_in_float16_on_cpu()) else _tile
-    if attend_tile is _fused_tile:
+    if query.dtype == torch.float16 and not ATTENDS_IN_FLOAT16_ON_CPU:
+        fused = False
+    if fused:
         # The fused kernel needs contiguous channels, and this direct call bypasses PyTorch's check of that.
         query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     one_call = len(plan.blocks) == len(plan.groups) == 1
-    if attend_tile is _fused_tile and num_tokens >= tiles.LARGE and not one_call and call.num_prefix_tokens:
+    if fused and num_tokens >= tiles.LARGE and not one_call and call.num_prefix_tokens:
         # Prefix queries are computed separately, so that the threads get equal shares of the other blocks.
         first = slice(call.num_prefix_tokens)
         out[:, :, first], log_sum[:, :, first] = _FUSED(query[:, :, first], key, value, scale=call.scale)
@@ -175,21 +175,15 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, variance: Tensor, alpha:
         for block in plan.blocks:
             shape = (*rows.shape[:2], block.stop - block.start, num_tokens)
             scores = _write_bias(buffer[:math.prod(shape)].view(shape), rows[:, :, block], columns[:, :, block])
-            result = attend_tile(queries[:, :, block], keys, values, scores, call, number)
+            if fused:
+                result = _FUSED(queries[:, :, block], keys, values, attn_mask=scores, scale=call.scale)
+            else:
+                result = _tile(queries[:, :, block], keys, values, scores, call, number)
             if one_call:
                 return result
             outs[:, :, block], sums[:, :, block] = result
             number += 1
     return out, log_sum
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
-def _fused_tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: tiles.Call,
-                number: int) -> Tuple[Tensor, Tensor]:
-    return _FUSED(query, key, value, attn_mask=scores, scale=call.scale)
 
 
 def _tile(query: Tensor, key: Tensor, value: Tensor, scores: Tensor, call: tiles.Call,
@@ -241,8 +235,16 @@ def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, varia
                 on_grid = second[..., 0 if band.start else prefix:].unflatten(-1, (-1, width))
                 first, second = first.flatten(0, 1), second.flatten(0, 1)
                 mask = _dropout_mask(first, call, number) if call.dropout_p else None
-                _probabilities_and_grad_scores(first, second, own, keys[:, band], values[:, band], grad, log_total,
-                                               delta, call.scale, mask)
+                # The bias in ``first`` becomes probabilities: powers of two, for it comes multiplied by log2 e.
+                torch.baddbmm(first, own, keys[:, band].transpose(-2, -1), alpha=call.scale * _LOG2_E, out=first)
+                first.sub_(log_total).exp2_()
+                # ``second`` becomes dS.
+                torch.bmm(grad, values[:, band].transpose(-2, -1), out=second)
+                if mask is not None:
+                    second.mul_(mask)
+                second.sub_(delta).mul_(first)
+                if mask is not None:
+                    first.mul_(mask)
                 _accumulate(grad_value[:, band], first.transpose(-2, -1), grad, 1.0, block.start)
                 _accumulate(grad_key[:, band], second.transpose(-2, -1), own, call.scale, block.start)
                 _accumulate(grad_query[:, block], second, keys[:, band], call.scale, band.start)
@@ -253,23 +255,6 @@ def _backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, varia
     by_axis = torch.stack([sums[..., 1, 0], sums[..., 0, 1]], dim=-1) * alpha
     grads += [by_axis * 0.5 / (at_least_float32(variance) + call.kernel.eps).square(), sums[..., 0, :1]]
     return tuple(grad.to(leaf.dtype) for grad, leaf in zip(grads, (query, key, value, variance, alpha)))
-
-
-def _probabilities_and_grad_scores(first: Tensor, second: Tensor, query: Tensor, key: Tensor, value: Tensor,
-                                   grad: Tensor, log_total: Tensor, delta: Tensor, scale: float,
-                                   mask: Optional[Tensor]) -> None:
-    """Turns the bias in ``first`` into probabilities, with dropout applied, and fills ``second`` with dS.
-
-    Bias and log-sum-exp come multiplied by log2 e, because exponentials are computed as powers of two.
-    """
-    torch.baddbmm(first, query, key.transpose(-2, -1), alpha=scale * _LOG2_E, out=first)
-    first.sub_(log_total).exp2_()
-    torch.bmm(grad, value.transpose(-2, -1), out=second)
-    if mask is not None:
-        second.mul_(mask)
-    second.sub_(delta).mul_(first)
-    if mask is not None:
-        first.mul_(mask)
 
 
 def _accumulate(total: Tensor, left: Tensor, right: Tensor, factor: float, position: int) -> None:

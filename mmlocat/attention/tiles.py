@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import List, NamedTuple, Tuple
 
-import torch
 from torch import Tensor
 
 from .kernel import GaussianKernel, Grid
@@ -54,19 +53,8 @@ class Plan(NamedTuple):
     size: int  # scores of the largest tile
 
 
-def shares_of(device: torch.device) -> int:
-    """Returns among how many threads a tile is divided."""
-    return min(torch.get_num_threads(), MAX_SHARES) if device.type == 'cpu' else 1
-
-
 def plan(query: Tensor, call: Call, tiles: Tiles) -> Plan:
-    """Cuts a call into tiles.
-
-    Args:
-        query: Shape (B, h, N, d).
-        call: Has the grid and the number of prefix tokens.
-        tiles: The largest allowed sizes.
-    """
+    """Cuts a call with this query (B, h, N, d) into tiles of at most the given sizes."""
     batch, heads, num_tokens, _ = query.shape
     prefix, (height, width) = call.num_prefix_tokens, call.grid
     merged, split = (tiles.merged, tiles.split) if query.device.type == 'cpu' else (DEVICE_TILE, DEVICE_TILE)
@@ -77,7 +65,8 @@ def plan(query: Tensor, call: Call, tiles: Tiles) -> Plan:
         num_heads, queries = _large(queries, num_tokens, heads, call.shares, split)
     elif num_heads == 1 and num_tokens**2 > split:
         if tiles.keys_split:
-            rows = _even(height, max(1, split // min(QUERIES, num_tokens) // width))
+            most = max(1, split // min(QUERIES, num_tokens) // width)
+            rows = math.ceil(height / math.ceil(height / most))  # the fewest parts, nearly equal
         unit = UNIT * call.shares
         queries = max(1, round(max(MIN_QUERIES, split / (prefix + rows * width)) / unit)) * unit
     bands = [(slice(prefix + y * width if y else 0, prefix + min(y + rows, height) * width),
@@ -98,8 +87,3 @@ def _large(patches: int, num_tokens: int, heads: int, shares: int, split: int) -
     blocks = min(patches // LARGE, math.ceil(shares * patches * num_tokens / split))
     queries = math.ceil(patches / max(1, blocks))
     return (shares, queries) if shares * queries * num_tokens <= 2 * split else (1, block)
-
-
-def _even(length: int, size: int) -> int:
-    """Returns the largest part when a length is cut into the fewest nearly equal parts of at most ``size``."""
-    return math.ceil(length / math.ceil(length / size))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmlocat.attention import GaussianAttention, GaussianKernel, available_backends
-from mmlocat.attention.choice import automatic_order, unable
+from mmlocat.attention.backends import automatic_order, unable
 
 from .measure import Result, peak_growth, results
 

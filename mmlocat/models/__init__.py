@@ -5,13 +5,13 @@ Put ``custom_imports = dict(imports=['mmlocat.models'])`` into a config and ``ty
 resolves under ``default_scope='mmseg'`` and ``'mmpretrain'``, and ``'mmpretrain.LocAtViT'`` everywhere.
 """
 
-import importlib
-
 from mmlocat.utils import require_openmmlab
 from mmlocat.zoo import register_classifiers
 
 require_openmmlab('mmlocat.models')
 
+# Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
+import mmlocat.engine.gaussian_stats  # noqa: E402, F401
 from mmlocat.checkpoints.schemes import register_schemes  # noqa: E402
 
 from .backbones import LocAtSwin, LocAtViT  # noqa: E402
@@ -21,7 +21,5 @@ from .selfsup import DINO, DINOHead  # noqa: E402
 # Makes MMEngine read hf://, timm:// and .safetensors, which it cannot by itself.
 register_schemes()
 register_classifiers()
-# Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
-importlib.import_module('mmlocat.engine.gaussian_stats')
 
 __all__ = ['DINO', 'DINOHead', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']

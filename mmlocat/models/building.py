@@ -68,11 +68,10 @@ def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], d
 
 
 def load_weights(model: nn.Module, read: Checkpoint) -> None:
-    """Gives a model the weights of a checkpoint, all of which must fit.
+    """Gives a model the weights of a checkpoint, all of which must fit, with ``checkpoint_meta`` and ``dataset_meta``.
 
     Args:
-        model: A model of MMPretrain or MMSegmentation, or a LocAt backbone alone, which takes its part of any model's
-            weights; gets ``checkpoint_meta`` and, if the checkpoint has it, ``dataset_meta``.
+        model: A model of MMPretrain or MMSegmentation, or a LocAt backbone alone, which takes its part of any weights.
         read: The checkpoint.
 
     Raises:

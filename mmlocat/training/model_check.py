@@ -11,7 +11,7 @@ from mmengine.registry import TRANSFORMS
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention, available_backends
-from mmlocat.attention.choice import unable
+from mmlocat.attention.backends import unable
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import input_shape
 from mmlocat.utils import first_line

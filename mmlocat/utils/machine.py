@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from datetime import date, datetime, timezone
 from importlib import metadata
@@ -20,12 +21,9 @@ def processor(device: str) -> str:
     import torch
     if device.startswith('cuda'):
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    if Path('/proc/cpuinfo').exists():
-        names = [line.split(':', 1)[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
-                 if line.startswith('model name')]
-        name = names[0] if names else name
-    return name
+    facts = Path('/proc/cpuinfo')
+    found = re.search(r'^model name\s*: (.+)$', facts.read_text(), re.MULTILINE) if facts.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def machine(device: str) -> str:

@@ -23,12 +23,6 @@ def near_names(name: str, known: Iterable[str], most: int = 3) -> List[str]:
 
 
 def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:
-    """Returns the end of an error message, '; did you mean A or B?', or '' if no name is near.
-
-    Args:
-        name: The unknown name.
-        known: The known names.
-        most: How many to name at most.
-    """
+    """Returns the end of an error message, '; did you mean A or B?', or '' if no name is near; see ``near_names``."""
     names = near_names(name, known, most)
     return f'; did you mean {" or ".join(names)}?' if names else ''

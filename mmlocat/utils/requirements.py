@@ -6,14 +6,7 @@ import importlib
 
 
 def require_openmmlab(needed_by: str) -> None:
-    """Makes sure that the OpenMMLab packages can be imported.
-
-    Args:
-        needed_by: The module that needs them, for the message.
-
-    Raises:
-        ImportError: One is missing; the message names the extra that installs it.
-    """
+    """Makes sure that the OpenMMLab packages can be imported; see ``require_modules``."""
     require_modules(('mmengine', 'mmcv', 'mmpretrain', 'mmseg'), 'onedl', needed_by,
                     'the maintained builds, or pip install "mmlocat[openmmlab]" for the upstream releases')
 

@@ -1,10 +1,9 @@
-"""Prints and writes the tables of this package: with rich on a screen, as Markdown, and as JSON in a file."""
+"""Prints and writes the tables of this package: with rich on a screen, or in Markdown."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, Union
 
 from .files import atomic_write
 
@@ -43,16 +42,8 @@ class Table:
         lines = [f'| {" | ".join(cells)} |' for cells in (self.columns, heads, *self.rows)]
         return '\n'.join([f'{self.title}\n', *lines] if self.title else lines)
 
-    def records(self) -> List[dict]:
-        """Returns the rows as dicts by column."""
-        return [dict(zip(self.columns, row)) for row in self.rows]
-
     def print(self, markdown: bool = False) -> None:
-        """Prints the table.
-
-        Args:
-            markdown: Whether to print Markdown instead of rich's table.
-        """
+        """Prints the table, by rich or in Markdown."""
         if markdown:
             print(self.markdown() + '\n', flush=True)
             return
@@ -89,22 +80,13 @@ class Table:
                             for index, (cell, width) in enumerate(zip(row, widths))), flush=True)
 
     def write(self, path: Union[str, Path]) -> None:
-        """Writes the table atomically, as JSON if the name ends in .json, else as Markdown.
-
-        Args:
-            path: The file.
-        """
+        """Writes the table to a file, atomically and in Markdown."""
         with atomic_write(path) as file:
-            file.write(json.dumps(self.records(), indent=1) if Path(path).suffix == '.json' else self.markdown() + '\n')
+            file.write(self.markdown() + '\n')
 
 
-def console(stderr: bool = False, width: Optional[int] = None) -> Console:
-    """Returns rich's console; wide enough for tables if the output is not a terminal.
-
-    Args:
-        stderr: Whether it writes to standard error.
-        width: Width in characters; by default the terminal's, or one that fits tables.
-    """
+def console(stderr: bool = False) -> Console:
+    """Returns rich's console; wide enough for tables if the output is not a terminal."""
     from rich.console import Console
-    made = Console(stderr=stderr, width=width)
-    return made if made.is_terminal or width else Console(stderr=stderr, width=_WIDTH)
+    made = Console(stderr=stderr)
+    return made if made.is_terminal else Console(stderr=stderr, width=_WIDTH)

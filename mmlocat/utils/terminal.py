@@ -31,12 +31,7 @@ def stoppable(remark: Callable[[], str] = str) -> Iterator[None]:
 
 
 def with_progress(items: Sequence[Item], describe: Callable[[Item], str]) -> Iterator[Item]:
-    """Yields items and prints on stderr, before each, its name and when all will be done.
-
-    Args:
-        items: The items, which take seconds each.
-        describe: Returns the name of an item.
-    """
+    """Yields items that take seconds each; prints on stderr, before each, its name and when all will be done."""
     began = time.monotonic()
     for number, item in enumerate(items):
         left = (time.monotonic() - began) / max(1, number) * (len(items) - number)
@@ -51,10 +46,6 @@ def first_line(error: BaseException) -> str:
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--trust-pickle``, which every tool that reads a checkpoint takes.
-
-    Args:
-        parser: The tool's parser.
-    """
+    """Adds ``--trust-pickle``, which every tool that reads a checkpoint takes."""
     parser.add_argument(
         '--trust-pickle', action='store_true', help='load pickles that hold more than plain data; they can run code')

@@ -17,7 +17,7 @@ from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention, refinement_weights
-from mmlocat.attention.kernel import at_least_float32
+from mmlocat.attention.pytorch import at_least_float32
 from mmlocat.models import PatchRefinement
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.models.backbones.protocol import find_backbone

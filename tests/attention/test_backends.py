@@ -1,4 +1,4 @@
-"""Every back-end against the oracle in float64, and what they refuse."""
+"""Every back-end against the oracle in float64, what they refuse, and which one is taken."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmlocat.attention import GaussianKernel, available_backends, gaussian_attention, streaming
-from mmlocat.attention.half_precision import attends_in_float16_on_cpu
+from mmlocat.attention import GaussianKernel, available_backends, backends, gaussian_attention, streaming
+from mmlocat.attention.pytorch import ATTENDS_IN_FLOAT16_ON_CPU
 from tests.conftest import assert_close, runs_here
 
 # In Triton's interpreter a tile takes milliseconds.
@@ -100,7 +100,7 @@ def test_half_precision_errs_at_most_twice_as_much_as_plain_attention(grid, dtyp
         return [out, *torch.autograd.grad(out, tensors[:3], grad)]
 
     # PyTorch 2.4's own attention rounds to bfloat16 in between where it has a mask.
-    times = 2 if attends_in_float16_on_cpu() else 3
+    times = 2 if ATTENDS_IN_FLOAT16_ON_CPU else 3
     allowed = [times * (own.double() - exact).pow(2).mean().sqrt()
                for own, exact in zip(plain(leaves, direction), plain(wide, direction.double()))]
     actual = results(kernel, leaves, grid, 1, backend, direction, with_gradients)
@@ -251,31 +251,6 @@ def test_dropout_keeps_the_expectation(backend):
     assert (draws.mean(dim=0) - expected).abs().max() < 0.1
 
 
-def test_errors_name_what_is_wrong():
-    kernel, leaves = random_case((4, 5), 1)
-    query, key, value, _, _ = leaves
-    variance, alpha = torch.ones(2, 2, 20, 2), torch.ones(2, 2, 20, 1)
-    options = dict(kernel=kernel, grid=(4, 5), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r'grid of \(4, 4\) and 1 prefix tokens make 17 tokens, but query has N = 21'):
-        gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 4), num_prefix_tokens=1)
-    with pytest.raises(ValueError, match=r"back-end 'fast'; choose one of auto, dense, sdpa, streaming, triton"):
-        gaussian_attention(query, key, value, variance, alpha, backend='fast', **options)
-    with pytest.raises(ValueError, match=r'variance must have shape .*20, 2\), got \(2, 2, 20, 1\)'):
-        gaussian_attention(query, key, value, alpha, alpha, **options)
-    with pytest.raises(ValueError, match='alpha must have shape'):
-        gaussian_attention(query, key, value, variance, variance, **options)
-    with pytest.raises(ValueError, match='must share one shape'):
-        gaussian_attention(query, key[:, :, 1:], value, variance, alpha, **options)
-    with pytest.raises(TypeError, match='float64, torch.float32 and torch.float64'):
-        gaussian_attention(query, key.float(), value, variance, alpha, **options)
-    with pytest.raises(ValueError, match=r'dropout_p must lie in \[0, 1\), got 1.0'):
-        gaussian_attention(query, key, value, variance, alpha, dropout_p=1.0, **options)
-    with pytest.raises(ValueError, match=r'query must have shape \(B, h, N, d\), got \(2, 21, 16\)'):
-        gaussian_attention(query[0], key, value, variance, alpha, **options)
-    with pytest.raises(ValueError, match='grid must be a positive whole number'):
-        gaussian_attention(query, key, value, variance, alpha, kernel=kernel, grid=(4, 0), num_prefix_tokens=1)
-
-
 @pytest.mark.parametrize('backend', ['dense', 'sdpa', 'streaming'])
 def test_stays_in_float32_under_autocast(backend):
     kernel, leaves = random_case((4, 4), 1, dtype=torch.float32)
@@ -285,3 +260,22 @@ def test_stays_in_float32_under_autocast(backend):
         out = attend(kernel, leaves, (4, 4), 1, backend)
     for own, other in zip([out, *torch.autograd.grad(out, leaves, direction)], expected):
         assert torch.equal(own, other)
+
+
+def test_a_named_back_end_never_falls_back(monkeypatch):
+    kernel, leaves = random_case((2, 2), 0)
+    monkeypatch.setattr(backends.sdpa, 'can_run', lambda request: 'it is Monday')
+    with pytest.raises(RuntimeError, match="'sdpa' cannot run here: it is Monday; these can: dense, streaming"):
+        attend(kernel, leaves, (2, 2), 0, 'sdpa')
+    attend(kernel, leaves, (2, 2), 0, 'auto')  # goes on to the next
+    monkeypatch.setattr(backends.streaming, 'can_run', lambda request: 'nor do I')
+    with pytest.raises(RuntimeError, match="backend='dense' always runs"):
+        attend(kernel, leaves, (2, 2), 0, 'auto')
+
+
+@pytest.mark.parametrize('dtype, needs_grad, first',
+                         [(torch.float32, False, 'sdpa'), (torch.float32, True, 'streaming'),
+                          (torch.bfloat16, False, 'streaming'), (torch.float16, True, 'sdpa')])
+def test_auto_goes_by_dtype_and_gradients(dtype, needs_grad, first):
+    """12 heads at grid 23, where the four differ."""
+    assert backends.automatic_order((1, 12, 530), 'cpu', dtype, needs_grad)[0] == first

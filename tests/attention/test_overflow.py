@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmlocat.attention import GaussianAttention, GaussianKernel, gaussian_attention
-from mmlocat.attention.choice import available_backends
+from mmlocat.attention.backends import available_backends
 from tests.conftest import runs_here
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlocat.attention import GaussianKernel, gaussian_attention
-from mmlocat.attention.choice import unable
+from mmlocat.attention.backends import unable
 from mmlocat.attention.triton_backend.configurations import walks_rows
 from tests.helpers.triton_cases import DEVICE, Call, assert_equals_the_oracle, errors
 

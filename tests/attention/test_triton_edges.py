@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
-from mmlocat.attention.choice import unable
+from mmlocat.attention.backends import unable
 from tests.conftest import ROOT, child_environment
 from tests.helpers.triton_cases import DEVICE, REF, Call, assert_equals_the_oracle
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
-from mmlocat.attention.choice import unable
+from mmlocat.attention.backends import unable
 from tests.helpers.triton_cases import DEVICE, Call
 
 REASON = unable('triton', torch.empty(1, 1, 1, 16, device=DEVICE), True)

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from mmlocat.attention import GaussianAttention, GaussianKernel, choice, triton_backend
-from mmlocat.attention.choice import automatic_order, unable
+from mmlocat.attention import GaussianAttention, GaussianKernel, backends, triton_backend
+from mmlocat.attention.backends import automatic_order, unable
 from tests.conftest import ROOT, child_environment
 
 QUERY = torch.empty(1, 1, 1, 16)
@@ -103,7 +103,7 @@ def test_auto_takes_it_on_cuda_first_and_never_on_a_cpu():
 
 
 def test_auto_on_a_cpu_computes_without_triton(monkeypatch, there):
-    monkeypatch.setattr(choice.triton_backend, 'attend_and_predict', lambda *args, **kwargs: pytest.fail('taken'))
+    monkeypatch.setattr(backends.triton_backend, 'attend_and_predict', lambda *args, **kwargs: pytest.fail('taken'))
     module = GaussianAttention(16, GaussianKernel(3))
     assert module(*(torch.randn(1, 2, 10, 16) for _ in range(3)), (3, 3)).abs().max() > 0
 

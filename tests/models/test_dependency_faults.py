@@ -9,7 +9,6 @@ from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import VisionTransformer
-from mmpretrain.models.utils import MultiheadAttention
 from torch.utils.flop_counter import FlopCounterMode
 
 SMALL = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
@@ -44,12 +43,6 @@ def test_mmpretrains_backbones_return_none_from_eval():
 def test_mmpretrains_feature_maps_are_permuted_views():
     """``LocAtViT.forward`` makes them contiguous, or each head that reshapes copies them."""
     assert not vit(out_type='featmap')(torch.zeros(1, 3, 8, 8))[0].is_contiguous()
-
-
-def test_mmpretrains_attention_takes_any_qk_scale_for_the_default():
-    """``layers.LocAtAttention`` honours it."""
-    attention = MultiheadAttention(8, 2, qk_scale=3.)
-    assert attention.scaled_dot_product_attention.keywords == dict(scale=0.5)
 
 
 def test_mmcvs_ffn_calls_its_scale_by_another_name_in_2_1():
@@ -98,7 +91,7 @@ def test_mmsegs_decode_heads_are_not_called_as_modules():
 
 
 def test_pytorch_has_no_deterministic_gradient_of_antialiased_resizing():
-    """``position.resize_position_embedding`` resizes by matrices where such a gradient is wanted."""
+    """``position.resize_position_embedding`` resizes by matrices."""
     if not torch.cuda.is_available():
         pytest.skip('a fault of CUDA, and there is no GPU')
     image = torch.randn(1, 1, 4, 4, device='cuda', requires_grad=True)
@@ -127,7 +120,7 @@ def recorded(model, path):
 
 
 def test_onnx_rounds_quotients_of_negative_numbers_towards_zero(tmp_path):
-    """``padding.PatchPadding`` has quotients of positive numbers alone."""
+    """``layers.PatchPadding`` has quotients of positive numbers alone."""
     x = torch.randn(1, 1, 7, 6)
     assert Negative()(x).shape[3] == 8
     assert recorded(Negative(), tmp_path / 'x.onnx')(x).shape[3] != 8

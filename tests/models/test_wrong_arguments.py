@@ -15,11 +15,9 @@ def vit(**options):
     return LocAtViT(**{**dict(arch=NANO, img_size=24, patch_size=4), **options})
 
 
-def attend(query=(1, 2, 37, 8), dtypes=(torch.float32, ) * 3, variance=(1, 2, 36, 2), alpha=(1, 2, 36, 1), grid=(6, 6),
-           needs_grad=False, **options):
-    q, k, v = (torch.ones(query, dtype=dtype) for dtype in dtypes)
-    if needs_grad:
-        q.requires_grad_()
+def attend(query=(1, 2, 37, 8), key=None, dtypes=(torch.float32, ) * 3, variance=(1, 2, 36, 2), alpha=(1, 2, 36, 1),
+           grid=(6, 6), **options):
+    q, k, v = (torch.ones(shape, dtype=dtype) for shape, dtype in zip((query, key or query, query), dtypes))
     options.setdefault('num_prefix_tokens', 1)
     return gaussian_attention(q, k, v, torch.ones(variance), torch.ones(alpha), kernel=KERNEL, grid=grid, **options)
 
@@ -35,6 +33,7 @@ CASES = {
     'arch without heads': (lambda: vit(arch=dict(embed_dims=64, num_layers=2)), 'Custom arch needs a dict with keys'),
     'heads do not divide': (lambda: vit(arch=dict(NANO, num_heads=5)), 'num_heads=5 does not divide embed_dims=64'),
     'no such block': (lambda: vit(out_indices=[0, 7]), 'Invalid out_indices 7; there are blocks 0 to 3'),
+    'no such block from the end': (lambda: vit(out_indices=(-5, )), 'Invalid out_indices -5'),
     'out_indices is text': (lambda: vit(out_indices=3.5), '"out_indices" must be a sequence or int'),
     'out_type': (lambda: vit(out_type='maps'), 'Unsupported `out_type` maps, please choose from'),
     'out_type without class token': (lambda: vit(with_cls_token=False, out_type='cls_token'),
@@ -48,9 +47,9 @@ CASES = {
     'img_size is text': (lambda: vit(img_size='24'), "img_size must be a positive whole number .*got '24'"),
     'patch_size': (lambda: vit(patch_size=(4, 0)), r'patch_size must be a positive .*got \(4, 0\)'),
     'drop_path_rate': (lambda: vit(drop_path_rate=1.5), r'drop_path_rate must lie in \[0, 1\), got 1.5'),
-    'interpolate_mode': (lambda: vit(interpolate_mode='cubic'), "unknown interpolate_mode 'cubic'; choose one of bi"),
+    'interpolate_mode': (lambda: vit(interpolate_mode='cubic'), "interpolate_mode='bicubic' alone, got 'cubic'"),
     'ref_grid': (lambda: vit(ref_grid=(14, 0)), r'ref_grid must be a positive whole number .*got \(14, 0\)'),
-    'pretrain_grid': (lambda: vit(pretrain_grid='14x14'), "pretrain_grid must be a positive .*got '14x14'"),
+    'ref_grid is text': (lambda: vit(ref_grid='14x14'), "ref_grid must be a positive .*got '14x14'"),
     'mistyped argument': (lambda: vit(drop_path=0.1), "unexpected keyword argument 'drop_path'"),
     'PRR out_type': (lambda: PatchRefinement(2, out_type='map'), "unknown out_type 'map' of PatchRefinement; choose"),
     # images
@@ -58,8 +57,7 @@ CASES = {
     'no batch': (lambda: forward(torch.ones(3, 24, 24)), r'takes images of shape \(B, 3, .* got \(3, 24, 24\)'),
     'bytes': (lambda: forward(torch.ones(1, 3, 24, 24, dtype=torch.uint8)), 'takes floating-point images, got '
                                                                            'torch.uint8; normalise them first'),
-    'half images': (lambda: forward(torch.ones(1, 3, 24, 24, dtype=half)), 'images are torch.float16, the weights '
-                                                                          'torch.float32'),
+    'half images': (lambda: forward(torch.ones(1, 3, 24, 24, dtype=half)), 'Half.* and .*type .* should be the same'),
     # attention
     'grid against tokens': (lambda: attend(grid=(5, 6)), r'a grid of \(5, 6\) and 1 prefix tokens make 31 tokens, but '
                                                          'query has N = 37'),
@@ -67,6 +65,7 @@ CASES = {
     'negative prefix': (lambda: attend(num_prefix_tokens=-1, grid=(2, 19)), '-1 prefix tokens make 37 tokens'),
     'grid of nothing': (lambda: attend(grid=(0, 6)), r'grid must be a positive whole number .*got \(0, 6\)'),
     'three axes': (lambda: attend(query=(2, 37, 8)), r'query must have shape \(B, h, N, d\), got \(2, 37, 8\)'),
+    'key of another size': (lambda: attend(key=(1, 2, 36, 8)), 'query, key and value must share one shape, got'),
     'mixed dtypes': (lambda: attend(dtypes=(real, half, real)), 'must share one floating-point dtype, got '
                                                                 'torch.float32, torch.float16 and'),
     'whole numbers': (lambda: attend(dtypes=(whole, whole, whole)), 'one floating-point dtype, got torch.int64'),

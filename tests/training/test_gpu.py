@@ -104,21 +104,6 @@ def test_a_head_without_deterministic_gradients_is_refused(monkeypatch):
     check_determinism(Config(deterministic), with_model(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1))))
 
 
-@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
-@pytest.mark.parametrize('target', [(9, 9), (32, 20), (4, 7)])
-def test_a_resized_position_embedding_has_the_same_gradient_either_way(mode, target, monkeypatch):
-    """Deterministic, on a GPU: by matrices instead of ``interpolate``."""
-    found = []
-    for by_matrices in (False, True):
-        monkeypatch.setattr(position, '_needs_deterministic_gradient', lambda embedding, answer=by_matrices: answer)
-        embedding = torch.randn(1, 2 + 36, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        resized = position.resize_position_embedding(embedding, (6, 6), target, 2, mode)
-        (resized * torch.arange(resized.numel()).view_as(resized).sin()).sum().backward()
-        found.append((resized.detach(), embedding.grad))
-    for one, other in zip(*found):
-        assert one.shape == other.shape and torch.allclose(one, other, atol=1e-5)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_a_position_embedding_trains_deterministically():
     torch.use_deterministic_algorithms(True)

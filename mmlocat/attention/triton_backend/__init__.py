@@ -13,10 +13,11 @@ from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.compiler import assume_constant_result as constant_in_graphs
 
+from ..calls import Request
 from ..kernel import GaussianKernel, Grid
-from ..recording import constant_in_graphs, is_exporting, is_recording
-from ..request import Request
+from ..pytorch import is_exporting, is_recording
 from .configurations import LARGEST_TOKENS
 
 # Under numpy 2 the interpreter of Triton 3.0 and 3.1 silently reads wrong memory.

@@ -12,7 +12,7 @@ from typing import List, NoReturn, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from ..recording import is_recording
+from ..pytorch import is_recording
 from .launch import LEAVES, Constants, Inputs, run_backward, run_forward
 
 _COUNT = len(LEAVES)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
+from mmlocat.attention.gaug import independent_random_state
 from mmlocat.attention.kernel import Grid
-from mmlocat.attention.module import independent_random_state
 from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import Translated, bare
 
@@ -27,14 +28,12 @@ class LocAtBase:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         explicit_ref_grid: Whether the user set the reference grid, so that no checkpoint may change it.
-        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, if it is not square.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
     """
 
     allow_partial: Sequence[str] = ()
     gaug_init: Optional[str] = None
     explicit_ref_grid: bool = False
-    pretrain_grid: Optional[Grid] = None
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
 
     def watch_checkpoints(self) -> None:
@@ -44,19 +43,34 @@ class LocAtBase:
         self._register_state_dict_hook(_record_ref_grid)
 
     def _fit_loaded(self, state_dict: dict, prefix: str, local_metadata: Optional[Mapping] = None, *_: Any) -> None:
-        loading.log_report(self.fit_checkpoint(state_dict, prefix, local_metadata))
+        print_log(str(self.fit_checkpoint(state_dict, prefix, local_metadata)), logger='current')
 
     def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
                        metadata: Optional[Mapping] = None) -> loading.LoadReport:
-        """Converts a checkpoint to this model's names and shapes, in place; see ``loading.fit_checkpoint``."""
-        return loading.fit_checkpoint(self, state_dict, prefix, metadata)
+        """Converts a checkpoint to this model's names and shapes, in place; see ``protocol.LocAtBackbone``.
+
+        ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so only this method refuses them. It may
+        replace the model's Gaussian kernel by that of the checkpoint's pretraining grid.
+        """
+        kind = type(self).__name__
+        own = {name[len(prefix):]: value for name, value in state_dict.items() if name.startswith(prefix)}
+        if not own:
+            raise RuntimeError(f'the checkpoint has no entry under {prefix!r}, where this model has its {kind}; '
+                               "to start from a bare ViT, give it by backbone=dict(init_cfg=dict(type='Pretrained', "
+                               'checkpoint=...)) instead')
+        weights, names, nesting = self.translate(own)
+        report = loading.LoadReport(kind, names, nesting)
+        loading.check_completeness(self, weights, report, found=list(own)[:3])
+        recorded = loading.recorded_grid(state_dict, metadata)
+        embedded = loading.fit_position_embedding(self, weights, recorded, report)
+        loading.settle_reference_grid(self, recorded, embedded, report)
+        for name in own:
+            del state_dict[prefix + name]
+        state_dict.update({prefix + name: value for name, value in weights.items()})
+        return report
 
     def translate(self, weights: Mapping[str, Tensor]) -> Translated:
-        """Returns weights under this backbone's names if most of them match, else under those of LocAtViT.
-
-        Args:
-            weights: Weights as a checkpoint names them.
-        """
+        """Returns weights under this backbone's names if most of them match, else under those of LocAtViT."""
         kept, own = bare(weights), {loading.without_wrapper(name) for name, _ in self.named_parameters()}
         return kept if 2 * len(own & kept.state_dict.keys()) > len(own) else translate(weights)
 
@@ -74,11 +88,7 @@ class LocAtBase:
         return [module for module in self.modules() if isinstance(module, GaussianAttention)]
 
     def start_gaug(self, anew: bool = False) -> None:
-        """Initialises GAug as ``gaug_init`` says.
-
-        Args:
-            anew: Whether to draw its weights anew first.
-        """
+        """Initialises GAug as ``gaug_init`` says, after drawing its weights anew if so asked."""
         if anew:
             # One context for all blocks: with weights on a GPU the CPU's random state would not advance between them.
             with independent_random_state():
@@ -99,11 +109,7 @@ class LocAtBase:
         return None if self.kernel is None else self.kernel.ref_grid
 
     def replace_kernel(self, ref_grid: Grid) -> None:
-        """Sets the pretraining grid; loading a checkpoint calls it, before training.
-
-        Args:
-            ref_grid: The patch grid (H, W) of the weights' pretraining.
-        """
+        """Sets the patch grid (H, W) of the weights' pretraining; loading a checkpoint calls it, before training."""
         kernel = GaussianKernel(ref_grid)
         for module in self.gaug_modules():
             module.kernel = kernel
@@ -111,11 +117,8 @@ class LocAtBase:
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
 
-        The stem and the prefix tokens have depth 0, the first block 1; parameters after the blocks are the deepest.
-
-        Args:
-            param_name: The parameter's name.
-            prefix: The prefix of its name in the whole model, such as 'backbone.'.
+        The stem and the prefix tokens have depth 0, the first block 1; parameters after the blocks are the deepest. The
+        prefix is that of the backbone in the whole model, such as 'backbone.'.
         """
         deepest = len(self.blocks) + 1
         name = param_name[len(prefix):]

@@ -1,19 +1,22 @@
-"""Defines the transformer block of LocAtViT: mmpretrain's, which also receives the patch grid on every call."""
+"""Defines the layers of LocAtViT: padding, and mmpretrain's block, which receives the patch grid on every call."""
 
 from __future__ import annotations
 
 from typing import Optional, Tuple
 
+from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
-from mmlocat.attention.choice import check_backend
+from mmlocat.attention.backends import check_backend
 from mmlocat.attention.kernel import Grid
-from mmlocat.attention.recording import merge_heads
+from mmlocat.attention.pytorch import is_exporting, merge_heads
+
+from .rope import rotate
 
 
 def init_linear_layers(module: nn.Module) -> None:
@@ -23,6 +26,22 @@ def init_linear_layers(module: nn.Module) -> None:
             trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class PatchPadding(AdaptivePadding):
+    """Pads images to whole patches as mmcv does; can be exported for any size: it uses integers and needs no branch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pads images (B, C, H, W) right and bottom; 'same' padding pads all around."""
+        lacking = []
+        for size, kernel, stride, dilation in zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation):
+            patches = (size + stride - 1) // stride  # never divides a negative number, which ONNX rounds differently
+            lacking.append(patches * stride - size + max((kernel - 1) * dilation + 1 - stride, 0))
+        rows, columns = lacking
+        if not is_exporting() and not (rows > 0 or columns > 0):
+            return x
+        top, left = (rows // 2, columns // 2) if self.padding == 'same' else (0, 0)
+        return pad(x, (left, columns - left, top, rows - top))
 
 
 def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, ...]:
@@ -38,78 +57,52 @@ class LocAtAttention(MultiheadAttention):
         kernel: The constants of the pretraining grid, or None for plain attention.
         num_prefix_tokens: P, the class and register tokens before the patches.
         attention_backend: See ``gaussian_attention``.
-        **kwargs: Arguments of mmpretrain's ``MultiheadAttention``. ``qk_scale`` is honoured.
+        **kwargs: Arguments of mmpretrain's ``MultiheadAttention``, but qk_scale and v_shortcut.
 
     Raises:
         ValueError: The number of heads does not divide the channels, or the back-end is unknown.
     """
 
-    def __init__(self,
-                 embed_dims: int,
-                 num_heads: int,
-                 *,
-                 kernel: Optional[GaussianKernel] = None,
-                 num_prefix_tokens: int = 1,
-                 attention_backend: str = 'auto',
-                 qk_scale: Optional[float] = None,
-                 **kwargs) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, kernel: Optional[GaussianKernel], num_prefix_tokens: int,
+                 attention_backend: str, **kwargs) -> None:
         if embed_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
         super().__init__(embed_dims, num_heads, **kwargs)
-        self.scale = self.head_dims**-0.5 if qk_scale is None else qk_scale
         check_backend(attention_backend)
+        self.num_prefix_tokens = num_prefix_tokens
         self.gaug = None
         if kernel is not None:
             self.gaug = GaussianAttention(self.head_dims, kernel, num_prefix_tokens, attention_backend)
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """Attends over tokens.
+    def forward(self, x: Tensor, grid: Grid, angles: Optional[Tensor] = None) -> Tensor:
+        """Attends over tokens x (B, N, C), prefix tokens first, of the patch grid (H, W); returns (B, N, C).
 
-        Args:
-            x: Shape (B, N, C), prefix tokens first.
-            grid: The patch grid (H, W), with N = P + H*W.
-
-        Returns:
-            Shape (B, N, C).
+        With ``angles`` (h, H*W, d / 2) queries and keys are rotated, after GAug has read the queries.
         """
-        batch, num_tokens, _ = x.shape
         query, key, value = split_heads(self.qkv(x), self.num_heads)
+        gate = query
+        if angles is not None:
+            query, key = (rotate(part, angles, self.num_prefix_tokens) for part in (query, key))
         dropout_p = self.attn_drop if self.training else 0.0
         if self.gaug is None:
-            out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p, scale=self.scale)
+            out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p)
         else:
-            out = self.gaug(query, key, value, grid, scale=self.scale, dropout_p=dropout_p)
-        out = self.proj(merge_heads(out))
-        out = self.out_drop(self.gamma1(self.proj_drop(out)))
-        return value.squeeze(1) + out if self.v_shortcut else out
+            out = self.gaug(query, key, value, grid, gate_query=None if gate is query else gate, dropout_p=dropout_p)
+        return self.out_drop(self.gamma1(self.proj_drop(self.proj(merge_heads(out)))))
 
 
 class LocAtEncoderLayer(TransformerEncoderLayer):
-    """mmpretrain's encoder layer around ``LocAtAttention``.
+    """mmpretrain's encoder layer, with its arguments, around ``LocAtAttention``, with those."""
 
-    Args:
-        kernel: The constants of the pretraining grid, or None for a plain ViT block.
-        num_prefix_tokens: P, the class and register tokens before the patches.
-        attention_backend: See ``gaussian_attention``.
-        **kwargs: Arguments of mmpretrain's ``TransformerEncoderLayer``.
-    """
-
-    def __init__(self,
-                 embed_dims: int,
-                 num_heads: int,
-                 feedforward_channels: int,
-                 *,
-                 kernel: Optional[GaussianKernel] = None,
-                 num_prefix_tokens: int = 1,
-                 attention_backend: str = 'auto',
-                 **kwargs) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, feedforward_channels: int, *, kernel: Optional[GaussianKernel],
+                 num_prefix_tokens: int, attention_backend: str, **kwargs) -> None:
         super().__init__(embed_dims, num_heads, feedforward_channels, **kwargs)
         self.attn = LocAtAttention(
             embed_dims,
             num_heads,
-            kernel=kernel,
-            num_prefix_tokens=num_prefix_tokens,
-            attention_backend=attention_backend,
+            kernel,
+            num_prefix_tokens,
+            attention_backend,
             attn_drop=kwargs.get('attn_drop_rate', 0.),
             proj_drop=kwargs.get('drop_rate', 0.),
             dropout_layer=dict(type='DropPath', drop_prob=kwargs.get('drop_path_rate', 0.)),
@@ -117,12 +110,12 @@ class LocAtEncoderLayer(TransformerEncoderLayer):
             layer_scale_init_value=kwargs.get('layer_scale_init_value', 0.))
 
     def init_weights(self) -> None:
-        """Draws linear layers as the paper does; the parent would draw the FFN by Xavier."""
+        """Draws linear layers as the paper does, truncated normal 0.02 and bias 0, where the parent takes Xavier."""
         super(TransformerEncoderLayer, self).init_weights()
-        for layer in (self.attn.qkv, self.attn.proj, self.ffn):
-            init_linear_layers(layer)
+        for part in (self.attn.qkv, self.attn.proj, self.ffn):
+            init_linear_layers(part)
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """Runs the block on tokens x (B, N, C) of the patch grid (H, W)."""
-        x = x + self.attn(self.ln1(x), grid)
+    def forward(self, x: Tensor, grid: Grid, angles: Optional[Tensor] = None) -> Tensor:
+        """Runs the block on tokens x (B, N, C) of the patch grid (H, W), with rotary angles if there are any."""
+        x = x + self.attn(self.ln1(x), grid, angles)
         return self.ffn(self.ln2(x), identity=x)

@@ -1,19 +1,17 @@
 """Fits a checkpoint to a LocAt backbone, step by step, and refuses weights that do not fit.
 
-The steps are names, completeness, position embedding and reference grid. Each is a function that records what it did in
-a ``LoadReport``; ``fit_checkpoint`` calls them in turn. Attributes and methods of ``base.LocAtBase`` say which
-deviations a backbone allows.
+The steps are completeness, position embedding and reference grid. Each is a function that records what it did in a
+``LoadReport``; ``base.LocAtBase.fit_checkpoint`` calls them in turn, after the names are translated. Attributes and
+methods of ``LocAtBase`` say which deviations a backbone allows.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
-from mmengine.logging import print_log
 from torch import Tensor
 
 from mmlocat.attention.kernel import Grid
@@ -35,7 +33,6 @@ class PositionEmbedding(NamedTuple):
     value: Tensor  # (1, P + H*W, C)
     grid: Grid  # (H, W)
     num_prefix: int  # P, leading entries of prefix tokens
-    mode: str = 'bicubic'  # of resizing
 
 
 @dataclass
@@ -50,7 +47,7 @@ class LoadReport:
     missing: List[str] = field(default_factory=list)  # only allowed ones
     resized: List[str] = field(default_factory=list)
     unused: List[str] = field(default_factory=list)  # weights of a backbone that this one does not use
-    others: Dict[str, int] = field(default_factory=dict)  # number of other weights by the first part of their names
+    others: List[str] = field(default_factory=list)  # first parts of the names of all other weights
     ref_grid: str = ''
 
     def __str__(self) -> str:
@@ -63,55 +60,10 @@ class LoadReport:
         if self.unused:
             lines.append(f'  unused, without effect: {_some(self.unused)}')
         if self.others:
-            groups = ', '.join(f'{name} ({count})' for name, count in self.others.items())
-            lines.append(f'  not of the backbone, which does not matter: {groups}')
+            lines.append(f'  not of the backbone, which does not matter: {", ".join(self.others)}')
         if self.ref_grid:
             lines.append(f'  reference grid {self.ref_grid}')
         return '\n'.join(lines)
-
-
-def fit_checkpoint(model: LocAtBase, state_dict: Dict[str, Any], prefix: str = '',
-                   metadata: Optional[Mapping] = None) -> LoadReport:
-    """Converts the weights of a checkpoint to a backbone's names and shapes, in place; refuses those that do not fit.
-
-    ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so only this function refuses them. It may
-    replace the model's Gaussian kernel by that of the checkpoint's pretraining grid.
-
-    Args:
-        model: The backbone.
-        state_dict: Weights as ``model.translate`` takes them, of the backbone, or of a whole model around it.
-        prefix: The prefix of the backbone's names in it.
-        metadata: The state dict's metadata for this module; only the key 'ref_grid' is read.
-
-    Returns:
-        A report of what was found.
-
-    Raises:
-        RuntimeError: Weights are missing, left over, of another shape or not finite, and ``allow_partial`` does not
-            name them; or the reference grids contradict each other.
-        ValueError: The position embedding has no grid that the model's prefix tokens leave.
-    """
-    kind = type(model).__name__
-    own = {name[len(prefix):]: value for name, value in state_dict.items() if name.startswith(prefix)}
-    if not own:
-        raise RuntimeError(f'the checkpoint has no entry under {prefix!r}, where this model has its {kind}; '
-                           "to start from a bare ViT, give it by backbone=dict(init_cfg=dict(type='Pretrained', "
-                           'checkpoint=...)) instead')
-    weights, names, nesting = model.translate(own)
-    report = LoadReport(kind, names, nesting)
-    check_completeness(model, weights, report, found=list(own)[:3])
-    recorded = recorded_grid(state_dict, prefix, metadata)
-    embedded = fit_position_embedding(model, weights, report)
-    settle_reference_grid(model, recorded, embedded, report)
-    for name in own:
-        del state_dict[prefix + name]
-    state_dict.update({prefix + name: value for name, value in weights.items()})
-    return report
-
-
-def log_report(report: LoadReport) -> None:
-    """Writes the report into the current log, as one entry."""
-    print_log(str(report), logger='current')
 
 
 def is_gaug(name: str) -> bool:
@@ -125,16 +77,9 @@ def without_wrapper(name: str) -> str:
 
 
 def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: LoadReport, found: List[str]) -> None:
-    """Compares names and shapes of translated weights with the model's, and checks that they are finite.
+    """Refuses translated weights that are missing, left over, of another shape or not finite, unless allowed.
 
-    Args:
-        model: The backbone.
-        weights: The weights under its names.
-        report: Receives what matched, what is missing and what is left over.
-        found: Some names as the checkpoint has them, for the message.
-
-    Raises:
-        RuntimeError: A weight is missing, left over, of another shape or not finite, and this is not allowed.
+    ``found`` are some names as the checkpoint has them, for the message.
     """
     kind = report.backbone
     own = {without_wrapper(name): value for name, value in model.named_parameters()}
@@ -147,7 +92,7 @@ def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: 
     extra = [name for name in weights if name not in own]
     parts = {*_PARTS, *(name.split('.')[0] for name in own)}
     report.unused = [name for name in extra if name.split('.')[0] in parts]
-    report.others = dict(Counter(name.split('.')[0] for name in extra if name.split('.')[0] not in parts))
+    report.others = [part for part in dict.fromkeys(name.split('.')[0] for name in extra) if part not in parts]
     surplus = [name for name in report.unused if not (_named(name, model.allow_partial) or model.has_no_use_for(name))]
     if surplus:
         raise RuntimeError(f'the checkpoint has {len(surplus)} weights that this {kind} has no place for: '
@@ -193,14 +138,8 @@ def _named(name: str, parts: Iterable[str]) -> bool:
     return any(part in name for part in parts)
 
 
-def recorded_grid(state_dict: Mapping, prefix: str = '', metadata: Optional[Mapping] = None) -> Optional[Grid]:
-    """Returns the reference grid that a saved or converted checkpoint records; None if it records none.
-
-    Args:
-        state_dict: A state dict, with its ``_metadata`` if that was kept.
-        prefix: The prefix of the backbone's names in it.
-        metadata: Its metadata for the backbone.
-    """
+def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping]) -> Optional[Grid]:
+    """Returns the reference grid that a checkpoint records, in the metadata of the backbone or of its whole."""
     # If the backbone is recorded under a wrapper's name, PyTorch does not pass the record on to the backbone.
     whole = getattr(state_dict, '_metadata', None) or {}
     for record in [metadata or {}, *(whole.get(name) or {} for name in ('backbone', 'module.backbone', 'module', ''))]:
@@ -209,21 +148,9 @@ def recorded_grid(state_dict: Mapping, prefix: str = '', metadata: Optional[Mapp
     return None
 
 
-def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], report: LoadReport) -> Optional[Grid]:
-    """Resizes the position embedding among the weights to the model's grid, in place.
-
-    Args:
-        model: The backbone.
-        weights: The weights under its names.
-        report: Receives a note if the embedding is resized.
-
-    Returns:
-        The grid of the checkpoint's embedding; None if there is no embedding.
-
-    Raises:
-        RuntimeError: The embedding has another number of channels.
-        ValueError: Its number of entries does not match any grid.
-    """
+def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], recorded: Optional[Grid],
+                           report: LoadReport) -> Optional[Grid]:
+    """Resizes the position embedding among the weights to the model's grid, in place; returns the grid that it had."""
     own = model.position_embedding
     value = weights.get(own.name) if own else None
     if value is None:
@@ -231,60 +158,47 @@ def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], report:
     if value.shape[2] != own.value.shape[2]:
         raise RuntimeError(f'the checkpoint has in another shape 1 of the weights of {report.backbone}: {own.name} '
                            f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check arch')
-    source = _grid_of(value, own, model.pretrain_grid)
+    known = (own.grid, recorded or model.ref_grid)
+    source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None and not any('cls_token' in name for name, _ in model.named_parameters()):
         # The checkpoint may have an entry for a class token, which this model does not have.
         value = value[:, 1:]
-        source = _grid_of(value, own, model.pretrain_grid)
+        source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None:
-        wanted = 'that of pretrain_grid' if model.pretrain_grid else 'a square grid'
         entries = weights[own.name].shape[1]
-        raise ValueError(f'{own.name} of the checkpoint has {entries} entries, which is not {wanted} and '
-                         f'{own.num_prefix} prefix entries; check with_cls_token, num_registers and no_embed_class of '
-                         f'{report.backbone}, and give a grid that is not square as pretrain_grid=(H, W)')
+        raise ValueError(f'{own.name} of the checkpoint has {entries} entries, which is not a square grid and '
+                         f'{own.num_prefix} prefix entries; check with_cls_token, num_registers and '
+                         f'no_embed_class of {report.backbone}, and give a grid that is not square as ref_grid=(H, W)')
     if source != own.grid:
         report.resized.append(f'{own.name} from a grid of {source} to {own.grid}')
-    weights[own.name] = resize_position_embedding(value, source, own.grid, own.num_prefix, own.mode)
+    weights[own.name] = resize_position_embedding(value, source, own.grid, own.num_prefix)
     return source
 
 
-def _grid_of(value: Tensor, own: PositionEmbedding, given: Optional[Grid]) -> Optional[Grid]:
-    patches = value.shape[1] - own.num_prefix
-    if given:
-        return given if math.prod(given) == patches else None
-    if patches == math.prod(own.grid):
-        return own.grid
-    side = math.isqrt(max(patches, 0))
-    return (side, side) if side and side * side == patches else None
+def _grid_of(patches: int, *known: Optional[Grid]) -> Optional[Grid]:
+    """Returns the first known grid of this many patches, else a square one; None if there is none."""
+    side = math.isqrt(max(patches, 1))
+    return next((grid for grid in (*known, (side, side)) if grid and math.prod(grid) == patches), None)
 
 
 def settle_reference_grid(model: LocAtBase, recorded: Optional[Grid], embedded: Optional[Grid],
                           report: LoadReport) -> None:
-    """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size.
-
-    Args:
-        model: The backbone; its Gaussian kernel may be replaced.
-        recorded: The grid that the checkpoint records.
-        embedded: The grid of its position embedding.
-        report: Receives the grid that was taken.
-
-    Raises:
-        RuntimeError: ``ref_grid=`` and the record contradict each other.
-    """
+    """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size."""
     current = model.ref_grid
     if current is None:
         return
+    if model.explicit_ref_grid and recorded not in (None, current):
+        raise RuntimeError(f'the checkpoint was pretrained on a grid of {recorded}, but ref_grid={current}; leave '
+                           "ref_grid out to take the checkpoint's")
     if model.explicit_ref_grid:
-        if recorded and recorded != current:
-            raise RuntimeError(f'the checkpoint was pretrained on a grid of {recorded}, but ref_grid={current}; leave '
-                               "ref_grid out to take the checkpoint's")
-        report.ref_grid = f'{current}, as ref_grid= says'
-        return
-    grid = recorded or embedded
-    if grid is None:
-        report.ref_grid = f'{current}, from img_size: the checkpoint names none and has no position embedding'
-        return
-    reason = 'as the checkpoint records' if recorded else "that of the checkpoint's position embedding"
-    report.ref_grid = f'{grid}, {reason}' + (f', instead of {current} from img_size' if grid != current else '')
+        grid, reason = current, 'as ref_grid= says'
+    elif recorded:
+        grid, reason = recorded, 'as the checkpoint records'
+    elif embedded:
+        grid, reason = embedded, "that of the checkpoint's position embedding"
+    else:
+        grid, reason = current, 'from img_size: the checkpoint names none and has no position embedding'
+    report.ref_grid = f'{grid}, {reason}'
     if grid != current:
+        report.ref_grid += f', instead of {current} from img_size'
         model.replace_kernel(grid)

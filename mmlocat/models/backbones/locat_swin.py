@@ -162,7 +162,7 @@ class LocAtSwin(LocAtBase, BaseModule):
             ValueError: The images have another shape than (B, in_channels, height, width).
             TypeError: They are not floating point.
         """
-        check_images(x, self.patch_embed.proj.weight)
+        check_images(x, self.in_channels)
         x = self.patch_embed(x)
         outs = []
         for number, stage in enumerate(self.layers):

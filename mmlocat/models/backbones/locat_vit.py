@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -16,18 +17,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
-from mmlocat.attention.kernel import Grid, as_grid
+from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints.names import Translated, translate
 
-from .arguments import absolute_indices, check_arguments, check_images, one_a_block
+from .arguments import absolute_indices, check_arguments, check_images
 from .base import LocAtBase
-from .layers import LocAtEncoderLayer
+from .layers import LocAtEncoderLayer, PatchPadding
 from .loading import PositionEmbedding, without_wrapper
-from .padding import pad_to_patches
 from .position import resize_position_embedding
-
-# Types of ``init_cfg`` that load pretrained weights.
-_PRETRAINED = ('Pretrained', 'PretrainedInit')
+from .rope import MixedRope
 
 
 @SEG_MODELS.register_module()
@@ -56,9 +54,10 @@ class LocAtViT(LocAtBase, VisionTransformer):
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
         num_registers: Register tokens after the class token. Defaults to 0.
         no_embed_class: Whether the position embedding covers the patches alone. Defaults to False.
+        rope: 'mixed' rotates queries and keys by learned frequencies (see ``rope.MixedRope``); the paper's RoPE models
+            have ``with_pos_embed=False`` and ``layer_scale_init_value=1e-5`` beside it. Defaults to None.
         ref_grid: The pretraining patch grid G of GAug. Defaults to what a loaded checkpoint records, else the grid
             of its position embedding, else that of ``img_size``.
-        pretrain_grid: The grid (H, W) of a checkpoint's position embedding, if it is not square.
         gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
             the outputs of a trained plain ViT do not change at first). If it is set, a checkpoint may lack the GAug
             weights. Defaults to None: as in the paper, and a checkpoint must have the GAug weights.
@@ -67,14 +66,13 @@ class LocAtViT(LocAtBase, VisionTransformer):
         allow_partial: Parts of names of weights that a backbone checkpoint may lack, or hold although the
             model has none. Anything else that is missing or left over is an error. Defaults to none.
         **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
-            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, interpolate_mode,
-            layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
+            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, layer_scale_init_value,
+            patch_cfg, pre_norm, init_cfg.
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid; worded as in mmpretrain.
         ValueError: ``img_size``, ``patch_size``, ``drop_path_rate``, ``interpolate_mode``, ``frozen_stages``,
-            ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``pretrain_grid``, ``gaug_init`` or ``attention_backend``
-            is invalid.
+            ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``gaug_init`` or ``attention_backend`` is invalid.
     """
 
     arch_zoo = {
@@ -101,8 +99,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
                  with_pos_embed: bool = True,
                  num_registers: int = 0,
                  no_embed_class: bool = False,
+                 rope: Optional[str] = None,
                  ref_grid: Optional[Union[int, Grid]] = None,
-                 pretrain_grid: Optional[Union[int, Grid]] = None,
                  gaug_init: Optional[str] = None,
                  attention_backend: str = 'auto',
                  with_cp: bool = False,
@@ -133,18 +131,37 @@ class LocAtViT(LocAtBase, VisionTransformer):
         self.with_cp = with_cp
         self.allow_partial = tuple(allow_partial)
         self.explicit_ref_grid = ref_grid is not None
-        self.pretrain_grid = None if pretrain_grid is None else as_grid(pretrain_grid, 'pretrain_grid')
         if gaug_init not in (None, 'paper', 'identity'):
             raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {gaug_init!r}")
         self.gaug_init = gaug_init
 
-        pad_to_patches(self.patch_embed)
-        self._build_extra_tokens(with_pos_embed, num_registers, no_embed_class)
+        theirs = self.patch_embed.adaptive_padding
+        if theirs is not None:
+            self.patch_embed.adaptive_padding = PatchPadding(
+                theirs.kernel_size, theirs.stride, theirs.dilation, theirs.padding)
+        if num_registers < 0:
+            raise ValueError(f'num_registers must not be negative, got {num_registers}')
+        self.num_extra_tokens = int(self.cls_token is not None) + num_registers
+        self.reg_token = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims)) if num_registers else None
+        # Number of leading entries of the position embedding that belong to prefix tokens.
+        self.num_prefix_positions = 0 if no_embed_class else self.num_extra_tokens
+        entries = self.num_prefix_positions + self.patch_resolution[0] * self.patch_resolution[1]
+        self.pos_embed = nn.Parameter(torch.zeros(1, entries, self.embed_dims)) if with_pos_embed else None
+        if rope not in (None, 'mixed'):
+            raise ValueError(f"rope must be 'mixed' or None, got {rope!r}")
+        self.rope = None
+        if rope:
+            self.rope = MixedRope(self.num_layers, settings['num_heads'], self.embed_dims // settings['num_heads'])
         kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
+        if isinstance(layer_cfgs, dict):
+            layer_cfgs = [layer_cfgs] * self.num_layers
+        if len(layer_cfgs) != self.num_layers:
+            raise ValueError(f'layer_cfgs has {len(layer_cfgs)} entries for {self.num_layers} blocks; '
+                             'give one dict for all, or one a block')
         # Stochastic depth grows linearly with depth.
         drop_path_rates = np.linspace(0, drop_path_rate, self.num_layers)
         self.layers = ModuleList()
-        for rate, layer_cfg in zip(drop_path_rates, one_a_block(layer_cfgs, self.num_layers)):
+        for rate, layer_cfg in zip(drop_path_rates, layer_cfgs):
             arguments = dict(
                 embed_dims=self.embed_dims,
                 num_heads=settings['num_heads'],
@@ -165,35 +182,33 @@ class LocAtViT(LocAtBase, VisionTransformer):
         if self.frozen_stages > 0:
             self._freeze()
 
-    def _build_extra_tokens(self, with_pos_embed: bool, num_registers: int, no_embed_class: bool) -> None:
-        if num_registers < 0:
-            raise ValueError(f'num_registers must not be negative, got {num_registers}')
-        self.num_registers = num_registers
-        self.num_extra_tokens = int(self.cls_token is not None) + num_registers
-        self.reg_token = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims)) if num_registers else None
-        # Number of leading entries of the position embedding that belong to prefix tokens.
-        self.num_prefix_positions = 0 if no_embed_class else self.num_extra_tokens
-        patches = self.patch_resolution[0] * self.patch_resolution[1]
-        self.pos_embed = nn.Parameter(
-            torch.zeros(1, self.num_prefix_positions + patches, self.embed_dims)) if with_pos_embed else None
-
     def _init_tokens(self) -> None:
         for token in (self.cls_token, self.reg_token):
-            if token is not None:
+            if token is not None and self.rope is None:
                 nn.init.normal_(token, std=1e-6)
+            elif token is not None:
+                trunc_normal_(token, std=0.02)
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
 
     def init_weights(self) -> None:
         """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
-        if not self.is_init and not self._loads_pretrained():
+        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        types = {getattr(config['type'], '__name__', config['type']) for config in configs}
+        drawn = not self.is_init and not types & {'Pretrained', 'PretrainedInit'}
+        if drawn:
             self._init_tokens()
             self.start_gaug(anew=True)
         super(VisionTransformer, self).init_weights()
+        if self.rope is not None and drawn:
+            self._init_rope()
 
-    def _loads_pretrained(self) -> bool:
-        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
-        return any(str(getattr(config['type'], '__name__', config['type'])) in _PRETRAINED for config in configs)
+    def _init_rope(self) -> None:
+        """Draws frequencies, and makes deeper blocks start smaller, as the published RoPE models do."""
+        self.rope.reset_parameters()
+        for number, layer in enumerate(self.layers, 1):
+            for last in (layer.attn.proj, layer.ffn.layers[1]):
+                last.weight.data.div_(math.sqrt(2 * number))
 
     def _prepare_pos_embed(self, *args: Any, **kwargs: Any) -> None:
         """Disables MMPretrain's load hook of this name (1.2.0 to 1.3.6), which resizes without antialiasing."""
@@ -216,8 +231,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         """The learned position embedding; None if there is none."""
         if self.pos_embed is None:
             return None
-        return PositionEmbedding('pos_embed', self.pos_embed, tuple(self.patch_resolution), self.num_prefix_positions,
-                                 self.interpolate_mode)
+        return PositionEmbedding('pos_embed', self.pos_embed, tuple(self.patch_resolution), self.num_prefix_positions)
 
     @property
     def blocks(self) -> ModuleList:
@@ -241,11 +255,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
                 token.requires_grad = False
 
     def train(self, mode: bool = True) -> LocAtViT:
-        """Switches the mode, except for frozen parts, and returns the model.
-
-        Args:
-            mode: True for training, False for evaluation.
-        """
+        """Switches between training and evaluation, except for frozen parts, and returns the model."""
         super(BaseBackbone, self).train(mode)
         if self.frozen_stages > 0:
             self._freeze()
@@ -266,13 +276,14 @@ class LocAtViT(LocAtBase, VisionTransformer):
             ValueError: The images have another shape than (B, in_channels, height, width).
             TypeError: They are not floating point.
         """
-        check_images(x, self.patch_embed.projection.weight)
+        check_images(x, self.in_channels)
         x, grid = self.patch_embed(x)
         x = self.pre_norm(self.drop_after_pos(self._add_extra_tokens(x, grid)))
         recompute = self.with_cp and torch.is_grad_enabled()
         outs = []
         for i, layer in enumerate(self.layers):
-            x = checkpoint(layer, x, grid, use_reentrant=False) if recompute else layer(x, grid)
+            place = (grid, ) if self.rope is None else (grid, self.rope.angles(i, grid))
+            x = checkpoint(layer, x, *place, use_reentrant=False) if recompute else layer(x, *place)
             if i == self.num_layers - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:

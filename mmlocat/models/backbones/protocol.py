@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmlocat.attention.kernel import Grid
-
-if TYPE_CHECKING:
-    from .loading import LoadReport
 
 
 class LocAtBackbone(Protocol):
@@ -39,14 +36,16 @@ class LocAtBackbone(Protocol):
     def ref_grid(self) -> Optional[Grid]:
         """The patch grid (H, W) of pretraining that GAug refers to; None without GAug."""
 
-    def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
-                       metadata: Optional[Mapping] = None) -> LoadReport:
+    def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '', metadata: Optional[Mapping] = None) -> Any:
         """Converts a checkpoint to this backbone's names and shapes, in place; anything that does not fit is an error.
 
         Args:
             state_dict: Weights of the backbone, or of a model around it.
             prefix: The prefix of the backbone's names in it.
             metadata: The state dict's metadata for this module; only the key 'ref_grid' is read.
+
+        Returns:
+            A report, whose text is for the log.
 
         Raises:
             RuntimeError: Weights are missing, left over, of another shape or not finite.

@@ -96,5 +96,3 @@ def test_what_does_not_fit_is_said():
         made(query, key, value, GRID, gate_query=query[:, :, 2:])
     with pytest.raises(ValueError, match='a grid of .4, 4. and 2 prefix tokens make 18 tokens, but query has N = 22'):
         made(query, key, value, (4, 4))
-    with pytest.raises(ValueError, match="unknown attention back-end 'flash'; choose one of auto, "):
-        GaussianAttention(8, GaussianKernel(3), backend='flash')

@@ -1,16 +1,17 @@
-"""Tells whether a graph is being recorded (torch.compile, torch.export, ONNX), where some steps take another form."""
+"""Knows what PyTorch is doing (recording a graph, autocasting) and what its version can."""
 
 from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Callable, ContextManager
 
 import torch
 from torch import Tensor
 
-# PyTorch 2.1 does not have it.
-_RECORDING = getattr(torch.compiler, 'is_compiling', None)
-
-
-# Called once while a graph is recorded; its result becomes a constant of the graph.
-constant_in_graphs = torch.compiler.assume_constant_result
+# Whether PyTorch's own attention takes float16 on a CPU (2.1's does not) and does not overflow (2.4's does).
+ATTENDS_IN_FLOAT16_ON_CPU = torch.__version__ >= (2, 6)
+# Tells whether a graph is being recorded, by torch.compile or for an export (see ``is_exporting``); 2.1 cannot tell.
+is_recording: Callable[[], bool] = getattr(torch.compiler, 'is_compiling', lambda: False)
 
 
 def is_exporting() -> bool:
@@ -23,9 +24,14 @@ def is_exporting() -> bool:
     return getattr(torch.compiler, '_is_exporting_flag', False)
 
 
-def is_recording() -> bool:
-    """Tells whether a graph is being recorded, by torch.compile or for an export (see ``is_exporting``)."""
-    return _RECORDING is not None and _RECORDING()
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Returns half-precision tensors as float32 and leaves wider ones alone."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def without_autocast(tensor: Tensor) -> ContextManager:
+    """Switches autocast off on the device of ``tensor``; does nothing on the meta device, which has no autocast."""
+    return nullcontext() if tensor.device.type == 'meta' else torch.autocast(tensor.device.type, enabled=False)
 
 
 def merge_heads(heads: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Defines GAug as one module: two small layers that predict each query's Gaussian, and the attention that adds it."""
+"""Provides GAug as a function of given Gaussians, and as a module whose two small layers predict them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,71 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.utils.hooks import RemovableHandle
 
-from .api import check_call
-from .choice import check_backend, choose
+from .backends import check_backend, choose
+from .calls import checked_request
 from .kernel import GaussianKernel, Grid, as_grid
-from .request import Request
+from .pytorch import is_exporting
 
 _STD = 0.02
 # softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's, and no gradient vanishes.
 _IDENTITY_BIAS = -10.
+
+
+def gaussian_attention(query: Tensor,
+                       key: Tensor,
+                       value: Tensor,
+                       variance: Tensor,
+                       alpha: Tensor,
+                       *,
+                       kernel: GaussianKernel,
+                       grid: Union[int, Grid],
+                       num_prefix_tokens: int = 0,
+                       scale: Optional[float] = None,
+                       dropout_p: float = 0.0,
+                       bias: Optional[Tensor] = None,
+                       backend: str = 'auto') -> Tensor:
+    """Computes attention whose logits between patches get a Gaussian around each query added (GAug).
+
+    Computes ``softmax(q k^T * scale + S) v`` with
+    ``S[p, t] = alpha[p] * exp(-0.5 * (Dy / (var_y[p] + eps) + Dx / (var_x[p] + eps)))``
+    on patch rows and columns and 0 on those of prefix tokens. Source: *Locality-Attending
+    Vision Transformer* (arXiv 2603.04892), Gaussian-augmented attention.
+
+    Args:
+        query: Shape (B, h, N, d) with N = P + H*W; prefix tokens first, then patches row-major.
+        key: Shape (B, h, N, d).
+        value: Shape (B, h, N, d).
+        variance: Shape (B, h, H*W, 2), squared patches, rows first; from ``kernel.variance``.
+        alpha: Shape (B, h, H*W, 1), in units of a logit; from ``kernel.alpha``.
+        kernel: The constants of the pretraining grid.
+        grid: The current patch grid (H, W).
+        num_prefix_tokens: P, the class and register tokens.
+        scale: Factor on q k^T. Defaults to ``d ** -0.5``.
+        dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
+        bias: A further term of the logits, such as a table of relative positions or a mask: broadcastable to
+            (B, h, N, N), floating point. Not every back-end takes one; those that do compute its gradient, for which
+            'triton' needs one number a logit. A query whose keys are all masked (-inf) gives 0 in 'triton' and 'sdpa',
+            NaN in 'dense', as softmax does.
+        backend: 'auto', or one of ``available_backends()``; a named one never falls back to another.
+
+    Returns:
+        Shape (B, h, N, d), in the dtype of ``query``.
+
+    Raises:
+        TypeError: q, k and v differ in dtype, or are not floating point.
+        ValueError: A shape does not fit the grid, a number is out of range, or the back-end is unknown.
+        RuntimeError: The named back-end cannot take this call; the message says why and what can.
+    """
+    grid = as_grid(grid)
+    request = checked_request(query, key, value, grid, num_prefix_tokens, scale, dropout_p, bias, variance, alpha)
+    if not is_exporting():  # sizes are symbols then
+        for name, tensor, last in (('variance', variance, 2), ('alpha', alpha, 1)):
+            wanted = (*query.shape[:2], grid[0] * grid[1], last)
+            if tensor.shape != wanted:
+                raise ValueError(f'{name} must have shape (B, h, H*W, {last}) = {wanted}, got {tuple(tensor.shape)}')
+    return choose(backend, request).attend(
+        query, key, value, variance, alpha, kernel=kernel, grid=grid, num_prefix_tokens=num_prefix_tokens,
+        scale=request.scale, dropout_p=dropout_p, bias=bias)
 
 
 @contextmanager
@@ -156,18 +213,16 @@ class GaussianAttention(nn.Module):
             RuntimeError: The named back-end cannot take this call; the message says why and what can.
         """
         grid = as_grid(grid)
-        check_call(query, key, value, grid, self.num_prefix_tokens, scale, dropout_p, bias)
         if gate_query is not None and gate_query.shape != query.shape:
             raise ValueError(f'gate_query must have the shape of query, {tuple(query.shape)}, '
                              f'got {tuple(gate_query.shape)}')
-        if scale is None:
-            scale = query.shape[-1]**-0.5
         layers = (self.log_var.weight, self.log_var.bias, self.log_alpha.weight, self.log_alpha.bias)
-        leaves = (query, key, value, gate_query, bias, *layers)
-        needs_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
-        module = choose(self.backend, Request(query, needs_grad, dropout_p, bias is not None, scale))
-        common = dict(kernel=self.kernel, grid=grid, num_prefix_tokens=self.num_prefix_tokens, scale=scale, bias=bias)
-        if hasattr(module, 'attend_and_predict'):
-            return module.attend_and_predict(query, key, value, gate_query, layers, **common)
+        request = checked_request(query, key, value, grid, self.num_prefix_tokens, scale, dropout_p, bias, gate_query,
+                                  *layers)
+        common = dict(kernel=self.kernel, grid=grid, num_prefix_tokens=self.num_prefix_tokens, scale=request.scale,
+                      bias=bias)
+        backend = choose(self.backend, request)
+        if hasattr(backend, 'attend_and_predict'):
+            return backend.attend_and_predict(query, key, value, gate_query, layers, **common)
         variance, alpha = self._predict_all(query, grid, gate_query)
-        return module.attend(query, key, value, variance, alpha, dropout_p=dropout_p, **common)
+        return backend.attend(query, key, value, variance, alpha, dropout_p=dropout_p, **common)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from types import ModuleType
-from typing import Dict, Optional, Sequence, Set, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from . import dense, sdpa, streaming, streaming_operator, triton_backend
-from .recording import is_exporting, is_recording
-from .request import Request
+from . import dense, sdpa, streaming, triton_backend
+from .calls import Request
+from .pytorch import is_recording
 
 _BACKENDS: Dict[str, ModuleType] = {
     'dense': dense,
@@ -23,20 +22,16 @@ _BACKENDS: Dict[str, ModuleType] = {
 # The crossing points on a CPU, (without, with) gradients, were measured (see README.md): writing a small mask is faster
 # than cutting a call into tiles; with gradients PyTorch takes its quadratic path. On a CPU float16 is slow in every
 # product, but less so in one large product. 'auto' never takes 'dense', which is the oracle of the tests.
-_SDPA_UP_TO = {
-    'cpu': {
-        torch.float64: (1 << 22, 1 << 21),
-        torch.float32: (1 << 22, 1 << 21),
-        torch.bfloat16: (1 << 17, 1 << 18),
-        torch.float16: (1 << 24, 1 << 22)
-    }
+_SDPA_UP_TO_ON_CPU = {
+    torch.float64: (1 << 22, 1 << 21),
+    torch.float32: (1 << 22, 1 << 21),
+    torch.bfloat16: (1 << 17, 1 << 18),
+    torch.float16: (1 << 24, 1 << 22),
 }
 # On a GPU 'triton' comes first. Second is 'sdpa': it took 7x and 8x plain attention where 'streaming' took 21x and 35x
 # (H200, bfloat16, batch 8, 12 heads, grids 32 and 64), so only memory limits it: in inference there is one mask at a
 # time, in training one mask for each block is kept for the backward pass.
 _SDPA_UP_TO_ELSEWHERE = (1 << 31, 1 << 27)
-_logged: Set[Tuple[str, str, str]] = set()
-_logger = logging.getLogger('mmlocat')
 
 
 def available_backends() -> Tuple[str, ...]:
@@ -45,11 +40,7 @@ def available_backends() -> Tuple[str, ...]:
 
 
 def check_backend(backend: str) -> str:
-    """Returns ``backend`` if it is a known name.
-
-    Raises:
-        ValueError: It is unknown; the message lists the known names.
-    """
+    """Returns ``backend`` if it is a known name; otherwise raises a ValueError that lists the known names."""
     if backend not in available_backends():
         raise ValueError(
             f'unknown attention back-end {backend!r}; choose one of {", ".join(available_backends())}')
@@ -77,48 +68,20 @@ def choose(backend: str, request: Request) -> ModuleType:
 
     Raises:
         ValueError: There is no such back-end.
-        RuntimeError: The named back-end cannot take this call; the message says why and what can.
+        RuntimeError: No back-end that may be taken can run this call; the message says why and what can.
     """
-    check_backend(backend)
-    if backend != 'auto':
+    query = request.query
+    if check_backend(backend) != 'auto':
         reason = _BACKENDS[backend].can_run(request)
-        if reason is not None:
-            raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; '
-                               f'these can: {", ".join(able(request))}')
-        return _as_recorded(_BACKENDS[backend])
-    if is_exporting():  # the shape must not be looked at
-        return sdpa
-    query = request.query
-    name = _automatic(request)
-    if name is None:
-        raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
-                           "backend='dense' always runs")
-    choice = (name, query.device.type, str(query.dtype).split('.')[-1])
-    if choice not in _logged and not is_recording():
-        _logged.add(choice)
-        _logger.info('attention back-end on %s in %s: %s', *choice[1:], name)
-    return _as_recorded(_BACKENDS[name])
-
-
-def _automatic(request: Request) -> Optional[str]:
-    query = request.query
-    # This comes before any look at the sizes, which would bind a graph that is being recorded to them.
-    if query.device.type == 'cuda' and triton_backend.can_run(request) is None:
-        return 'triton'
+        if reason is None:
+            return _BACKENDS[backend]
+        able = [name for name, module in _BACKENDS.items() if module.can_run(request) is None]
+        raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; these can: {", ".join(able)}')
     for name in automatic_order(query.shape[:3], query.device.type, query.dtype, request.needs_grad):
         if _BACKENDS[name].can_run(request) is None:
-            return name
-    return None
-
-
-def able(request: Request) -> Tuple[str, ...]:
-    """Returns the names of the back-ends that can take a call."""
-    return tuple(name for name, module in _BACKENDS.items() if module.can_run(request) is None)
-
-
-def _as_recorded(module: ModuleType) -> ModuleType:
-    """Returns the form of a back-end for the graph of torch.compile: for 'streaming' the operator, if there is one."""
-    return streaming_operator if module is streaming and is_recording() and streaming_operator.AVAILABLE else module
+            return _BACKENDS[name]
+    raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
+                       "backend='dense' always runs")
 
 
 def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, needs_grad: bool) -> Tuple[str, ...]:
@@ -130,8 +93,12 @@ def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, 
         dtype: The dtype of q, k and v.
         needs_grad: Whether any input needs a gradient.
     """
-    batch, heads, num_tokens = shape
     first = ('triton', ) if device_type == 'cuda' else ()
-    limits = _SDPA_UP_TO.get(device_type, {}).get(dtype, _SDPA_UP_TO_ELSEWHERE)
-    limit = limits[1 if needs_grad else 0]  # torch.compile of PyTorch 2.11 takes no bool as an index
-    return (*first, *(('sdpa', 'streaming') if batch * heads * num_tokens**2 <= limit else ('streaming', 'sdpa')))
+    if is_recording():  # a look at the sizes would bind the graph to them
+        return (*first, 'sdpa')
+    batch, heads, num_tokens = shape
+    limits = _SDPA_UP_TO_ELSEWHERE
+    if device_type == 'cpu':
+        limits = _SDPA_UP_TO_ON_CPU.get(dtype, limits)
+    small = batch * heads * num_tokens**2 <= limits[needs_grad]
+    return (*first, *(('sdpa', 'streaming') if small else ('streaming', 'sdpa')))
