@@ -55,11 +55,12 @@ _FORMATS = (
                      (rf'^encoder\.layer\.{_BLOCK}output\.dense\.', r'layers.\1.ffn.layers.1.'))),
     _Format('timm', re.compile(r'(^|\.)blocks\.\d+\.'), re.compile('^$'), False,
             _compile((r'^patch_embed\.proj\.', 'patch_embed.projection.'), (r'^norm_pre\.', 'pre_norm.'),
-                     (r'^norm\.', 'ln1.'), (rf'^blocks\.{_BLOCK}norm([12])\.', r'layers.\1.ln\2.'),
+                     (r'^norm\.', 'ln1.'), (rf'^blocks\.{_BLOCK}norm([123])\.', r'layers.\1.ln\2.'),
                      (rf'^blocks\.{_BLOCK}mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
                      (rf'^blocks\.{_BLOCK}mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
-                     (rf'^blocks\.{_BLOCK}ls1\.gamma$', r'layers.\1.attn.gamma1.weight'),
-                     (rf'^blocks\.{_BLOCK}ls2\.gamma$', r'layers.\1.ffn.gamma2.weight'),
+                     (rf'^blocks\.{_BLOCK}(?:ls1\.gamma|gamma_1)$', r'layers.\1.attn.gamma1.weight'),
+                     (rf'^blocks\.{_BLOCK}(?:ls2\.gamma|gamma_2)$', r'layers.\1.ffn.gamma2.weight'),
+                     (rf'^blocks\.{_BLOCK}ls3\.gamma$', r'layers.\1.gamma3.weight'),
                      (rf'^blocks\.{_BLOCK}', r'layers.\1.'))),
     _Format('MMSegmentation ViT', re.compile(r'(^|\.)layers\.\d+\.attn\.attn\.in_proj_'), re.compile('^$'), False,
             _compile((rf'^layers\.{_BLOCK}attn\.attn\.in_proj_', r'layers.\1.attn.qkv.'),
@@ -73,11 +74,12 @@ _SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v|query|key|value)(?:_proj)?\.(
 # Our names -> timm's, for the parts of timm's ViT and of published LocAtViT. The head is a classifier's.
 _TO_TIMM = _compile(
     (r'^head\.layers\.head\.', 'head.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^pre_norm\.', 'norm_pre.'), (r'^ln1\.', 'norm.'), (rf'^layers\.{_BLOCK}ln([12])\.', r'blocks.\1.norm\2.'),
+    (r'^pre_norm\.', 'norm_pre.'), (r'^ln1\.', 'norm.'), (rf'^layers\.{_BLOCK}ln([123])\.', r'blocks.\1.norm\2.'),
     (rf'^layers\.{_BLOCK}ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
     (rf'^layers\.{_BLOCK}ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
     (rf'^layers\.{_BLOCK}attn\.gamma1\.weight$', r'blocks.\1.ls1.gamma'),
     (rf'^layers\.{_BLOCK}ffn\.gamma2\.(?:scale|weight)$', r'blocks.\1.ls2.gamma'),
+    (rf'^layers\.{_BLOCK}gamma3\.weight$', r'blocks.\1.ls3.gamma'),
     (rf'^layers\.{_BLOCK}', r'blocks.\1.'))
 
 

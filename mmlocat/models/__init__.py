@@ -14,7 +14,7 @@ require_openmmlab('mmlocat.models')
 import mmlocat.engine.gaussian_stats  # noqa: E402, F401
 from mmlocat.checkpoints.schemes import register_schemes  # noqa: E402
 
-from .backbones import LocAtSwin, LocAtViT  # noqa: E402
+from .backbones import LocAtJumbo, LocAtSwin, LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402
 from .selfsup import DINO, DINOHead  # noqa: E402
 
@@ -22,4 +22,4 @@ from .selfsup import DINO, DINOHead  # noqa: E402
 register_schemes()
 register_classifiers()
 
-__all__ = ['DINO', 'DINOHead', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']
+__all__ = ['DINO', 'DINOHead', 'LocAtJumbo', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']

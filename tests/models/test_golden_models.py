@@ -24,7 +24,7 @@ def build(case, backend='auto', **options):
     return model.eval().to(device_of(backend)), head
 
 
-CASES = golden_names('locatvit')
+CASES = [name for name in golden_names('locatvit') if 'rope' not in name]
 
 
 def test_all_cases_are_here():

@@ -75,6 +75,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
             ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``gaug_init`` or ``attention_backend`` is invalid.
     """
 
+    layer_class = LocAtEncoderLayer
+    num_cls_tokens = 1
     arch_zoo = {
         **VisionTransformer.arch_zoo,
         'tiny': VisionTransformer.arch_zoo['deit-tiny'],
@@ -141,7 +143,9 @@ class LocAtViT(LocAtBase, VisionTransformer):
                 theirs.kernel_size, theirs.stride, theirs.dilation, theirs.padding)
         if num_registers < 0:
             raise ValueError(f'num_registers must not be negative, got {num_registers}')
-        self.num_extra_tokens = int(self.cls_token is not None) + num_registers
+        if self.cls_token is not None and self.num_cls_tokens > 1:
+            self.cls_token = nn.Parameter(torch.zeros(1, self.num_cls_tokens, self.embed_dims))
+        self.num_extra_tokens = (0 if self.cls_token is None else self.num_cls_tokens) + num_registers
         self.reg_token = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims)) if num_registers else None
         # Number of leading entries of the position embedding that belong to prefix tokens.
         self.num_prefix_positions = 0 if no_embed_class else self.num_extra_tokens
@@ -174,7 +178,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
                 kernel=kernel,
                 num_prefix_tokens=self.num_extra_tokens,
                 attention_backend=attention_backend)
-            self.layers.append(LocAtEncoderLayer(**{**arguments, **layer_cfg}))
+            self.layers.append(self.layer_class(**{**arguments, **layer_cfg}))
 
         self._init_tokens()
         self.start_gaug()
@@ -184,10 +188,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
 
     def _init_tokens(self) -> None:
         for token in (self.cls_token, self.reg_token):
-            if token is not None and self.rope is None:
-                nn.init.normal_(token, std=1e-6)
-            elif token is not None:
-                trunc_normal_(token, std=0.02)
+            if token is not None:
+                nn.init.normal_(token, std=1e-6) if self.rope is None else trunc_normal_(token, std=0.02)
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
 
@@ -282,15 +284,22 @@ class LocAtViT(LocAtBase, VisionTransformer):
         recompute = self.with_cp and torch.is_grad_enabled()
         outs = []
         for i, layer in enumerate(self.layers):
-            place = (grid, ) if self.rope is None else (grid, self.rope.angles(i, grid))
-            x = checkpoint(layer, x, *place, use_reentrant=False) if recompute else layer(x, *place)
+            x = checkpoint(layer, x, grid, *self._shared(i, grid), use_reentrant=False) if recompute else layer(
+                x, grid, *self._shared(i, grid))
             if i == self.num_layers - 1 and self.final_norm:
-                x = self.ln1(x)
+                x = self._normalised(x)
             if i in self.out_indices:
                 # A private method of MMPretrain 1.2.0 to 1.3.6. Its maps are permuted views, which every head that
                 # reshapes them would copy; one contiguous copy here avoids that.
                 outs.append(self._format_output(x, grid).contiguous())
         return tuple(outs)
+
+    def _shared(self, layer: int, grid: Grid) -> tuple:
+        """Returns what a block gets from the model beside tokens and grid: rotary angles, if there are any."""
+        return () if self.rope is None else (self.rope.angles(layer, grid), )
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return self.ln1(x)
 
     def _add_extra_tokens(self, patches: Tensor, grid: Grid) -> Tensor:
         """Puts prefix tokens before the patches (B, H*W, C) and adds the position embedding."""

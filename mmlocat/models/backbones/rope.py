@@ -35,7 +35,7 @@ class MixedRope(nn.Module):
     def reset_parameters(self) -> None:
         """Draws one direction for each block and head; magnitudes fall from 1 to 1 / 10 in steps by channel."""
         _, layers, heads, pairs = self.freqs.shape
-        magnitude = 10 ** (-4 * torch.arange(pairs // 2) / (2 * pairs))
+        magnitude = 10 ** (-4 * torch.arange(pairs // 2, device='cpu') / (2 * pairs))
         angle = 2 * math.pi * torch.rand(layers, heads, 1, device='cpu')
         quarter = math.pi / 2
         with torch.no_grad():

@@ -27,12 +27,13 @@ class PatchRefinement(BaseModule):
         num_heads: h, the backbone's number of heads; must divide the channels.
         out_type: What becomes of the refined tokens:
 
-            - 'cls_token': the first token, shape (B, C); tokens only.
+            - 'cls_token': the class tokens joined, shape (B, C) of one, (B, J * C) of J; tokens only.
             - 'raw': all of them, in the shape that came in.
             - 'avg_featmap': the mean over patches, shape (B, C).
 
             Defaults to 'cls_token'.
         num_extra_tokens: P, prefix tokens left out of 'avg_featmap'; maps have none. Defaults to 1.
+        num_cls_tokens: J, class tokens of 'cls_token', which come first. Defaults to 1.
         init_cfg: mmengine's initialisation config. Defaults to None.
 
     Raises:
@@ -40,13 +41,15 @@ class PatchRefinement(BaseModule):
             neither (B, N, C) nor (B, C, H, W).
     """
 
-    def __init__(self, num_heads: int, out_type: str = 'cls_token', num_extra_tokens: int = 1, init_cfg=None) -> None:
+    def __init__(self, num_heads: int, out_type: str = 'cls_token', num_extra_tokens: int = 1, num_cls_tokens: int = 1,
+                 init_cfg=None) -> None:
         super().__init__(init_cfg)
         if out_type not in _OUT_TYPES:
             raise ValueError(f'unknown out_type {out_type!r} of PatchRefinement; choose one of {", ".join(_OUT_TYPES)}')
         self.num_heads = num_heads
         self.out_type = out_type
         self.num_extra_tokens = num_extra_tokens
+        self.num_cls_tokens = num_cls_tokens
 
     def forward(self, inputs: Union[Tensor, Sequence[Tensor]]) -> Tuple[Tensor, ...]:
         """Refines each feature.
@@ -70,7 +73,7 @@ class PatchRefinement(BaseModule):
         tokens = feature.flatten(2).transpose(1, 2) if is_map else feature
         refined = refine_patches(tokens, self.num_heads)
         if self.out_type == 'cls_token':
-            return refined[:, 0]
+            return refined[:, :self.num_cls_tokens].flatten(1)
         if self.out_type == 'avg_featmap':
             return refined[:, 0 if is_map else self.num_extra_tokens:].mean(dim=1)
         return refined.transpose(1, 2).reshape(feature.shape) if is_map else refined
