@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Callable, Optional, Sequence
 
 import torch
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, OPTIMIZERS
 from mmengine.runner import Runner
 from torch import nn
+
+from mmlocat.utils import atomic_write
 
 
 @OPTIMIZERS.register_module()
@@ -49,6 +53,8 @@ class PerParameterClipAdamW(torch.optim.AdamW):
 class DINOHook(Hook):
     """Moves DINO's teacher after each update, and keeps the head's last layer as it is in the first epochs.
 
+    After the training it writes the teacher's backbone to ``teacher.pth``.
+
     Args:
         frozen_epochs: Epochs in which the last layer does not learn. Defaults to 1.
     """
@@ -66,6 +72,14 @@ class DINOHook(Hook):
                          outputs: Optional[dict] = None) -> None:
         """Moves the teacher."""
         _model(runner).update_teacher(runner.iter, runner.max_iters)
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Writes ``teacher.pth`` into the work dir, the teacher's backbone as ``checkpoint=`` of other configs."""
+        backbone = _model(runner).teacher.module['backbone']
+        state_dict = {f'backbone.{name}': value.cpu() for name, value in backbone.state_dict().items()}
+        with atomic_write(Path(runner.work_dir) / 'teacher.pth', 'wb') as file:
+            torch.save(dict(state_dict=state_dict, meta=dict(epoch=runner.epoch, iter=runner.iter)), file)
 
 
 def _model(runner: Runner) -> nn.Module:

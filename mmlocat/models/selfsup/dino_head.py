@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Sequence, Union
 
 import torch
 from mmengine.dist import all_reduce
@@ -84,9 +84,10 @@ class DINOHead(BaseModule):
             trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns outputs, (B, num_prototypes), of class tokens (B, in_channels)."""
-        return self.last_layer(normalize(self.mlp(x), dim=-1))
+    def forward(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+        """Returns outputs, (B, num_prototypes), of class tokens (B, in_channels), or of the last of several."""
+        tokens = feats if isinstance(feats, Tensor) else feats[-1]
+        return self.last_layer(normalize(self.mlp(tokens), dim=-1))
 
     def temperature(self, epoch: int) -> float:
         """Returns the teacher's temperature in an epoch, counted from 0."""
