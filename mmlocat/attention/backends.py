@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from types import ModuleType
 from typing import Dict, Optional, Sequence, Tuple
 
@@ -48,14 +50,7 @@ def check_backend(backend: str) -> str:
 
 
 def unable(backend: str, query: Tensor, needs_grad: bool, **more) -> Optional[str]:
-    """Returns why a named back-end cannot take queries like this one, or None if it can.
-
-    Args:
-        backend: One of ``available_backends()`` but 'auto'.
-        query: Shape (B, h, N, d); only its device, dtype and shape matter.
-        needs_grad: Whether any input needs a gradient.
-        **more: ``dropout_p``, ``has_bias`` and ``scale``, as in ``Request``.
-    """
+    """Returns why a named back-end cannot take such queries, or None if it can; arguments as in ``Request``."""
     return _BACKENDS[backend].can_run(Request(query, needs_grad, **more))
 
 
@@ -79,20 +74,20 @@ def choose(backend: str, request: Request) -> ModuleType:
         raise RuntimeError(f'attention back-end {backend!r} cannot run here: {reason}; these can: {", ".join(able)}')
     for name in automatic_order(query.shape[:3], query.device.type, query.dtype, request.needs_grad):
         if _BACKENDS[name].can_run(request) is None:
+            if not is_recording():
+                _log_choice(name, query.device.type, query.dtype)
             return _BACKENDS[name]
     raise RuntimeError(f'no automatic attention back-end for {query.device.type} and {query.dtype}; '
                        "backend='dense' always runs")
 
 
-def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, needs_grad: bool) -> Tuple[str, ...]:
-    """Returns the back-ends that ``auto`` tries, in order.
+@lru_cache(maxsize=None)  # so each choice is logged once
+def _log_choice(name: str, device_type: str, dtype: torch.dtype) -> None:
+    logging.getLogger('mmlocat').info('attention back-end on %s in %s: %s', device_type, str(dtype)[6:], name)
 
-    Args:
-        shape: B, h and N.
-        device_type: As in ``torch.device.type``.
-        dtype: The dtype of q, k and v.
-        needs_grad: Whether any input needs a gradient.
-    """
+
+def automatic_order(shape: Sequence[int], device_type: str, dtype: torch.dtype, needs_grad: bool) -> Tuple[str, ...]:
+    """Returns the back-ends that ``auto`` tries, in order, for queries of shape (B, h, N)."""
     first = ('triton', ) if device_type == 'cuda' else ()
     if is_recording():  # a look at the sizes would bind the graph to them
         return (*first, 'sdpa')

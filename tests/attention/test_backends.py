@@ -1,5 +1,7 @@
 """Every back-end against the oracle in float64, what they refuse, and which one is taken."""
 
+import logging
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -271,6 +273,16 @@ def test_a_named_back_end_never_falls_back(monkeypatch):
     monkeypatch.setattr(backends.streaming, 'can_run', lambda request: 'nor do I')
     with pytest.raises(RuntimeError, match="backend='dense' always runs"):
         attend(kernel, leaves, (2, 2), 0, 'auto')
+
+
+def test_auto_logs_each_choice_once(caplog):
+    backends._log_choice.cache_clear()
+    with caplog.at_level(logging.INFO, 'mmlocat'):
+        for grid in ((2, 2), (2, 2), (40, 40), (40, 40), (3, 3)):
+            kernel, leaves = random_case(grid, 0, batch=1, heads=1, dims=4, dtype=torch.float32)
+            attend(kernel, leaves, grid, 0, 'auto')
+    assert [record.message for record in caplog.records] == ['attention back-end on cpu in float32: sdpa',
+                                                             'attention back-end on cpu in float32: streaming']
 
 
 @pytest.mark.parametrize('dtype, needs_grad, first',

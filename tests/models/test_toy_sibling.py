@@ -109,11 +109,8 @@ def test_the_grid_of_its_pretraining_travels_with_the_weights(tmp_path):
 @pytest.mark.parametrize(('change', 'target', 'message'), [
     (lambda s: s.pop('blocks.0.mlp.1.bias'), {}, 'lacks 1 of 35 weights of ToySibling: blocks.0.mlp.1.bias'),
     (lambda s: s.update({'blocks.2.mlp.1.bias': torch.ones(1)}), {}, 'that this ToySibling has no place for: blocks.2'),
-    (lambda s: s.update({'last.bias': torch.full((32, ), float('nan'))}), {}, 'hold NaN or infinity: last.bias'),
-    (lambda s: s.update({'last.bias': torch.ones(5)}), {}, r'in another shape 1 of 35 .* last.bias \(5,\)'),
     (lambda s: None, dict(gaug=False), 'is of a ToySibling, this model is a plain ViT; set gaug=True'),
     (lambda s: [s.pop(name) for name in list(s) if 'spotlight' in name], {}, 'becomes a ToySibling by gaug_init='),
-    (lambda s: s.pop('blocks.1.spotlight.log_var.bias'), dict(gaug_init='paper'), 'has GAug weights in part'),
     (lambda s: s.update(where=torch.ones(1, 39, 32)), {}, 'where of the checkpoint has 39 entries, which is not a sq'),
 ])
 def test_what_does_not_fit_is_an_error(change, target, message):
