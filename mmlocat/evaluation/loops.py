@@ -185,11 +185,12 @@ class RetrievalLoop(_MemoryLoop):
     def _with_protocol(self, loader: dict, zero_is_unlabelled: bool) -> dict:
         """Returns a copy of a data loader's settings whose transforms and labels follow the protocol."""
         loader = copy.deepcopy(loader)
-        if zero_is_unlabelled:
-            loader['dataset']['reduce_zero_label'] = self.protocol == 'clean'
-        for transform in loader['dataset'].get('pipeline', []):
-            if TRANSFORMS.get(transform['type']) is RetrievalTransform:
-                transform['protocol'] = self._agreed(transform.get('protocol'), 'a transform')
+        for dataset in loader['dataset'].get('datasets', [loader['dataset']]):  # of a ConcatDataset, or itself
+            if zero_is_unlabelled:
+                dataset['reduce_zero_label'] = self.protocol == 'clean'
+            for transform in dataset.get('pipeline', []):
+                if TRANSFORMS.get(transform['type']) is RetrievalTransform:
+                    transform['protocol'] = self._agreed(transform.get('protocol'), 'a transform')
         return loader
 
     def _agreed(self, stated: Optional[str], where: str) -> str:
