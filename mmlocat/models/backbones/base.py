@@ -87,8 +87,16 @@ class LocAtBase:
         """Returns the modules of GAug, in the order of the blocks; none in a plain baseline."""
         return [module for module in self.modules() if isinstance(module, GaussianAttention)]
 
+    def draws_weights(self) -> bool:
+        """Tells whether ``init_weights`` draws weights, because it is the first call and no checkpoint is loaded."""
+        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        types = {getattr(config['type'], '__name__', config['type']) for config in configs}
+        return not self.is_init and not types & {'Pretrained', 'PretrainedInit'}
+
     def start_gaug(self, anew: bool = False) -> None:
         """Initialises GAug as ``gaug_init`` says, after drawing its weights anew if so asked."""
+        if self.gaug_init not in (None, 'paper', 'identity'):
+            raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {self.gaug_init!r}")
         if anew:
             # One context for all blocks: with weights on a GPU the CPU's random state would not advance between them.
             with independent_random_state():

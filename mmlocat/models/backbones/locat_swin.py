@@ -94,7 +94,7 @@ class LocAtSwin(LocAtBase, BaseModule):
         settings = _settings(self.arch_zoo, arch)
         depths, heads = settings['depths'], settings['num_heads']
         self.num_stages = len(depths)
-        _check(self.num_stages, window_size, out_type, frozen_stages, gaug_init)
+        _check(self.num_stages, window_size, out_type, frozen_stages)
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.patch_size, self.in_channels = (patch_size, patch_size), in_channels
         self.embed_dims = settings['embed_dims']
@@ -180,7 +180,7 @@ class LocAtSwin(LocAtBase, BaseModule):
 
     def init_weights(self) -> None:
         """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
-        if not self.is_init and self.init_cfg is None:
+        if self.draws_weights():
             self._draw()
             self.start_gaug(anew=True)
         super().init_weights()
@@ -249,7 +249,7 @@ def _settings(zoo: Dict[str, dict], arch: Union[str, dict]) -> dict:
     return arch
 
 
-def _check(num_stages: int, window_size: int, out_type: str, frozen_stages: int, gaug_init: Optional[str]) -> None:
+def _check(num_stages: int, window_size: int, out_type: str, frozen_stages: int) -> None:
     if not isinstance(window_size, int) or window_size < 1:
         raise ValueError(f'window_size must be a positive whole number of tokens, got {window_size!r}')
     if out_type not in _OUT_TYPES:
@@ -257,5 +257,3 @@ def _check(num_stages: int, window_size: int, out_type: str, frozen_stages: int,
     if frozen_stages > num_stages:
         raise ValueError(f'frozen_stages={frozen_stages}, but there are {num_stages} stages to freeze; use '
                          f'{num_stages} for the whole backbone')
-    if gaug_init not in (None, 'paper', 'identity'):
-        raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {gaug_init!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -133,8 +132,6 @@ class LocAtViT(LocAtBase, VisionTransformer):
         self.with_cp = with_cp
         self.allow_partial = tuple(allow_partial)
         self.explicit_ref_grid = ref_grid is not None
-        if gaug_init not in (None, 'paper', 'identity'):
-            raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {gaug_init!r}")
         self.gaug_init = gaug_init
 
         theirs = self.patch_embed.adaptive_padding
@@ -195,22 +192,13 @@ class LocAtViT(LocAtBase, VisionTransformer):
 
     def init_weights(self) -> None:
         """Draws the weights as the paper does, unless ``init_cfg`` loads pretrained ones."""
-        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
-        types = {getattr(config['type'], '__name__', config['type']) for config in configs}
-        drawn = not self.is_init and not types & {'Pretrained', 'PretrainedInit'}
+        drawn = self.draws_weights()
         if drawn:
             self._init_tokens()
             self.start_gaug(anew=True)
         super(VisionTransformer, self).init_weights()
         if self.rope is not None and drawn:
-            self._init_rope()
-
-    def _init_rope(self) -> None:
-        """Draws frequencies, and makes deeper blocks start smaller, as the published RoPE models do."""
-        self.rope.reset_parameters()
-        for number, layer in enumerate(self.layers, 1):
-            for last in (layer.attn.proj, layer.ffn.layers[1]):
-                last.weight.data.div_(math.sqrt(2 * number))
+            self.rope.start(self.layers)
 
     def _prepare_pos_embed(self, *args: Any, **kwargs: Any) -> None:
         """Disables MMPretrain's load hook of this name (1.2.0 to 1.3.6), which resizes without antialiasing."""

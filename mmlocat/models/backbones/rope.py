@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,13 @@ class MixedRope(nn.Module):
         with torch.no_grad():
             for part, function in zip(self.freqs, (torch.cos, torch.sin)):
                 part.copy_(torch.cat([magnitude * function(angle), magnitude * function(angle + quarter)], dim=-1))
+
+    def start(self, layers: Iterable[nn.Module]) -> None:
+        """Draws frequencies, and makes deeper blocks start smaller, as the published RoPE models do."""
+        self.reset_parameters()
+        for number, layer in enumerate(layers, 1):
+            for last in (layer.attn.proj, layer.ffn.layers[1]):
+                last.weight.data.div_(math.sqrt(2 * number))
 
     def angles(self, layer: int, grid: Grid) -> Tensor:
         """Returns the angles of one block's patches.
