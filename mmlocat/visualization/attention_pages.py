@@ -81,8 +81,8 @@ def _show_picture(axes, image: np.ndarray, block: BlockMaps, head: int, patches:
         colours = ScalarMappable(colour_scale(alpha.min(), alpha.max()), SCALE)
         for patch in patches:
             x, y, across, down = block.ellipse(head, patch)
-            axes.add_patch(Ellipse((x, y), 2 * across, 2 * down, fill=False, linewidth=1.8,
-                                   edgecolor=colours.to_rgba(alpha[patch])))
+            for colour, line in (('white', 2.8), (colours.to_rgba(alpha[patch]), 1.8)):  # dark colours need an edge
+                axes.add_patch(Ellipse((x, y), 2 * across, 2 * down, fill=False, linewidth=line, edgecolor=colour))
         _add_bar(axes, colours)
 
 
@@ -121,9 +121,11 @@ def _draw_summary(subject: Subject) -> Figure:
     figure = new_page(7, 5, f'Mean attention distance\n{subject.title}')
     axes = figure.subplots()
     numbers = [block.index + 1 for block in subject.maps.blocks]
-    series = [(True, 'with GAug, as computed'), (False, 'the same with S left out')]
-    for (with_gaug, name), colour in zip(series if subject.maps.has_gaug else [(False, 'plain attention')], LINES):
-        distances = np.stack([block.mean_distance(with_gaug) for block in subject.maps.blocks])
+    series = [(False, 'plain attention')]
+    if any(block.has_gaug for block in subject.maps.blocks):
+        series = [(True, 'with GAug, as computed'), (False, 'the same with S left out')]
+    for (with_gaug, name), colour in zip(series, LINES):
+        distances = np.stack([block.mean_distance(with_gaug and block.has_gaug) for block in subject.maps.blocks])
         axes.plot(numbers, distances, '.', color=colour, alpha=0.5)
         axes.plot(numbers, distances.mean(1), 'o-', color=colour, label=f'{name} (small: heads)')
     axes.set(xlabel='block', ylabel='patches', xticks=numbers)

@@ -167,8 +167,3 @@ class Maps:
     blocks: List[BlockMaps]
     grid: Grid
     patch_size: Tuple[int, int]
-
-    @property
-    def has_gaug(self) -> bool:
-        """Whether any block adds Gaussians to its logits."""
-        return any(block.has_gaug for block in self.blocks)
