@@ -136,14 +136,14 @@ def _draw_summary(subject: Subject) -> Figure:
 
 
 def _query_patches(maps: Maps, points: Sequence[Tuple[float, float]], picture: np.ndarray,
-                   factor: float) -> List[Patch]:
-    """Finds the patches at points of the picture, which was scaled by ``factor`` for the model."""
-    height, width = picture.shape[:2]
+                   image: np.ndarray) -> List[Patch]:
+    """Finds the patches at points of the picture, which was shrunk to ``image`` for the model."""
+    (height, width), (rows, columns) = picture.shape[:2], np.divide(image.shape[:2], maps.patch_size)
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
             raise ValueError(f'--at {x:g},{y:g} lies outside the image, which has {width} x {height} px: x from 0 '
                              f'to {width - 1}, y from 0 to {height - 1}')
-    return list(dict.fromkeys((int(y * factor // maps.patch_size[0]), int(x * factor // maps.patch_size[1]))
+    return list(dict.fromkeys((int(y / height * rows), int(x / width * columns))
                               for x, y in points or [(width / 2, height / 2)]))
 
 
@@ -169,7 +169,7 @@ def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> 
     model = load_model(chosen.config, chosen.checkpoint, args.device, trust_pickle=args.trust_pickle)
     image = np.ascontiguousarray(shrink(picture, args.max_side or largest_side(model))[..., ::-1])
     maps = collect(model, prepare_image(model, image))
-    patches = _query_patches(maps, args.at, picture, max(image.shape[:2]) / max(picture.shape[:2]))
+    patches = _query_patches(maps, args.at, picture, image)
     height, width = image.shape[:2]
     subject = Subject(image, maps, patches, f'{chosen.title}   |   {Path(args.image).name}, {width} x {height} px')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import cycle
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -163,7 +164,7 @@ def _draw(results: _Results, measures: Sequence[_Measure], path: Path, heading: 
     figure = new_page(3.7 * len(drawn) / 2, 6.9, heading)
     panels = figure.subplots(2, len(drawn) // 2).flat
     for panel, index in zip(panels, drawn):
-        for (kind, models), colour, marker in zip(results.items(), LINES, MARKERS):
+        for (kind, models), colour, marker in zip(results.items(), cycle(LINES), cycle(MARKERS)):
             mean, spread = _over_seeds(models[..., index])
             draw_band(panel, range(1, len(mean) + 1), mean, spread, colour, marker=marker,
                       label=kind + (f', mean of {len(models)}' if len(models) > 1 else ''))
