@@ -84,7 +84,7 @@ def _run_part(part: Part, plan: Plan, seconds: float, keep: Callable[[Dict[str, 
                 return said
             keep(said)
         return f'stopped: not done after {seconds:.0f} s'
-    except EOFError:
+    except (EOFError, OSError):
         process.join()
         return f'its process ended with exit code {process.exitcode}'
     finally:
