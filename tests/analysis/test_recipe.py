@@ -72,9 +72,7 @@ def test_options_change_what_is_told(tmp_path, capsys):
     assert 'backbone.layers.2 (' in text and 'backbone.layers.3 (' not in text and 'backbone.cls_token (192)' in text
     recipe_job([str(CONFIGS / 'locatvit-tiny_linear_ade20k.py')])()
     text = capsys.readouterr().out
-    assert 'hf://sinahmr/locatvit_tiny' in text
-    assert 'decode_head.conv_seg.weight, decode_head.conv_seg.bias, decode_head.convs.0.conv.weight ...' in (
-        re.sub(r'[\s│]+', ' ', text))
+    assert 'hf://sinahmr/locatvit_tiny' in text and 'decode_head.conv_seg.weight' in text and ' ... ' in text
 
 
 def test_a_stock_config_of_mmseg():

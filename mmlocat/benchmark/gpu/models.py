@@ -6,9 +6,6 @@ from functools import partial
 from typing import Iterator, List
 
 import torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmlocat.analysis.recipe import quiet_mmengine
@@ -86,6 +83,9 @@ def _race_training(plan: Plan) -> Row:
 
 def _training_step(name: str, batch: int, plan: Plan) -> Call:
     """Returns a training step of a shipped config on random images and labels: forward, backward, update."""
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
     config = load_config(str(share_folder() / 'configs' / f'{name}.py'))
     shape = input_shape(config)
     wrapper = dict(config.optim_wrapper)
