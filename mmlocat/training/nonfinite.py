@@ -97,10 +97,11 @@ def _origin(runner: Runner, batch: Any) -> str:
         if isinstance(image, Tensor) and not _all_finite([image]):
             path = getattr(samples[place], 'img_path', None) if samples is not None else None
             return f'all parameters are finite, but image {path or f"{place} of the batch"} is not'
-    spoilt = [name for name, parameter in model.named_parameters()
-              if parameter.grad is not None and not _all_finite([parameter.grad])]
-    gradients = f'; first gradient that is not: that of {spoilt[0]} ({len(spoilt)} in all)' if spoilt else ''
-    return f'all parameters and images are finite{gradients}'
+    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    spoilt = [name for name, gradient in gradients.items() if not _all_finite([gradient])]
+    # Clipping, which comes before the check, spreads a NaN over all gradients.
+    which = f'; first gradient that is not: that of {spoilt[0]} ({len(spoilt)} of {len(gradients)})' if spoilt else ''
+    return f'all parameters and images are finite{which}'
 
 
 def _wrappers(runner: Runner) -> List[OptimWrapper]:
