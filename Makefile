@@ -111,7 +111,7 @@ reliability: install-dev
 	$(TEST) --record-figures --only-figures
 
 # docs/performance_gpu.md and a JSON beside it, in under eight minutes on one GPU. A GPU machine may have no network: it
-# runs in an environment that is there, PYTHON names its interpreter; ARGS="--parts parity" for other options.
+# runs in an environment that is there, PYTHON names its interpreter; ARGS="--out FOLDER" writes elsewhere.
 gpu-report:
 	PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) tools/benchmark/gpu_report.py $(ARGS)
 

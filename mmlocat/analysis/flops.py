@@ -1,10 +1,10 @@
 """Counts parameters and multiply-accumulates (MACs) of a config's model, module by module.
 
 PyTorch's ``FlopCounterMode`` counts on the meta device, which handles shapes only and takes no memory. There,
-``scaled_dot_product_attention`` decomposes into the two matrix products that the counter knows; on a CPU its fused
-kernel, which the counter does not know, is switched off. GAug is counted with the 'sdpa' back-end, whichever the config
-names, so all back-ends count alike. Its mask is made of elementwise products, which the counter does not see; they are
-added by formula: a query of an H x W grid multiplies H + W distances, H factors by alpha, and H * W pairs of factors.
+``scaled_dot_product_attention`` decomposes into the two matrix products that the counter knows. GAug is counted with
+the 'sdpa' back-end, whichever the config names, so all back-ends count alike. Its mask is made of elementwise products,
+which the counter does not see; they are added by formula: a query of an H x W grid multiplies H + W distances, H
+factors by alpha, and H * W pairs of factors.
 
 One MAC is a multiplication and an addition: what papers on vision transformers call a FLOP (1.26 G for ViT-Tiny at
 224 px). Not counted, as is usual: softmax, norms, activations, exponentials, residual additions, resizing.
@@ -13,9 +13,9 @@ One MAC is a multiplication and an addition: what papers on vision transformers 
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Tuple
+from collections import Counter
+from functools import partial
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
 from mmengine.config import Config
@@ -25,89 +25,63 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmlocat.attention import GaussianAttention
 from mmlocat.models.building import build_model
 
-_COUNTING_BACKEND = 'sdpa'
 
+class ModuleCost(NamedTuple):
+    """The cost of one module, with its children: a row of the table."""
 
-@dataclass(frozen=True)
-class ModuleCost:
-    """The cost of one module: a row of the table.
-
-    Args:
-        name: The module's name in the model; '' is the whole model.
-        kind: Its class.
-        parameters: Number of parameters, with those of its children.
-        macs: Multiply-accumulates of one forward pass, with those of its children.
-    """
-
-    name: str
-    kind: str
+    name: str  # in the model; '' is the whole model
+    kind: str  # its class
     parameters: int
+    macs: int  # multiply-accumulates of one forward pass
+
+
+class ModelCost(NamedTuple):
+    """The cost of one forward pass of a model."""
+
+    parameters: int
+    trainable: int  # parameters with a gradient
     macs: int
-
-
-@dataclass(frozen=True)
-class ModelCost:
-    """The cost of one forward pass of a model.
-
-    Args:
-        shape: (height, width) of the input in px.
-        batch: Images in the pass.
-        modules: The whole model first, then its modules in the order of definition.
-        trainable: Number of parameters with a gradient.
-    """
-
-    shape: Tuple[int, int]
-    batch: int
-    modules: List[ModuleCost]
-    trainable: int
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of the whole model."""
-        return self.modules[0].parameters
-
-    @property
-    def macs(self) -> int:
-        """MACs of the whole model and batch."""
-        return self.modules[0].macs
+    modules: List[ModuleCost]  # the whole model first, then its modules in the order of definition
 
     def of(self, name: str) -> int:
         """Returns the MACs of a module by its name; 0 if the model has none of that name."""
         return next((module.macs for module in self.modules if module.name == name), 0)
 
 
-def count(config: Config, shape: Tuple[int, int], batch: int = 1, device: str = 'meta') -> ModelCost:
+def count(config: Config, shape: Tuple[int, int], batch: int = 1) -> ModelCost:
     """Counts one forward pass.
 
     Args:
         config: A config of MMPretrain or MMSegmentation.
         shape: (height, width) of the input in px.
         batch: Images in the pass.
-        device: 'meta', or 'cpu' to really run the pass, for models that the meta device cannot run.
 
     Returns:
         Parameters and MACs by module.
 
     Raises:
         ValueError: A number is not positive.
-        RuntimeError: The model cannot run on this shape or device.
+        RuntimeError: The model cannot run on this shape, or not on the meta device.
     """
     if min(*shape, batch) < 1:
         raise ValueError(f'height, width and batch must be positive whole numbers, got {(*shape, batch)}')
-    model = build_model(config, device)
+    model = build_model(config, 'meta')
     counter = FlopCounterMode(display=False)
     spent = _Spent(counter)
     for name, module in model.named_modules():
-        spent.watch(name, module)
+        if isinstance(module, GaussianAttention):
+            module.backend = 'sdpa'
+        module.register_forward_pre_hook(partial(spent.begin, name))
+        module.register_forward_hook(partial(spent.end, name))
     try:
-        with _without_flash_attention(), counter, torch.no_grad():
-            model(torch.zeros(batch, 3, *shape, device=device))
+        with counter, torch.no_grad():
+            model(torch.zeros(batch, 3, *shape, device='meta'))
     except (RuntimeError, NotImplementedError) as error:
-        raise RuntimeError(f'the model cannot run on {shape[0]} x {shape[1]} px on device {device!r}: {error}'
-                           + ('; try --device cpu' if device == 'meta' else '')) from error
-    rows = [ModuleCost(name, type(module).__name__, sum(p.numel() for p in module.parameters()), spent.of(name, module))
-            for name, module in model.named_modules()]
-    return ModelCost(tuple(shape), batch, rows, sum(p.numel() for p in model.parameters() if p.requires_grad))
+        raise RuntimeError(f'the model cannot run on the shapes of {shape[0]} x {shape[1]} px: {error}') from error
+    rows = [ModuleCost(name, type(module).__name__, sum(p.numel() for p in module.parameters()),
+                       math.ceil(spent.of(name, module) / 2)) for name, module in model.named_modules()]
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return ModelCost(rows[0].parameters, trainable, rows[0].macs, rows)
 
 
 class _Spent:
@@ -118,46 +92,23 @@ class _Spent:
     """
 
     def __init__(self, counter: FlopCounterMode) -> None:
-        self.counter = counter
-        self.gaussians = 0
-        self.begun: Dict[str, List[int]] = {}
-        self.flops: Dict[str, int] = {}
+        self.counter, self.gaussians = counter, 0
+        self.flops: Dict[str, int] = Counter()
 
-    def _total(self) -> int:
-        return self.counter.get_total_flops() + self.gaussians
-
-    def watch(self, name: str, module: nn.Module) -> None:
-        """Records what a module costs, and makes its attention use the back-end that is counted in full."""
-        module.register_forward_pre_hook(lambda *_: self.begun.setdefault(name, []).append(self._total()))
+    def begin(self, name: str, module: nn.Module, arguments: Tuple[Any, ...]) -> None:
+        """Notes that a module begins; a GaussianAttention makes its Gaussians."""
+        self.flops[name] -= self.counter.get_total_flops() + self.gaussians
         if isinstance(module, GaussianAttention):
-            module.backend = _COUNTING_BACKEND
-            module.register_forward_pre_hook(self._add_gaussians)
-        module.register_forward_hook(lambda *_: self._end(name))
+            query, _, _, (height, width) = arguments[:4]
+            queries = query.shape[0] * query.shape[1] * height * width
+            self.gaussians += 2 * queries * (height + width + height + height * width)
 
-    def _add_gaussians(self, module: GaussianAttention, arguments: Tuple[Any, ...]) -> None:
-        query, _, _, (height, width) = arguments[:4]
-        queries = query.shape[0] * query.shape[1] * height * width
-        self.gaussians += 2 * queries * (height + width + height + height * width)
-
-    def _end(self, name: str) -> None:
-        self.flops[name] = self.flops.get(name, 0) + self._total() - self.begun[name].pop()
+    def end(self, name: str, *_: Any) -> None:
+        """Notes that a module ends."""
+        self.flops[name] += self.counter.get_total_flops() + self.gaussians
 
     def of(self, name: str, module: nn.Module) -> int:
-        """Returns the MACs of a module; if its ``forward`` was called directly, the sum over its children."""
+        """Returns the FLOPs of a module; if its ``forward`` was called directly, the sum over its children."""
         if name in self.flops:
-            return math.ceil(self.flops[name] / 2)
+            return self.flops[name]
         return sum(self.of(f'{name}.{child}' if name else child, part) for child, part in module.named_children())
-
-
-@contextmanager
-def _without_flash_attention() -> Iterator[None]:
-    """Makes attention run as matrix products that the counter knows.
-
-    ``FlopCounterMode`` does not count the fused kernel for CPUs (PyTorch 2.1 to 2.14); a test tells when it does.
-    """
-    before = torch.backends.cuda.flash_sdp_enabled()  # holds for CPUs too, despite its name
-    torch.backends.cuda.enable_flash_sdp(False)
-    try:
-        yield
-    finally:
-        torch.backends.cuda.enable_flash_sdp(before)

@@ -1,14 +1,21 @@
-"""Reports what a config will do: what it trains and how, for how long, on which data, and from which weights."""
+"""Reports what a config amounts to before it runs: what it trains, how and for how long, and from which weights."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import Tensor, nn
 
 from mmlocat.config import add_config_arguments, load_config
 from mmlocat.models.building import build_model
@@ -16,38 +23,121 @@ from mmlocat.training.context import Context
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
 from mmlocat.utils.tables import Table
 
-from .groups import ParameterGroup, frozen_parts, parameter_groups, quiet_mmengine
-from .schedule import learning_rates, training_length
-
 _EPOCH_LENGTH = 100  # iterations; in a schedule by epochs, rates are reported by their place in an epoch only
+_NAMES = 3  # of the parameters of a group
 
 
 @dataclass
-class Recipe:
-    """A report of what a config will do.
+class ParameterGroup:
+    """Trained parameters that the optimizer treats alike."""
+
+    lr_multiplier: float  # factor on the optimizer's learning rate
+    weight_decay: float
+    depth: Optional[int]  # of the layer in layer-wise decay, 0 for the stem; None without such decay
+    names: List[str] = field(default_factory=list)
+    parameters: int = 0  # how many numbers they hold
+
+
+def parameter_groups(model: nn.Module, config: Config) -> List[ParameterGroup]:
+    """Lists what the optimizer updates, grouping parameters that it treats alike.
 
     Args:
-        title: Name of the config.
-        facts: Lines by topic, in the order to read.
-        groups: The parameter groups that the optimizer updates.
-        augmentation: A line for each transform of the training images.
+        model: The config's model.
+        config: A training config.
+
+    Returns:
+        The groups, the deepest and fastest last. Frozen parameters are in none.
+
+    Raises:
+        ValueError: The config names no optimizer and learning rate, or several.
     """
+    wrapper = config.get('optim_wrapper') or {}
+    if 'lr' not in (wrapper.get('optimizer') or {}):
+        raise ValueError('the config has no optim_wrapper.optimizer with an lr: either it is for testing alone, or it '
+                         'has several optimizers, which this tool does not list')
+    # A wrapper of the optimizer does not change the groups, and that of mixed precision would need a GPU.
+    kept = {key: wrapper[key] for key in ('optimizer', 'paramwise_cfg', 'constructor') if key in wrapper}
+    with quiet_mmengine():
+        optimizer = build_optim_wrapper(model, dict(type='OptimWrapper', **kept)).optimizer
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    base = wrapper['optimizer']['lr']
+    groups: Dict[Tuple, ParameterGroup] = {}
+    for settings in optimizer.param_groups:
+        key = (settings.get('layer_id'), settings['lr'] / base, settings.get('weight_decay', 0.))
+        for parameter in settings['params']:
+            if parameter.requires_grad:
+                group = groups.setdefault(key, ParameterGroup(key[1], key[2], key[0]))
+                group.names.append(names[id(parameter)])
+                group.parameters += parameter.numel()
+    return [groups[key] for key in sorted(groups, key=lambda key: (key[0] or 0, key[1], key[2]))]
 
-    title: str
-    facts: Dict[str, str]
-    groups: List[ParameterGroup]
-    augmentation: List[str]
+
+@contextmanager
+def quiet_mmengine() -> Iterator[None]:
+    """Stops the libraries from logging a line for every parameter as they build: tables report the same in short."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
-def describe(config: Config, title: str) -> Recipe:
+def training_length(config: Config) -> Tuple[int, str]:
+    """Returns how long a config trains, and in which unit: 'epochs' or 'iterations'.
+
+    Raises:
+        ValueError: Its ``train_cfg`` states neither ``max_epochs`` nor ``max_iters``.
+    """
+    settings = config.get('train_cfg') or {}
+    for unit, key in (('epochs', 'max_epochs'), ('iterations', 'max_iters')):
+        if settings.get(key):
+            return settings[key], unit
+    raise ValueError('train_cfg states neither max_epochs nor max_iters: is this a config for testing alone?')
+
+
+def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequence[float] = (1.0, )) -> Tensor:
+    """Computes the learning rate of every iteration, by mmengine's schedulers, stepped as its Runner does it.
+
+    Args:
+        config: A training config.
+        epoch_length: Iterations an epoch, for schedules that count in epochs.
+        multipliers: One parameter group is made for each of these multiples of the optimizer's learning rate.
+
+    Returns:
+        Shape (iterations, groups), float64: the rate with which each iteration updates.
+    """
+    length, unit = training_length(config)
+    iterations = length * epoch_length if unit == 'epochs' else length
+    base = config.optim_wrapper.optimizer.lr
+    # Without gradients a step of SGD changes nothing.
+    optimizer = torch.optim.SGD(
+        [dict(params=[nn.Parameter(torch.zeros(1))], lr=base * multiplier) for multiplier in multipliers], lr=base)
+    schedulers = []
+    settings = config.get('param_scheduler') or []
+    for scheduler in [settings] if isinstance(settings, dict) else settings:
+        end = iterations // epoch_length if scheduler.get('by_epoch', True) else iterations
+        defaults = dict(end=end, optimizer=optimizer, epoch_length=epoch_length)
+        schedulers.append(PARAM_SCHEDULERS.build(dict(scheduler), default_args=defaults))
+    optimizer.step()  # schedulers expect a step before theirs
+    rates = []
+    for iteration in range(1, iterations + 1):
+        rates.append([group['lr'] for group in optimizer.param_groups])
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or (unit == 'epochs' and iteration % epoch_length == 0):
+                scheduler.step()
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+def describe(config: Config) -> Tuple[Dict[str, str], List[ParameterGroup]]:
     """Finds out what a config will do; builds its model and optimizer, and reads neither data nor weights.
 
     Args:
         config: A training config.
-        title: The name to report it under.
 
     Returns:
-        Its recipe.
+        Lines by topic, in the order to read, and the parameter groups that the optimizer updates.
 
     Raises:
         ValueError: The config has no training recipe.
@@ -57,54 +147,34 @@ def describe(config: Config, title: str) -> Recipe:
     model.train()
     groups = parameter_groups(model, config)
     total = sum(parameter.numel() for parameter in model.parameters())
-    frozen = [f'{name} ({count:,}{", stays in evaluation mode" if still else ""})'
-              for name, count, still in frozen_parts(model)]
+    frozen = _frozen_parts(model)
+    length, unit = training_length(config)
+    every = f', validation every {config.train_cfg.get("val_interval", 1):,}'
     facts = {
-        'Model': _model(config),
         'Initial weights': _initial_weights(config, bool(frozen)),
         'Parameters': f'{sum(group.parameters for group in groups):,} trained of {total:,}',
         'Frozen': '; '.join(frozen) or 'nothing',
         'Total batch': _total_batch(config),
-        'Length': _length(config),
-        'Optimiser': _optimizer(config),
-        'Schedule': '\n'.join(_call(scheduler) for scheduler in _as_list(config.get('param_scheduler'))) or 'constant',
+        'Length': f'{length:,} {unit}' + (every if config.get('val_dataloader') else ', no validation'),
         'Learning rate': _rates(config, groups),
-        'Images': _images(config),
+        'From the config': Config(dict(optim_wrapper=config.optim_wrapper,
+                                       param_scheduler=config.get('param_scheduler'))).pretty_text.strip(),
     }
-    augments = (config.model.get('train_cfg') or {}).get('augments')
-    if augments:
-        facts['Batches'] = 'one of ' + ', '.join(_call(augment) for augment in _as_list(augments))
-    mode = (config.model.get('test_cfg') or {}).get('mode')
-    if mode:
-        facts['Testing'] = f'mode={mode}' + ('; --tta averages scales and flips' if 'tta_pipeline' in config else '')
-    return Recipe(title, facts, groups, [_call(step) for step in _training_pipeline(config)])
+    return facts, groups
 
 
-def tables(recipe: Recipe, names: int = 3) -> List[Table]:
-    """Returns a recipe as tables.
-
-    Args:
-        recipe: The report.
-        names: How many parameters of each group to name.
-    """
-    facts = Table(['topic', 'what the config says'], recipe.title, words=2)
-    for topic, text in recipe.facts.items():
-        facts.add(topic, text)
-    groups = Table(['such as', 'lr x', 'weight decay', 'depth', 'tensors', 'parameters'], 'What the optimiser updates')
-    for group in recipe.groups:
-        some = ', '.join(group.names[:names]) + (' ...' if len(group.names) > names else '')
-        groups.add(some, f'{group.lr_multiplier:.4g}', f'{group.weight_decay:g}', group.depth, len(group.names),
-                   f'{group.parameters:,}')
-    steps = Table(['step', 'of training images'], 'Training images', words=2)
-    for number, step in enumerate(recipe.augmentation, 1):
-        steps.add(number, step)
-    return [facts, groups, steps]
-
-
-def show(recipe: Recipe, names: int = 3) -> None:
-    """Prints a recipe; see ``tables``."""
-    for table in tables(recipe, names):
-        table.print()
+def _show(title: str, facts: Dict[str, str], groups: List[ParameterGroup]) -> None:
+    """Prints what ``describe`` found."""
+    table = Table(['topic', 'what the config says'], title, words=2)
+    for topic, text in facts.items():
+        table.add(topic, text)
+    table.print()
+    table = Table(['such as', 'lr x', 'weight decay', 'depth', 'tensors', 'parameters'], 'What the optimiser updates')
+    for group in groups:
+        some = ', '.join(group.names[:_NAMES]) + (' ...' if len(group.names) > _NAMES else '')
+        table.add(some, f'{group.lr_multiplier:.4g}', f'{group.weight_decay:g}', group.depth, len(group.names),
+                  f'{group.parameters:,}')
+    table.print()
 
 
 def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
@@ -121,39 +191,25 @@ def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
         ValueError: It is invalid, or has no training recipe.
     """
     parser = argparse.ArgumentParser(description='Tell what a config will do: parameter groups, batch, schedule, '
-                                     'frozen parts, augmentation, initial weights.')
+                                     'frozen parts, initial weights.')
     add_config_arguments(parser)
-    parser.add_argument('--names', type=int, default=3, help='how many parameters of a group to name (default: 3)')
     args = parser.parse_args(argv)
     config = load_config(args.config, args.cfg_options)
     set_initial_checkpoint(config, Context(changed=args.cfg_options or {}))
-    return partial(show, describe(config, Path(args.config).name), names=args.names)
+    return partial(_show, Path(args.config).name, *describe(config))
 
 
-def _call(settings: Any) -> str:
-    """Formats a config dict with a ``type`` as a call, ``Type(key=value)``, nested ones included."""
-    if isinstance(settings, dict):
-        inner = ', '.join(f'{key}={_call(value)}' for key, value in settings.items() if key != 'type')
-        if 'type' not in settings:
-            return f'({inner})'
-        name = settings['type'] if isinstance(settings['type'], str) else settings['type'].__name__
-        return f'{name}({inner})' if inner else name
-    if isinstance(settings, (list, tuple)):
-        return f'[{", ".join(_call(value) for value in settings)}]'
-    return f'{settings:g}' if isinstance(settings, float) else str(settings)
-
-
-def _as_list(settings: Any) -> list:
-    return [settings] if isinstance(settings, dict) else list(settings or [])
-
-
-def _model(config: Config) -> str:
-    parts = [f'{config.model.type}']
-    for name in ('backbone', 'neck', 'head', 'decode_head', 'auxiliary_head'):
-        for part in _as_list(config.model.get(name)):
-            kept = {key: part[key] for key in ('type', 'arch', 'gaug', 'drop_path_rate', 'num_classes') if key in part}
-            parts.append(f'{name} {_call(kept)}')
-    return '\n'.join(parts)
+def _frozen_parts(model: nn.Module, prefix: str = '') -> List[str]:
+    """Lists the outermost parts that training does not change, of a model in training mode."""
+    parameters = list(model.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        still = '' if any(part.training for part in model.modules()) else ', stays in evaluation mode'
+        return [f'{prefix.rstrip(".")} ({sum(parameter.numel() for parameter in parameters):,}{still})']
+    parts = [f'{prefix}{name} ({parameter.numel():,})' for name, parameter in model.named_parameters(recurse=False)
+             if not parameter.requires_grad]
+    for name, child in model.named_children():
+        parts += _frozen_parts(child, f'{prefix}{name}.')
+    return parts
 
 
 def _initial_weights(config: Config, frozen: bool) -> str:
@@ -177,45 +233,13 @@ def _total_batch(config: Config) -> str:
     return f'{total}: {each}, {total // (own * steps)} processes'
 
 
-def _length(config: Config) -> str:
-    total, counts_epochs = training_length(config, 1)
-    every = config.train_cfg.get('val_interval', 1)
-    text = f'{total:,} {"epochs" if counts_epochs else "iterations"}'
-    return text + (f', validation every {every:,}' if config.get('val_dataloader') else ', no validation')
-
-
-def _optimizer(config: Config) -> str:
-    wrapper = config.optim_wrapper
-    others = {key: value for key, value in wrapper.items()
-              if key not in ('optimizer', 'paramwise_cfg', 'constructor')}
-    lines = [_call(wrapper.optimizer), f'in {_call(others)}']
-    for key in ('constructor', 'paramwise_cfg'):
-        if wrapper.get(key):
-            lines.append(f'{key}: {_call(wrapper[key])}')
-    return '\n'.join(lines)
-
-
 def _rates(config: Config, groups: List[ParameterGroup]) -> str:
     slowest = min((group.lr_multiplier for group in groups), default=1.)
-    rates = learning_rates(config, _EPOCH_LENGTH, (1., slowest))
-    base, slow = rates[:, 0], rates[:, 1]
+    base, slow = learning_rates(config, _EPOCH_LENGTH, (1., slowest)).unbind(1)
     highest = int(base.argmax())
-    by_epoch = bool(config.train_cfg.get('max_epochs'))
+    by_epoch = training_length(config)[1] == 'epochs'
     place = f'epoch {highest / _EPOCH_LENGTH:.4g}' if by_epoch else f'iteration {highest:,}'
     text = f'{base[0]:.4g} at first, highest {base[highest]:.4g} at {place}, {base[-1]:.4g} at last'
     if abs(slow[highest] - slowest * base[highest]) > 1e-6 * base[highest]:  # OneCycleLR has its own peak
         text += f'; the same for all: the schedule overrides the multiple {slowest:.4g} of the slowest parameters'
     return text
-
-
-def _images(config: Config) -> str:
-    settings = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    kept = {key: settings[key] for key in ('mean', 'std', 'size') if settings.get(key) is not None}
-    return ', '.join(f'{key} {_call(value)}' for key, value in kept.items()) or 'not normalised'
-
-
-def _training_pipeline(config: Config) -> list:
-    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:  # wrapped, as by RepeatDataset
-        dataset = dataset['dataset']
-    return dataset.get('pipeline') or []

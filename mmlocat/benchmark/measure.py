@@ -8,15 +8,16 @@ import statistics
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 
-from .clocks import clock_for
-
 _STATUS = Path('/proc/self/status')
 _CLEAR = Path('/proc/self/clear_refs')
-Name = TypeVar('Name', bound=Hashable)
+_MIN_TURNS = 3
+# Bytes written before a GPU is timed: more than any second-level cache holds, so no contender finds its inputs there.
+_FLUSH = 256 << 20
+Call = Callable[[], Any]
 
 
 class Ratio(NamedTuple):
@@ -39,64 +40,69 @@ class Result(NamedTuple):
     extra: Optional[float]  # MiB; None where it was not measured
 
 
-def take_turns(contenders: Mapping[Name, Callable[[], Any]], device: str, seconds: float, min_turns: int = 3,
-               graphs: bool = False) -> Dict[Name, List[float]]:
+def _seconds_of(run: Call, device: str) -> float:
+    """Times one call: by the computer's clock, or by a GPU's events after its second-level cache was flushed."""
+    if not device.startswith('cuda'):
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.empty(_FLUSH, dtype=torch.int8, device=device).zero_()
+    begin.record()
+    run()
+    end.record()
+    torch.cuda.synchronize(device)
+    return begin.elapsed_time(end) / 1e3
+
+
+def in_turns(contenders: Mapping[Any, Call], baseline: Any, device: str, seconds: float) -> Dict[Any, Ratio]:
     """Runs every contender once a turn, so that whatever slows the machine down slows all of them.
 
-    Every turn has a new order, so that no contender always finds the caches as the same other one leaves them.
-
-    Args:
-        contenders: What to call, by name.
-        device: Selects the clock: a GPU's own events, else the computer's clock.
-        seconds: Turns go on until this much time has passed.
-        min_turns: The least number of turns, after one that is not counted.
-        graphs: Whether the calls are replays of CUDA graphs.
-
-    Returns:
-        The seconds of every turn by name.
-    """
-    clock = clock_for(device, graphs)
-    times: Dict[Name, List[float]] = {name: [] for name in contenders}
-    order, shuffle = list(contenders.items()), random.Random(0).shuffle
-    begin, turns = None, 0
-    while begin is None or turns < min_turns or time.perf_counter() - begin < seconds:
-        shuffle(order)
-        for name, run in order:
-            taken = clock(run)
-            if begin is not None:
-                times[name].append(taken)
-        turns += begin is not None
-        begin = begin or time.perf_counter()
-    return times
-
-
-def compare(own: Sequence[float], base: Sequence[float]) -> Ratio:
-    """Compares a contender's seconds with the baseline's of the same turns."""
-    low, _, high = statistics.quantiles([mine / other for mine, other in zip(own, base)], n=4)
-    median = statistics.median(own)
-    return Ratio(median, median / statistics.median(base), low, high, len(own))
-
-
-def in_turns(contenders: Mapping[Name, Callable[[], Any]], baseline: Name, device: str, seconds: float,
-             min_turns: int = 3, graphs: bool = False) -> Dict[Name, Ratio]:
-    """Runs contenders in turns and compares each with one of them, the baseline.
+    Every turn has a new order, so that no contender always finds the caches as the same other one leaves them. One
+    call of each before the first turn is not counted.
 
     Args:
         contenders: What to call, by name.
         baseline: The contender that ratios refer to.
-        device: See ``take_turns``.
-        seconds: See ``take_turns``.
-        min_turns: See ``take_turns``.
-        graphs: See ``take_turns``.
+        device: Selects the clock: a GPU's own events, else the computer's clock.
+        seconds: Turns go on until this much time has passed, at least three.
 
     Returns:
         Medians and ratios by name.
     """
-    times = take_turns(contenders, device, seconds, min_turns, graphs)
-    return {name: compare(own, times[baseline]) for name, own in times.items()}
+    for run in contenders.values():
+        run()
+    times: Dict[Any, List[float]] = {name: [] for name in contenders}
+    order, shuffle = list(contenders.items()), random.Random(0).shuffle
+    begin = time.perf_counter()
+    while len(times[baseline]) < _MIN_TURNS or time.perf_counter() - begin < seconds:
+        shuffle(order)
+        for name, run in order:
+            times[name].append(_seconds_of(run, device))
+    ratios, base = {}, times[baseline]
+    for name, own in times.items():
+        low, _, high = statistics.quantiles([mine / other for mine, other in zip(own, base)], n=4)
+        median = statistics.median(own)
+        ratios[name] = Ratio(median, median / statistics.median(base), low, high, len(own))
+    return ratios
 
 
-def results(case: Any, mode: str, runs: Mapping[str, Callable[[], Any]], baseline: str, seconds: float,
+def race(own: Call, base: Call, device: str, seconds: float, with_memory: bool = True) -> Dict[str, Any]:
+    """Times a call in turns with its baseline, and on a GPU compares by how much memory grows in either.
+
+    Returns:
+        The figures by name, as the GPU report shows them.
+    """
+    times = in_turns(dict(own=own, base=base), 'base', device, seconds)
+    found = dict(ms=times['own'].seconds * 1e3, baseline_ms=times['base'].seconds * 1e3, ratio=times['own'].ratio,
+                 low=times['own'].low, high=times['own'].high, turns=times['own'].turns)
+    if with_memory and device.startswith('cuda'):
+        mib, baseline_mib = (peak_growth(run, device)[0] / 2**20 for run in (own, base))
+        found.update(mib=mib, baseline_mib=baseline_mib, memory_ratio=mib / baseline_mib)
+    return found
+
+
+def results(case: Any, mode: str, runs: Mapping[str, Call], baseline: str, seconds: float,
             memory: Optional[Callable[[Any, str, str], Optional[float]]] = None) -> List[Result]:
     """Times contenders in turns, and measures the memory of each in its own process.
 
@@ -114,13 +120,11 @@ def results(case: Any, mode: str, runs: Mapping[str, Callable[[], Any]], baselin
 
 
 def _resident(field: str) -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f'{_STATUS} has no {field}')
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
 
 
-def peak_growth(run: Callable[[], Any], device: str) -> Tuple[Optional[int], Any]:
+def peak_growth(run: Call, device: str) -> Tuple[Optional[int], Any]:
     """Returns the peak growth of memory during a call, in bytes, and what the call returned.
 
     On a CPU the resident set is measured, whose peak Linux records and lets one reset; None on other systems.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Sequence
+from typing import Sequence
 
 from mmlocat.utils import atomic_write
 
@@ -23,36 +23,18 @@ def draw(path: Path, results: Sequence[Result], heads: int) -> None:
     from matplotlib import pyplot
 
     own = [result for result in results if result.case.heads == heads]
-    passes: List[str] = list(dict.fromkeys(result.mode for result in own))
-    names = list(dict.fromkeys(result.name for result in own))
-    with_memory = any(result.extra is not None for result in own)
-    figure, panels = pyplot.subplots(1 + with_memory, len(passes), squeeze=False, sharex=True, layout='constrained',
-                                     figsize=(4.8 * len(passes), 3.6 * (1 + with_memory)))
-    styles = dict(zip(names, zip(['#000000', '#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7'], 'os^Dvx')))
-    for column, name_of_pass in enumerate(passes):
-        for name in names:
-            rows = [r for r in own if r.mode == name_of_pass and r.name == name]
-            tokens = [r.case.tokens for r in rows]
-            color, marker = styles[name]
-            options = dict(color=color, marker=marker, markersize=5, label=name,
-                           linewidth=2.4 if name == 'auto' else 1.2)
-            panels[0, column].loglog(tokens, [r.time.seconds for r in rows], **options)
-            if with_memory:
-                shown = [(n, max(r.extra, 0.1)) for n, r in zip(tokens, rows) if r.extra is not None]
-                if shown:
-                    panels[1, column].loglog(*zip(*shown), **options)
-        panels[0, column].set_title(f'{name_of_pass}, {heads} heads')
-        panels[-1, column].set_xlabel('tokens N')
-    panels[0, 0].set_ylabel('seconds')
-    if with_memory:
-        panels[1, 0].set_ylabel('MiB beyond inputs, outputs, gradients')
-    panels[0, 0].legend(frameon=False, fontsize=8)
-    tokens = sorted({r.case.tokens for r in own})
-    for panel in panels.flat:
-        panel.grid(True, which='major', alpha=0.3)
-        # Ticks at the measured sizes only: those at powers of ten and between them would overlap.
-        panel.set_xticks(tokens, [str(n) for n in tokens])
-        panel.set_xticks([], minor=True)
+    passes = list(dict.fromkeys(result.mode for result in own))
+    figure, panels = pyplot.subplots(2, len(passes), squeeze=False, sharex=True, layout='constrained',
+                                     figsize=(4.8 * len(passes), 7.2))
+    for (time, memory), mode in zip(panels.T, passes):
+        for name, marker in zip(dict.fromkeys(result.name for result in own), 'os^Dvx'):
+            rows = [result for result in own if (result.mode, result.name) == (mode, name)]
+            tokens = [result.case.tokens for result in rows]
+            time.loglog(tokens, [result.time.seconds for result in rows], marker=marker, label=name)
+            memory.loglog(tokens, [result.extra for result in rows], marker=marker)
+        time.set(title=f'{mode}, {heads} heads', ylabel='seconds')
+        memory.set(xlabel='tokens N', ylabel='MiB beyond inputs, outputs, gradients')
+        time.legend(frameon=False, fontsize=8)
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, dpi=150, format=path.suffix.lstrip('.') or 'png')
     pyplot.close(figure)

@@ -11,8 +11,8 @@ from mmlocat.engine.gaussian_stats import GaussianStatsHook  # noqa: E402
 from mmlocat.engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 
 from .amp import CPUAmpOptimWrapper  # noqa: E402
-from .bare_vit import BareViTHook  # noqa: E402
 from .fsdp import ResumableFSDPStrategy, wrap_transformer_blocks  # noqa: E402
+from .load_from import BareViTHook  # noqa: E402
 from .nonfinite import NonFiniteHook  # noqa: E402
 from .runner import CheckedFlexibleRunner, CheckedRunner, runner_class  # noqa: E402
 from .seeding import SeededDataset, SeededSampler  # noqa: E402

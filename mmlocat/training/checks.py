@@ -15,7 +15,6 @@ from .amp import check_precision
 from .config_types import check_common_types, check_test_types, check_training_types
 from .config_values import check_values
 from .context import BUILD, TEST, TRAIN, Context, read_options
-from .determinism import check_determinism, prepare_determinism
 from .hardware import adapt_to_hardware, check_launcher, check_sharding, is_main_process, join_processes
 from .initial_weights import (
     check_initial_weights,
@@ -28,8 +27,9 @@ from .initial_weights import (
 from .model_check import check_model
 from .prepare import build_model, build_optimizer, build_test_data, build_training_data
 from .recipe import compare_total_batch, scale_learning_rate
-from .recompute import check_recomputed, check_recomputing_runner
+from .recompute import check_recomputed
 from .resume import apply_resume, tell_changes
+from .seeding import prepare_determinism
 from .training_data import check_training_data
 from .work_dir import check_work_dir, claim
 
@@ -71,7 +71,6 @@ CHECKS: List[Check] = [
     Check(BUILD, prepare_determinism),
     Check(BUILD, join_processes),
     Check(BUILD, check_sharding),
-    Check(BUILD, check_recomputing_runner),
     Check(TRAIN, claim),  # one training at a time in a work dir
     # Checks of the parts that the Runner has built.
     Check(TRAIN, build_model, 'runner'),
@@ -81,7 +80,6 @@ CHECKS: List[Check] = [
     Check(TEST, fit_tested_weights, 'runner'),
     Check(TRAIN, check_model, 'runner'),  # do its parts fit together
     Check(TEST, check_model, 'runner'),
-    Check(TRAIN, check_determinism, 'runner'),
     Check(TRAIN, build_training_data, 'runner'),  # and do its classes match the heads
     Check(TEST, build_test_data, 'runner'),
     Check(TRAIN, build_optimizer, 'runner'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from mmengine._strategy import FSDPStrategy
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from mmengine.runner import Runner
@@ -14,8 +15,6 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmlocat.models.backbones.loading import without_wrapper
-
-from .private import FSDPStrategy, is_whole, metadata_of
 
 # The libraries' transformer blocks; those of LocAtViT derive from the first.
 _BLOCKS = (TransformerEncoderLayer, SegmentorEncoderLayer)
@@ -47,7 +46,7 @@ class ResumableFSDPStrategy(FSDPStrategy):
 
     def optim_state_dict(self) -> dict:
         """Returns the optimizer's state, unsharded if ``state_dict_cfg`` is 'full', and correct on CPUs too."""
-        if torch.cuda.is_available() or not is_whole(self):
+        if torch.cuda.is_available() or not self._is_full_state_dict():
             return super().optim_state_dict()
         own = self.optim_wrapper.state_dict()
         names = [None] * self.world_size
@@ -63,11 +62,7 @@ class ResumableFSDPStrategy(FSDPStrategy):
         return whole
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Loads each process's shard of the optimizer's state.
-
-        Args:
-            state_dict: The optimizer's part of a checkpoint.
-        """
+        """Loads each process's shard of the optimizer's state."""
         self.optim_wrapper.load_state_dict(
             FullyShardedDataParallel.optim_state_dict_to_load(
                 model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict))
@@ -81,6 +76,6 @@ class WholeMetadataHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Adds the metadata under the modules' own names."""
-        metadata = metadata_of(checkpoint['state_dict'])
+        metadata = getattr(checkpoint['state_dict'], '_metadata', {})
         for name in list(metadata):
             metadata.setdefault(without_wrapper(name), metadata[name])

@@ -8,13 +8,13 @@ import os
 from typing import Any, List, Optional
 
 import torch
+from mmengine._strategy import DDPStrategy, FSDPStrategy
 from mmengine.config import Config
 from mmengine.registry import MODELS, STRATEGIES
 from torch import nn
 
 from .amp import move_amp_to_cpu
 from .context import Context
-from .private import DDPStrategy, FSDPStrategy
 from .resolve import is_kind, resolve_type
 
 

@@ -10,21 +10,18 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import random
 import signal
-import sys
 import threading
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, List, Optional
 
-import numpy as np
 import torch
-from mmengine.dist import get_rank, get_world_size, is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from .private import accumulated_steps, advance_epoch, decide_val_interval
 from .saving import INTERRUPTED, write_last_checkpoint
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
@@ -37,35 +34,12 @@ class TrainingStopped(SystemExit):
     """A signal stopped a training after its state had been saved; ``code`` is 128 + the signal's number."""
 
 
-class StepSeedHook(Hook):
-    """Seeds the random numbers of each step (dropout, drop path, mixup) anew.
-
-    They depend only on seed, iteration and process, so a resumed run draws the same numbers as an uninterrupted one;
-    mmengine restores no random state. The augmentations of the samples have their own streams, see
-    ``mmlocat.training.seeding``.
-    """
-
-    priority = 'HIGHEST'
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seeds Python, NumPy and torch, GPUs included."""
-        words = np.random.SeedSequence((runner.seed, runner.iter, get_rank(), 1)).generate_state(4)
-        random.seed(words.tobytes())
-        np.random.seed(words)
-        torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
-
-
 class StopHook(Hook):
-    """Saves a checkpoint and ends the process after a signal.
-
-    Args:
-        signals: The signals to handle; their former handlers come back after the training.
-    """
+    """Saves a checkpoint and ends the process after SIGTERM or SIGUSR1."""
 
     priority = 'LOWEST'  # after all other hooks have recorded the iteration
 
-    def __init__(self, signals: tuple = STOP_SIGNALS) -> None:
-        self.signals = signals
+    def __init__(self) -> None:
         self.received = 0
         self._former: List[tuple] = []
         self._group: Optional[Any] = None
@@ -76,7 +50,7 @@ class StopHook(Hook):
             # gloo instead of the GPUs' queues, so that the exchange does not wait for the model's kernels.
             self._group = torch.distributed.new_group(backend='gloo')
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
-            self._former = [(number, signal.signal(number, self._receive)) for number in self.signals]
+            self._former = [(number, signal.signal(number, self._receive)) for number in STOP_SIGNALS]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
@@ -84,26 +58,21 @@ class StopHook(Hook):
 
         A validation that is due now is left to the resumed run, see ``MissedValidationHook``.
         """
-        number, done = self._agree(), runner.iter + 1
-        if not number or done % accumulated_steps(runner.optim_wrapper):
+        number, done, loop = self._agree(), runner.iter + 1, runner.train_loop
+        if not number or done % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
             return
-        if isinstance(runner.train_loop, EpochBasedTrainLoop) and not isinstance(runner.train_loop, EpochLoop):
-            # mmengine's own loop, in its FlexibleRunner, cannot resume in the middle of an epoch.
-            if is_main_process():
-                name = signal.Signals(number).name
-                print(f'mmlocat: Stopped by {name} after iteration {done} of {runner.max_iters}. The same command with '
-                      '--resume goes on from the last checkpoint.', file=sys.stderr, flush=True)
+        end = f'Stopped by {signal.Signals(number).name} after iteration {done} of {runner.max_iters}'
+        if isinstance(loop, EpochBasedTrainLoop) and not isinstance(loop, EpochLoop):
+            # A custom loop, which cannot resume in the middle of an epoch.
+            runner.logger.info(f'{end}. The same command with --resume goes on from the last checkpoint.')
             raise TrainingStopped(128 + number)
-        if isinstance(runner.train_loop, EpochLoop):
+        if isinstance(loop, EpochLoop):
             runner.message_hub.update_info(_IN_EPOCH, [batch_idx + 1, len(runner.train_dataloader)])
         runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=done), by_epoch=False)
+        path = Path(runner.work_dir) / INTERRUPTED
         if is_main_process():
-            path, name = Path(runner.work_dir) / INTERRUPTED, signal.Signals(number).name
             write_last_checkpoint(runner.work_dir, path)
-            message = (f'Stopped by {name} after iteration {done} of {runner.max_iters}, which is saved in {path}. The '
-                       'same command with --resume goes on from there.')
-            runner.logger.info(message)
-            print(f'mmlocat: {message}', file=sys.stderr, flush=True)
+        runner.logger.info(f'{end}, which is saved in {path}. The same command with --resume goes on from there.')
         if self._group is not None:
             # A launcher may end all processes when one has ended, while the first is still saving.
             torch.distributed.barrier(group=self._group)
@@ -128,40 +97,29 @@ class StopHook(Hook):
 
 
 class MissedValidationHook(Hook):
-    """Runs the validation that was due when a run was interrupted; mmengine saves before it validates.
-
-    Args:
-        validated: An iteration known to be validated, although its checkpoint does not record it.
-    """
+    """Runs the validation that was due when a run was interrupted; mmengine saves before it validates."""
 
     priority = 'LOWEST'
 
-    def __init__(self, validated: Optional[int] = None) -> None:
-        self.validated = validated
-        self._training = False
-
     def before_train(self, runner: Runner) -> None:
         """Validates if the resumed checkpoint was saved when a validation was due and had not run."""
-        self._training = True
-        loop, known = runner.train_loop, runner.message_hub.runtime_info.get(_VALIDATED)
-        if not runner.iter or runner.val_loop is None or runner.iter in (known, self.validated):
+        loop, known = runner.train_loop, runner.message_hub.runtime_info
+        if not runner.iter or runner.val_loop is None or _IN_EPOCH in known or known.get(_VALIDATED) == runner.iter:
             return
-        if not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
-            return
-        decide_val_interval(loop)
         if isinstance(loop, EpochBasedTrainLoop):
             done, total = runner.epoch, loop.max_epochs
-            due = _IN_EPOCH not in runner.message_hub.runtime_info
+        elif isinstance(loop, IterBasedTrainLoop):
+            done, total = runner.iter, loop.max_iters
         else:
-            done, total, due = runner.iter, loop.max_iters, True
-        if due and done >= loop.val_begin and (done % loop.val_interval == 0 or done == total):
+            return
+        loop._decide_current_val_interval()  # by itself the loop does so only after a step
+        if done >= loop.val_begin and (done % loop.val_interval == 0 or done == total):
             runner.logger.info(f'Validating iteration {runner.iter}, which the interrupted run had yet to do')
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
         """Records the validated iteration for the next checkpoints."""
-        if self._training:
-            runner.message_hub.update_info(_VALIDATED, runner.iter)
+        runner.message_hub.update_info(_VALIDATED, runner.iter)
 
 
 class EpochLoop(EpochBasedTrainLoop):
@@ -184,11 +142,11 @@ class EpochLoop(EpochBasedTrainLoop):
         for index, batch in enumerate(batches, done):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
-        advance_epoch(self)
+        self._epoch += 1
 
 
-class WorkerShield:
-    """Initialises data-loading workers so that they survive a signal to the whole job.
+def shield_workers(initialize: Optional[Callable[[int], None]], context: Optional[Any] = None) -> Callable[[int], None]:
+    """Returns an initialisation of data-loading workers that lets them survive a signal to the whole job.
 
     Slurm and torchrun signal every process of a job. A worker that died would end the training in the middle of a step.
     The main process still ends its workers by SIGTERM when it exits; it sets an event first, so that they obey.
@@ -197,21 +155,19 @@ class WorkerShield:
         initialize: mmengine's own initialisation of workers, or None.
         context: The multiprocessing context of the workers; None for the default one.
     """
+    closing = (context or multiprocessing).Event()
+    # Exit functions run last in, first out, so this one runs before multiprocessing ends the workers.
+    atexit.register(closing.set)
+    return partial(_initialize_worker, initialize, closing)
 
-    def __init__(self, initialize: Optional[Callable[[int], None]], context: Optional[Any] = None) -> None:
-        self.initialize = initialize
-        self.closing = (context or multiprocessing).Event()
-        # Exit functions run last in, first out, so this one runs before multiprocessing ends the workers.
-        atexit.register(self.closing.set)
 
-    def __call__(self, worker_id: int) -> None:
-        """Initialises a worker; runs in the worker's process."""
+def _initialize_worker(initialize: Optional[Callable[[int], None]], closing: Any, worker_id: int) -> None:
 
-        def end(number: int, frame: Any) -> None:
-            if self.closing.is_set():
-                os._exit(0)
+    def end(number: int, frame: Any) -> None:
+        if closing.is_set():
+            os._exit(0)
 
-        for number in STOP_SIGNALS:
-            signal.signal(number, end)
-        if self.initialize is not None:
-            self.initialize(worker_id)
+    for number in STOP_SIGNALS:
+        signal.signal(number, end)
+    if initialize is not None:
+        initialize(worker_id)

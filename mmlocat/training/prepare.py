@@ -7,9 +7,8 @@ from typing import List
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .class_iou import count_class_areas
 from .context import Context
-from .private import has_loop, loader_of, set_loader
+from .iou_metric import count_class_areas
 from .samples import check_samples
 
 
@@ -29,12 +28,12 @@ def build_training_data(config: Config, context: Context) -> List[str]:
     """
     runner = context.runner
     ranks_differ = bool((config.get('randomness') or {}).get('diff_rank_seed'))
-    loader = runner.build_dataloader(loader_of(runner, 'train'), seed=runner.seed, diff_rank_seed=ranks_differ)
-    # Before the loop is built, because upstream mmengine starts the workers with it.
+    loader = runner.build_dataloader(runner._train_dataloader, seed=runner.seed, diff_rank_seed=ranks_differ)
+    # Before the loop is built, because upstream mmengine starts the workers with it. The public properties build it.
     check_samples(context.model, loader.dataset, 'train')
-    set_loader(runner, 'train', loader)
+    runner._train_dataloader = loader
     runner.train_loop  # noqa: B018 - builds it
-    if has_loop(runner, 'val'):
+    if runner._val_loop is not None:
         _check_loop(context, runner.val_loop, 'val')
     return []
 

@@ -23,15 +23,16 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner, find_latest_checkpoint
+from mmseg.evaluation import IoUMetric
 
 import mmlocat
 from mmlocat.checkpoints.sources import locate
 from mmlocat.utils import atomic_write, sha256
 from mmlocat.utils.machine import processor
 
-from .class_iou import ClassIoU, add_class_iou
 from .context import Context
 from .initial_weights import tested_checkpoint
+from .iou_metric import keep_class_iou
 from .recipe import total_batch
 
 FILE = 'provenance.json'
@@ -144,7 +145,7 @@ def record_test(runner: Runner, context: Context) -> None:
         runner: The runner that will test.
         context: The context of its checks.
     """
-    runner.register_hook(_TestRecord(context, add_class_iou(runner.test_evaluator)))
+    runner.register_hook(_TestRecord(context, keep_class_iou(runner.test_evaluator)))
 
 
 class _Record(Hook):
@@ -233,9 +234,9 @@ class _TrainingRecord(_Record):
 class _TestRecord(_Record):
     """Adds the metrics of a test."""
 
-    def __init__(self, context: Context, class_iou: Optional[ClassIoU]) -> None:
+    def __init__(self, context: Context, metric: Optional[IoUMetric]) -> None:
         super().__init__(context)
-        self.class_iou = class_iou
+        self.metric = metric
         self.began = 0.0
 
     def before_test(self, runner: Runner) -> None:
@@ -247,8 +248,8 @@ class _TestRecord(_Record):
         record = read_record(runner.work_dir) or _new_record()
         entry = self._entry(runner, record)
         classes: Optional[List[str]] = None
-        if self.class_iou is not None and self.class_iou.value is not None:
-            classes = list(self.class_iou.dataset_meta['classes'])
+        if self.metric is not None and self.metric.class_iou is not None:
+            classes = list(self.metric.dataset_meta['classes'])
         entry.update(
             checkpoint=describe_checkpoint(tested_checkpoint(runner.cfg, self.context)),
             tta=isinstance(self.context.model, BaseTTAModel),
@@ -256,7 +257,7 @@ class _TestRecord(_Record):
             seconds=round(time.time() - self.began, 1),
             metrics=metrics,
             classes=classes,
-            class_iou=self.class_iou.value if classes else None)
+            class_iou=self.metric.class_iou if classes else None)
         record['tests'].append(entry)
         self._write(runner, record)
 

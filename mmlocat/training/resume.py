@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import List, Optional
 
 from mmengine.config import Config
 
@@ -15,12 +15,11 @@ from mmlocat.checkpoints.errors import CheckpointError
 from .context import Context, flatten
 from .provenance import canonical_config, read_record, versions
 from .recipe import total_batch
-from .saving import INTERRUPTED, LAST_CHECKPOINT, last_checkpoint
+from .saving import LAST_CHECKPOINT, last_checkpoint
 
-_SAVED_STATE = re.compile(r'(iter|epoch)_\d+\.pth')
+_SAVED_STATE = re.compile(r'((iter|epoch)_\d+|interrupted)\.pth')
 # Initial weights are not compared: a resumed checkpoint holds all weights itself.
-_NOT_COMPARED = re.compile(r'checkpoint$|model\.backbone\.init_cfg(\.|$)|model\.pretrained$')
-_LONGEST_LIST = 20
+_NOT_COMPARED = re.compile(r'checkpoint$|randomness$|model\.backbone\.init_cfg(\.|$)|model\.pretrained$')
 
 
 def apply_resume(config: Config, context: Context) -> List[str]:
@@ -38,15 +37,14 @@ def apply_resume(config: Config, context: Context) -> List[str]:
         return []
     named = config.resume if isinstance(config.resume, str) else config.get('load_from')
     config.resume, config.load_from = True, None
-    if named:
-        checkpoint, remarks = named, []
-        problem = _problem(Path(named))
-        if problem:
-            raise _refusal(f'checkpoint {named}, to resume from, {problem}', Path(named))
-    else:
-        checkpoint, remarks = _newest(Path(config.work_dir))
-        if checkpoint is None:
-            return [f'Nothing to resume in {config.work_dir}: starting anew.']
+    remarks: List[str] = []
+    problem = _problem(Path(named)) if named else None
+    if problem:
+        raise (CheckpointError if Path(named).is_file() else FileNotFoundError)(
+            f'checkpoint {named}, to resume from, {problem}; give another with --resume FILE')
+    checkpoint = named or _newest(Path(config.work_dir), remarks)
+    if checkpoint is None:
+        return [f'Nothing to resume in {config.work_dir}: starting anew.']
     # As a path, so that every process takes the same file.
     config.load_from = context.resumed = str(checkpoint)
     if config.model.get('backbone'):
@@ -55,33 +53,31 @@ def apply_resume(config: Config, context: Context) -> List[str]:
     launch = _last_launch(checkpoint)
     if launch is None:
         return [*remarks, f'No provenance.json beside {checkpoint}: what has changed since is not known.']
-    context.validated = (launch['finished'] or {}).get('iteration')
-    return remarks + _keep_seed(config, launch)
+    # The seed stays that of the first launch, because the order of the images depends on it.
+    seed, asked = launch['seed'], (config.get('randomness') or {}).get('seed')
+    config.merge_from_dict({'randomness.seed': seed})
+    if asked not in (None, seed):
+        remarks.append(f'Changed since: randomness.seed {seed} -> {asked}; going on with {seed}.')
+    return remarks
 
 
-def _last_launch(checkpoint: str) -> Optional[dict]:
-    record = read_record(Path(checkpoint).parent)
-    if not record or not record['launches']:
-        return None
-    launch = record['launches'][-1]
-    return {**launch, 'settings': record['configs'][launch['config']]}
-
-
-def _newest(work_dir: Path) -> tuple:
-    """Returns the checkpoint to resume from, or None, and remarks."""
+def _newest(work_dir: Path, remarks: List[str]) -> Optional[str]:
+    """Returns the checkpoint that ``last_checkpoint`` names, else the newest that can be read; None without a run."""
     if not (work_dir / LAST_CHECKPOINT).exists():
-        return None, []
+        return None
     named = last_checkpoint(work_dir)
-    problem = _problem(Path(named)) if named else 'is not named: the file is empty or no text'
-    if not problem:
-        return named, []
-    what = f'{work_dir / LAST_CHECKPOINT} names {named}, which {problem}' if named else \
-        f'{work_dir / LAST_CHECKPOINT} is empty or no text'
-    other = _other_checkpoint(work_dir, Path(named) if named else None)
-    if other is None:
-        raise CheckpointError(f'{what}, and no other checkpoint in {work_dir} can be read; give one with --resume '
-                              f'FILE, or delete {work_dir / LAST_CHECKPOINT} to start anew')
-    return str(other), [f'WARNING: {what}. Falling back to {other}; what came after it is trained again.']
+    problem = _problem(Path(named)) if named else None
+    if named and not problem:
+        return named
+    what = f'{work_dir / LAST_CHECKPOINT} ' + (f'names {named}, which {problem}' if named else 'is empty or no text')
+    folder = Path(named).parent if named else work_dir
+    saved = [path for path in folder.glob('*.pth') if _SAVED_STATE.fullmatch(path.name) and not _problem(path)]
+    if not saved:
+        raise CheckpointError(f'{what}, and no other checkpoint in {folder} can be read; give one with --resume FILE, '
+                              f'or delete {work_dir / LAST_CHECKPOINT} to start anew')
+    other = max(saved, key=lambda path: path.stat().st_mtime)
+    remarks.append(f'WARNING: {what}. Falling back to {other}; what came after it is trained again.')
+    return str(other)
 
 
 def _problem(path: Path) -> Optional[str]:
@@ -92,33 +88,15 @@ def _problem(path: Path) -> Optional[str]:
         sniff.container(path)
     except CheckpointError as error:
         return str(error).replace(f'{path} ', '', 1)
-    except OSError as error:
-        return f'cannot be read ({error.strerror or error})'
     return None
 
 
-def _other_checkpoint(folder: Path, damaged: Optional[Path]) -> Optional[Path]:
-    """Returns the newest checkpoint of a training that can be read, or None."""
-    folders = {folder, damaged.parent} if damaged else {folder}
-    found = [path for place in folders if place.is_dir() for path in place.iterdir()
-             if path != damaged and (_SAVED_STATE.fullmatch(path.name) or path.name == INTERRUPTED)]
-    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((path for path in found if not _problem(path)), None)
-
-
-def _refusal(message: str, checkpoint: Path) -> Exception:
-    other = _other_checkpoint(checkpoint.parent, checkpoint)
-    advice = f'the newest other one is {other}: --resume {other}' if other else 'give another with --resume FILE'
-    return (CheckpointError if checkpoint.is_file() else FileNotFoundError)(f'{message}; {advice}')
-
-
-def _keep_seed(config: Config, launch: dict) -> List[str]:
-    """Keeps the seed of the run's first launch, because the order of the images depends on it."""
-    seed, asked = launch.get('seed'), (config.get('randomness') or {}).get('seed')
-    if seed is None or seed == asked:
-        return []
-    config.merge_from_dict({'randomness.seed': seed})
-    return [] if asked is None else [f'Changed since: randomness.seed {seed} -> {asked}; going on with {seed}.']
+def _last_launch(checkpoint: str) -> Optional[dict]:
+    record = read_record(Path(checkpoint).parent)
+    if not record or not record['launches']:
+        return None
+    launch = record['launches'][-1]
+    return {**launch, 'settings': record['configs'][launch['config']]}
 
 
 def tell_changes(config: Config, context: Context) -> List[str]:
@@ -126,27 +104,15 @@ def tell_changes(config: Config, context: Context) -> List[str]:
     launch = _last_launch(context.resumed) if context.resumed else None
     if launch is None:
         return []
-    processes = context.processes
+    processes, installed = context.processes, versions()
     old, new = flatten(launch['settings']), flatten(canonical_config(config))
-    changed = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})
-               if old.get(key) != new.get(key) and not _NOT_COMPARED.match(key)]
-    batch = [('processes', launch['processes'], processes),
-             ('total batch', launch['total_batch'], total_batch(config, processes))]
-    installed = versions()
-    software = [(name, version, installed.get(name)) for name, version in launch['versions'].items()]
-    told = [f'Changed since: {name} {_short(before)} -> {_short(after)}.'
-            for name, before, after in [*batch, *changed[:_LONGEST_LIST], *software] if before != after]
-    if len(changed) > _LONGEST_LIST:
-        told.append(f'Changed since: {len(changed) - _LONGEST_LIST} more entries of the config.')
-    if any(before != after for _, before, after in batch):
-        told.append('Iterations keep their numbers, so from here on the images come in another order than without the '
-                    'change.')
-    if any(key.startswith(('optim_wrapper.optimizer', 'param_scheduler')) for key, _, _ in changed):
+    changes = [('processes', launch['processes'], processes),
+               ('total batch', launch['total_batch'], total_batch(config, processes)),
+               *((key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if not _NOT_COMPARED.match(key)),
+               *((name, version, installed.get(name)) for name, version in launch['versions'].items())]
+    told = [f'Changed since: {name} {json.dumps(before)} -> {json.dumps(after)}.'
+            for name, before, after in changes if before != after]
+    if any(': optim_wrapper.optimizer' in line or ': param_scheduler' in line for line in told):
         told.append('The checkpoint brings its optimizer and schedulers: rates, decay and the length of the schedule '
                     'stay as saved.')
     return told
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f'{text[:57]}...'

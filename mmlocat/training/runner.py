@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any, Dict, Optional, Set, Union
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
 
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS, LOOPS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, FlexibleRunner, Runner
-from torch import nn
+from torch import Generator, nn
 from torch.utils.data import DataLoader
 
-from .bare_vit import BareViTHook
+from mmlocat.launch import LOG_NOTE
+
 from .checks import run_checks
 from .context import BUILD, TEST, TRAIN, Context, begin_reading_once, changed_since_file, end_reading_once
 from .fsdp import WholeMetadataHook
 from .hardware import world_size
-from .interrupt import EpochLoop, MissedValidationHook, StepSeedHook, StopHook, WorkerShield
+from .interrupt import EpochLoop, MissedValidationHook, StopHook, shield_workers
+from .load_from import BareViTHook
 from .nonfinite import NonFiniteHook
-from .processes import MeanLossHook, note_log
 from .provenance import record_test, record_training
-from .recompute import sound_recomputation
 from .resolve import resolve_type
 from .saving import AtomicCheckpointHook, save_atomically
-from .seeding import keep_random_state, seeded
+from .seeding import StepSeedHook, seeded
 
 
 class ChecksMixin:
@@ -41,7 +43,6 @@ class ChecksMixin:
             train_dataloader = seeded(train_dataloader)
         super().__init__(*args, train_dataloader=train_dataloader, **kwargs)
         self.context = Context(processes=self.world_size, runner=self)
-        self._prepared: Set[str] = set()
         self._stop = StopHook()
 
     @classmethod
@@ -73,9 +74,11 @@ class ChecksMixin:
         runner.context, context.runner = context, runner
         for remark in context.remarks:
             runner.logger.info(remark)
-        for hook in (BareViTHook(), NonFiniteHook(), MeanLossHook(), WholeMetadataHook()):
+        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook()):
             runner.register_hook(hook)
-        note_log(runner)
+        note = os.environ.get(LOG_NOTE)  # where the launcher, which started this process, looks for the log's path
+        if note and int(os.environ.get('LOCAL_RANK', 0)) == 0:
+            Path(note).write_text(str(Path(runner.log_dir) / f'{runner.timestamp}.log'), encoding='utf-8')
         # The attention's messages (its choice of a back-end) go into the same log.
         logger = logging.getLogger('mmlocat')
         logger.handlers, logger.propagate = list(runner.logger.handlers), False
@@ -90,11 +93,10 @@ class ChecksMixin:
             RuntimeError: Weights or data are missing, damaged or do not fit; or another training is in the work dir.
             ValueError: The config is wrong.
         """
-        if not self._check(TRAIN):
-            return
-        for hook in (self._stop, StepSeedHook(), MissedValidationHook(self.context.validated)):
-            self.register_hook(hook)
-        record_training(self, self.context)
+        if self._check(TRAIN):
+            for hook in (self._stop, StepSeedHook(), MissedValidationHook()):
+                self.register_hook(hook)
+            record_training(self, self.context)
 
     def prepare_test(self) -> None:
         """Builds and checks what a test needs, once; ``test`` calls it if the caller has not."""
@@ -103,22 +105,19 @@ class ChecksMixin:
 
     def _check(self, moment: str) -> bool:
         """Runs the checks of a moment; returns whether they had not run before."""
-        if moment in self._prepared:
-            return False
+        before = len(self.context.done)
         try:
             run_checks(moment, self.cfg, self.context)
         except BaseException:
             end_reading_once()
             raise
-        self._prepared.add(moment)
-        return True
+        return len(self.context.done) > before
 
     def train(self) -> nn.Module:
         """Trains, and returns the model."""
         self.prepare_training()
         try:
-            with sound_recomputation():
-                return super().train()
+            return super().train()
         finally:
             self._stop.restore()
 
@@ -138,10 +137,17 @@ class ChecksMixin:
         """Builds a data loader with its own random state, and with workers that survive a stopping signal."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if loader is not dataloader:
-            keep_random_state([loader], seed or 0)
+            # It draws the workers' seeds; by default they come from the model's random state.
+            loader.generator = Generator().manual_seed(seed or 0)
             if loader.num_workers:
-                loader.worker_init_fn = WorkerShield(loader.worker_init_fn, loader.multiprocessing_context)
+                loader.worker_init_fn = shield_workers(loader.worker_init_fn, loader.multiprocessing_context)
         return loader
+
+    def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
+        """Builds the training loop; an epoch-based one can resume in the middle of an epoch."""
+        if isinstance(loop, dict) and (loop.get('by_epoch') or resolve_type(loop, LOOPS) is EpochBasedTrainLoop):
+            loop = dict({key: value for key, value in loop.items() if key != 'by_epoch'}, type=EpochLoop)
+        return super().build_train_loop(loop)
 
 
 @RUNNERS.register_module()
@@ -167,16 +173,10 @@ class CheckedRunner(ChecksMixin, Runner):
         else:
             save_atomically(super().save_checkpoint, self.work_dir, out_dir, filename, *args, **kwargs)
 
-    def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
-        """Builds the training loop; an epoch-based one can resume in the middle of an epoch."""
-        if isinstance(loop, dict) and (loop.get('by_epoch') or resolve_type(loop, LOOPS) is EpochBasedTrainLoop):
-            loop = dict({key: value for key, value in loop.items() if key != 'by_epoch'}, type=EpochLoop)
-        return super().build_train_loop(loop)
-
 
 @RUNNERS.register_module()
 class CheckedFlexibleRunner(ChecksMixin, FlexibleRunner):
-    """Adds the checks of ``CheckedRunner`` to mmengine's FlexibleRunner, for FSDP; saving and stopping differ."""
+    """Adds the checks of ``CheckedRunner`` to mmengine's FlexibleRunner, for FSDP; its strategy saves, in place."""
 
 
 def runner_class(config: Config) -> type:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Union
+from unittest.mock import patch
 
 from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmlocat.utils import atomic_write
-
-from .private import SteppedCheckpointHook
 
 LAST_CHECKPOINT = 'last_checkpoint'
 # Saved when a signal stops a training; the next checkpoint of the schedule replaces it.
@@ -42,15 +42,7 @@ def write_last_checkpoint(work_dir: Union[str, Path], checkpoint: Union[str, Pat
 
 def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, filename: str, *args: Any,
                     **kwargs: Any) -> None:
-    """Lets mmengine save under a temporary name, then renames the file.
-
-    Args:
-        save: ``Runner.save_checkpoint``; gets ``out_dir``, the temporary name, and the other arguments.
-        work_dir: The folder of ``last_checkpoint``, for the message.
-        out_dir: The folder of the checkpoint, on a file system.
-        filename: Its name.
-        *args: For ``save``.
-        **kwargs: For ``save``.
+    """Lets ``save``, mmengine's ``Runner.save_checkpoint``, write under a temporary name, then renames the file.
 
     Raises:
         CheckpointNotSaved: The file could not be written. Earlier checkpoints are as they were.
@@ -64,30 +56,21 @@ def save_atomically(save: Callable[..., None], work_dir: str, out_dir: str, file
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         good = last_checkpoint(work_dir)
         advice = f'{good} is whole: make room, then go on with --resume' if good else 'there is no earlier one'
         raise CheckpointNotSaved(f'checkpoint {target} could not be written ({error.strerror or error}); '
                                  f'{advice}') from error
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
-class AtomicCheckpointHook(SteppedCheckpointHook):
+class AtomicCheckpointHook(CheckpointHook):
     """Replaces ``last_checkpoint`` atomically, and deletes old checkpoints only after the new one is saved.
 
     It takes the place of ``CheckpointHook`` in ``default_hooks`` and has its arguments.
     """
 
-    def before_train(self, runner: Runner) -> None:
-        """Restores the last checkpoint's path from an earlier launch, so that its best score can be saved again."""
-        super().before_train(runner)
-        last = runner.message_hub.runtime_info.get('last_ckpt')
-        if self.last_ckpt is None and last and self.file_backend.isfile(last):
-            self.last_ckpt = last
-
-    def save_step_checkpoint(self, runner: Runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Saves the checkpoint of an iteration or epoch, then deletes those beyond ``max_keep_ckpts``."""
         outdated: List[int] = []
         if self.max_keep_ckpts > 0:
@@ -116,14 +99,11 @@ class AtomicCheckpointHook(SteppedCheckpointHook):
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
         (Path(runner.work_dir) / INTERRUPTED).unlink(missing_ok=True)
 
-    def save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Saves the checkpoint if its metrics are the best so far, then deletes the former best."""
-        backend, self.file_backend = self.file_backend, _KeepFiles(self.file_backend)
-        try:
-            super().save_best_checkpoint(runner, metrics)
-            outdated = self.file_backend.kept
-        finally:
-            self.file_backend = backend
+        outdated: List[str] = []
+        with patch.object(self.file_backend, 'remove', outdated.append):  # which mmengine calls first
+            super()._save_best_checkpoint(runner, metrics)
         current = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
         for path in outdated:
             if path not in current:
@@ -132,21 +112,3 @@ class AtomicCheckpointHook(SteppedCheckpointHook):
     def _remove(self, path: str) -> None:
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
-        elif self.file_backend.isdir(path):
-            self.file_backend.rmtree(path)
-
-
-class _KeepFiles:
-    """Wraps a file back-end and only records what it is told to delete."""
-
-    def __init__(self, backend: Any) -> None:
-        self.backend = backend
-        self.kept: List[str] = []
-
-    def remove(self, path: str) -> None:
-        self.kept.append(path)
-
-    rmtree = remove
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)

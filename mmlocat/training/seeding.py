@@ -9,34 +9,26 @@ process's own random state, which dropout, drop path and mixup use.
 
 from __future__ import annotations
 
-import copy
+import os
 import random
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import torch
-from mmengine.dist import get_dist_info, sync_random_seed
+from mmengine.config import Config
+from mmengine.dist import get_dist_info, get_rank, sync_random_seed
+from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS
-from torch.utils.data import DataLoader
+from mmengine.runner import Runner
 
-from .resolve import resolve_type
+from .context import Context
 
 
 class SeededIndex(int):
-    """A sample's index that carries the key of its random stream: seed, epoch, position."""
+    """A sample's index with the ``key`` of its random stream: seed, epoch, position."""
 
     key: tuple
-
-    def __new__(cls, index: int, key: tuple) -> SeededIndex:
-        """Makes an index with a key."""
-        self = super().__new__(cls, index)
-        self.key = key
-        return self
-
-    def __reduce__(self) -> tuple:
-        """Keeps the key when the index is pickled, as it is for workers."""
-        return SeededIndex, (int(self), self.key)
 
 
 @contextmanager
@@ -47,17 +39,36 @@ def random_stream(*key: int) -> Iterator[None]:
         *key: Whole numbers, 0 or more, that identify the stream.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    words = np.random.SeedSequence(key).generate_state(4)
-    random.seed(words.tobytes())
-    np.random.seed(words)
     # Not torch.manual_seed, which would also seed the GPUs, whose random numbers the model uses.
-    torch.default_generator.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+    torch.default_generator.manual_seed(_seed(key))
     try:
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def _seed(key: tuple) -> int:
+    """Seeds Python and NumPy from a key; returns the seed for torch."""
+    words = np.random.SeedSequence(key).generate_state(4)
+    random.seed(words.tobytes())
+    np.random.seed(words)
+    return int(words[0]) << 31 | int(words[1]) >> 1
+
+
+class StepSeedHook(Hook):
+    """Seeds the random numbers of each step (dropout, drop path, mixup) anew.
+
+    They depend only on seed, iteration and process, so a resumed run draws the same numbers as an uninterrupted one;
+    mmengine restores no random state.
+    """
+
+    priority = 'HIGHEST'
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seeds Python, NumPy and torch, GPUs included."""
+        torch.manual_seed(_seed((runner.seed, runner.iter, get_rank(), 1)))
 
 
 @DATASETS.register_module()
@@ -108,32 +119,23 @@ class SeededSampler:
     Args:
         dataset: The data set that is sampled.
         sampler: Config of the sampler to wrap, such as mmengine's ``DefaultSampler`` or ``InfiniteSampler``.
-        seed: Seed of the order and of the streams; None for that of the wrapped sampler.
+        seed: Seed of the order and of the streams; None for one that all processes draw together.
     """
 
     def __init__(self, dataset: Any, sampler: dict, seed: Optional[int] = None) -> None:
-        self.sampler = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=seed))
-        seed = getattr(self.sampler, 'seed', None) if seed is None else seed
         self.stream_seed = sync_random_seed() if seed is None else seed
+        self.sampler = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=self.stream_seed))
         self._next_epoch = 0
         self._first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the number of the next pass; without a call, passes are counted.
-
-        Args:
-            epoch: Number of the next pass, from 0.
-        """
+        """Sets the number of the next pass, from 0; without a call, passes are counted."""
         self._next_epoch = epoch
         if hasattr(self.sampler, 'set_epoch'):
             self.sampler.set_epoch(epoch)
 
     def start_at(self, count: int) -> None:
-        """Makes the next pass skip its first indices, which a resumed run has already seen.
-
-        Args:
-            count: How many of this process's indices to leave out.
-        """
+        """Makes the next pass skip its first ``count`` indices, which a resumed run has already seen."""
         self._first = count
 
     def __iter__(self) -> Iterator[SeededIndex]:
@@ -143,7 +145,9 @@ class SeededSampler:
         first, self._first = self._first, 0
         for count, index in enumerate(self.sampler):
             if count >= first:
-                yield SeededIndex(index, (self.stream_seed, epoch, count * processes + rank))
+                keyed = SeededIndex(index)
+                keyed.key = (self.stream_seed, epoch, count * processes + rank)
+                yield keyed
 
     def __len__(self) -> int:
         """Returns the number of this process's indices in a whole pass."""
@@ -159,27 +163,24 @@ class SeededSampler:
 
 
 def seeded(loader: Dict[str, Any]) -> Dict[str, Any]:
-    """Returns a data loader's config with data set and sampler wrapped, unless they are built or wrapped already.
+    """Returns a data loader's config with data set and sampler wrapped, unless they are built already.
 
     Args:
         loader: Config of a data loader; left as it is.
     """
-    loader = copy.copy(loader)
-    if isinstance(loader.get('dataset'), dict) and resolve_type(loader['dataset'], DATASETS) is not SeededDataset:
-        loader['dataset'] = dict(type=SeededDataset, dataset=loader['dataset'])
-    if isinstance(loader.get('sampler'), dict) and resolve_type(loader['sampler'], DATA_SAMPLERS) is not SeededSampler:
-        loader['sampler'] = dict(type=SeededSampler, sampler=loader['sampler'])
-    return loader
+    wrapped = dict(loader)
+    for part, wrapper in (('dataset', SeededDataset), ('sampler', SeededSampler)):
+        if isinstance(loader.get(part), dict):
+            wrapped[part] = {'type': wrapper, part: loader[part]}
+    return wrapped
 
 
-def keep_random_state(loaders: List[DataLoader], seed: int) -> None:
-    """Gives data loaders their own generator for the seed that they draw whenever an iterator is made.
+def prepare_determinism(config: Config, context: Context) -> List[str]:
+    """Asks cuBLAS for deterministic matrix products, if ``randomness.deterministic=True``.
 
-    Otherwise they draw it from the model's random state, once or once per epoch, depending on the workers.
-
-    Args:
-        loaders: The data loaders; changed in place.
-        seed: Seed of the generators.
+    mmengine leaves that to the user. PyTorch reads the variable once, at a process's first product on a GPU, so this
+    runs before the Runner is built. A value that is already set stays.
     """
-    for loader in loaders:
-        loader.generator = torch.Generator().manual_seed(seed)
+    if (config.get('randomness') or {}).get('deterministic'):
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    return []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -13,36 +13,24 @@ from mmlocat.attention import GaussianKernel, attention_weights
 from mmlocat.attention.dense import gaussian_bias
 from mmlocat.attention.kernel import Grid
 
-from .measures import attention_distance
-
 Patch = Tuple[int, int]  # row and column of a patch
-_CHUNK = 1 << 24  # entries of the largest matrix of weights that is held at once
 
 
 class AttentionRow(NamedTuple):
-    """The attention weights of one query patch, per head.
+    """The weights of all patches in the attention of one query patch, per head, shape (h, H, W).
 
     Args:
-        without_gaug: Weights of all patches, shape (h, H, W), with S left out.
-        with_gaug: The same with S; None where the block has no GAug.
-        prefix_without_gaug: Weights of the prefix tokens, shape (h, P); with the patches' weights a row sums to 1.
-        prefix_with_gaug: The same with S; None where the block has no GAug.
+        without_gaug: With S left out.
+        with_gaug: With S; None where the block has no GAug.
     """
 
     without_gaug: np.ndarray
-    with_gaug: Optional[np.ndarray]
-    prefix_without_gaug: np.ndarray
-    prefix_with_gaug: Optional[np.ndarray]
+    with_gaug: Optional[np.ndarray] = None
 
     @property
     def difference(self) -> Optional[np.ndarray]:
-        """Weights with GAug minus those without, shape (h, H, W); None where the block has no GAug."""
+        """Weights with GAug minus those without; None where the block has no GAug."""
         return None if self.with_gaug is None else self.with_gaug - self.without_gaug
-
-    @property
-    def computed(self) -> np.ndarray:
-        """The row that the model computes: with GAug where the block has it."""
-        return self.without_gaug if self.with_gaug is None else self.with_gaug
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +66,6 @@ class BlockMaps:
     kernel: Optional[GaussianKernel] = None
     variance: Optional[Tensor] = None
     scales: Optional[Tensor] = None
-    _distances: Dict[bool, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def has_gaug(self) -> bool:
@@ -103,26 +90,15 @@ class BlockMaps:
         """Scale of each patch's Gaussian, in units of an attention logit: (h, H, W); None without GAug."""
         return None if self.scales is None else self.scales[..., 0].unflatten(1, self.grid).cpu().numpy()
 
-    def _numbers(self, patches: Sequence[Patch]) -> Tensor:
-        for patch in patches:
-            row, column = patch
-            if not (0 <= row < self.grid[0] and 0 <= column < self.grid[1]):
-                raise ValueError(f'patch {tuple(patch)} (row, column) lies outside the grid of {self.grid[0]} rows and '
-                                 f'{self.grid[1]} columns')
-        return torch.tensor([row * self.grid[1] + column for row, column in patches], device=self.query.device)
-
-    def _weights(self, numbers: Tensor, with_gaug: bool) -> Tensor:
-        """Returns the rows of the attention matrix that belong to patches, (h, Q, N)."""
-        gaussians = None
+    def _weights(self, patches: Tensor, with_gaug: bool) -> Tensor:
+        """Returns the rows of the attention matrix that belong to patches, given their numbers, (h, Q, N)."""
+        tokens = self.num_prefix_tokens + patches
+        added = None if self.bias is None else self.bias[:, tokens]
         if with_gaug:
             gaussians = gaussian_bias(self.variance[None], self.scales[None], self.kernel, self.grid,
-                                      self.num_prefix_tokens, numbers)[0]
-        return self._rows(self.num_prefix_tokens + numbers, gaussians)
-
-    def _rows(self, tokens: Tensor, gaussians: Optional[Tensor] = None) -> Tensor:
-        """Returns the rows of the attention matrix that belong to tokens, (h, Q, N), given their rows of S."""
-        added = [part for part in (gaussians, None if self.bias is None else self.bias[:, tokens]) if part is not None]
-        return attention_weights(self.query[:, tokens], self.key, sum(added) if added else None, scale=self.scale)
+                                      self.num_prefix_tokens, patches)[0]
+            added = gaussians if added is None else gaussians + added
+        return attention_weights(self.query[:, tokens], self.key, added, scale=self.scale)
 
     def attention(self, patch: Patch) -> AttentionRow:
         """Returns what a query patch attends to.
@@ -133,20 +109,14 @@ class BlockMaps:
         Raises:
             ValueError: It lies outside the grid.
         """
-        numbers = self._numbers([patch])
-        rows = [self._weights(numbers, with_gaug)[:, 0] if self.has_gaug or not with_gaug else None
-                for with_gaug in (False, True)]
-        prefix = self.num_prefix_tokens
-        patches = [None if row is None else row[:, prefix:].unflatten(1, self.grid).cpu().numpy() for row in rows]
-        prefixes = [None if row is None else row[:, :prefix].cpu().numpy() for row in rows]
-        return AttentionRow(*patches, *prefixes)
-
-    def class_attention(self) -> Optional[np.ndarray]:
-        """Returns what the class token attends to, (h, H, W), which GAug leaves as it is. None without such a token."""
-        if not self.has_class_token:
-            return None
-        row = self._rows(torch.zeros(1, dtype=torch.long, device=self.query.device))[:, 0]
-        return row[:, self.num_prefix_tokens:].unflatten(1, self.grid).cpu().numpy()
+        (row, column), (height, width) = patch, self.grid
+        if not (0 <= row < height and 0 <= column < width):
+            raise ValueError(f'patch {tuple(patch)} (row, column) lies outside the grid of {height} rows and '
+                             f'{width} columns')
+        number = torch.tensor([row * width + column], device=self.query.device)
+        rows = [self._weights(number, with_gaug)[:, 0, self.num_prefix_tokens:].unflatten(1, self.grid).cpu().numpy()
+                for with_gaug in ((False, True) if self.has_gaug else (False, ))]
+        return AttentionRow(*rows)
 
     def ellipse(self, head: int, patch: Patch) -> Tuple[float, float, float, float]:
         """Returns the one-sigma ellipse of a patch's Gaussian in one head, in px of the image that went in.
@@ -157,37 +127,31 @@ class BlockMaps:
 
         Returns:
             x and y of its centre, and sigma along x and along y.
-
-        Raises:
-            ValueError: The block has no GAug, or the patch lies outside the grid.
         """
-        if not self.has_gaug:
-            raise ValueError(f'block {self.index + 1} has plain attention: there are no Gaussians')
-        sigma = self.variance[head, self._numbers([patch])[0]].sqrt()
-        height, width = self.patch_size
-        return ((patch[1] + 0.5) * width, (patch[0] + 0.5) * height, float(sigma[1]) * width, float(sigma[0]) * height)
+        (height, width), (down, across) = self.patch_size, self.sigma[head][patch].tolist()
+        return (patch[1] + 0.5) * width, (patch[0] + 0.5) * height, across * width, down * height
 
-    def mean_distance(self, with_gaug: Optional[bool] = None) -> np.ndarray:
-        """Returns the mean attention distance of each head, (h,), in patches; see ``attention_distance``.
+    def mean_distance(self, with_gaug: bool) -> np.ndarray:
+        """Returns the mean attention distance of each head.
+
+        The Euclidean distance between a query patch and the patches it attends to, weighted by attention, over all
+        query patches. Prefix tokens have no position: their weights are left out and the rest is rescaled to sum to 1.
+        Source: *An Image is Worth 16x16 Words* (arXiv 2010.11929), "attention distance", there in px.
 
         Args:
-            with_gaug: Whether S is added; by default as the model does.
+            with_gaug: Whether S is added.
 
-        Raises:
-            ValueError: S is asked for, and the block has no GAug.
+        Returns:
+            Shape (h,), in patches.
         """
-        with_gaug = self.has_gaug if with_gaug is None else with_gaug
-        if with_gaug and not self.has_gaug:
-            raise ValueError(f'block {self.index + 1} has plain attention: there is no S to add')
-        if with_gaug in self._distances:  # kept, since each needs the whole attention matrix
-            return self._distances[with_gaug]
-        heads, tokens, _ = self.query.shape
-        patches = self.grid[0] * self.grid[1]
-        total = torch.zeros(heads, device=self.query.device)
-        for numbers in torch.arange(patches, device=self.query.device).split(max(1, _CHUNK // (heads * tokens))):
-            weights = self._weights(numbers, with_gaug)[..., self.num_prefix_tokens:]
-            total += attention_distance(weights, numbers, self.grid).sum(-1)
-        return self._distances.setdefault(with_gaug, (total / patches).cpu().numpy())
+        numbers = torch.arange(self.grid[0] * self.grid[1], device=self.query.device)
+        position = torch.stack([numbers // self.grid[1], numbers % self.grid[1]], dim=-1).to(self.query.dtype)
+        total = torch.zeros(self.num_heads, device=self.query.device)
+        for queries in numbers.split(self.grid[1]):  # a row of patches, since the whole matrix may be large
+            weights = self._weights(queries, with_gaug)[..., self.num_prefix_tokens:]
+            distances = torch.cdist(position[queries], position)
+            total += ((weights * distances).sum(-1) / weights.sum(-1)).sum(-1)
+        return (total / len(numbers)).cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,32 +162,8 @@ class Maps:
         blocks: From the first to the last.
         grid: Patches (H, W).
         patch_size: Height and width of a patch in px.
-        refined_class: What the class token attends to in PRR, per head, (h, H, W): its row's weights of patches.
-            None where the model has no PRR, or no class token.
     """
 
     blocks: List[BlockMaps]
     grid: Grid
     patch_size: Tuple[int, int]
-    refined_class: Optional[np.ndarray] = None
-
-    @property
-    def has_gaug(self) -> bool:
-        """Whether any block adds Gaussians to its logits."""
-        return any(block.has_gaug for block in self.blocks)
-
-    def patch_at(self, x: float, y: float) -> Patch:
-        """Returns row and column of the patch that covers a pixel of the image that went in.
-
-        Args:
-            x: Pixels from the left.
-            y: Pixels from the top.
-
-        Raises:
-            ValueError: No patch covers the pixel.
-        """
-        row, column = int(y // self.patch_size[0]), int(x // self.patch_size[1])
-        if not (0 <= row < self.grid[0] and 0 <= column < self.grid[1]):
-            raise ValueError(f'pixel {x:g},{y:g} lies outside the patches, which cover '
-                             f'{self.grid[1] * self.patch_size[1]} x {self.grid[0] * self.patch_size[0]} px')
-        return row, column

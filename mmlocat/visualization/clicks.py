@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from .blocks import AttentionRow, BlockMaps, Patch
-from .sheets import LINE, below, beside, swatch, write
+from .picture_layout import LINE, below, beside, swatch, write
 from .style import DIFFERENCE, HEADS, SIGMA, colour_scale
 
 _TILE, _GAP, _LABEL, _TEXT, _BAR = 190, 18, 172, 15, 10  # px

@@ -1,25 +1,36 @@
-"""Measures frozen features block by block: similarity, rank, attention distance, and the accuracy of probes."""
+"""Runs ``tools/analysis/features.py``: measures models' frozen features block by block, draws and tabulates them."""
 
 from __future__ import annotations
 
-import itertools
+import argparse
+from itertools import cycle
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from mmlocat.datasets.digit_scenes import DigitScenesSegmentation
+from mmlocat.models.building import load_model
+from mmlocat.utils import with_progress
+from mmlocat.utils.tables import Table
+
+from .arguments import ModelFiles, output_folder
 from .blocks import BlockMaps, Maps
 from .maps import collect, largest_side, prepare_image
-from .measures import class_similarity, effective_rank, patch_similarity
 from .sources import IMAGES, read_image, read_labels, shrink
+from .style import LINES, MARKERS, draw_band, new_page, save
 
-IGNORED = 255
-_NEIGHBOURS = 20
+_IGNORED = 255
+_MOST_PATCHES = 10000  # labelled ones to learn from, and to test on
+
+_Pair = Tuple[Path, Optional[Path]]  # an image and its label map
+_Results = Dict[str, np.ndarray]  # (models, blocks, measures) by title; models of one title are seeds of one kind
 
 
-class Measure(NamedTuple):
+class _Measure(NamedTuple):
     """How a measure is shown: heading and digits of its column; title and unit of its panel, if it has one."""
 
     column: str
@@ -28,163 +39,207 @@ class Measure(NamedTuple):
     unit: str = ''
 
 
-# What is measured of the output of each block. Accuracies are in percent, and None without labels; those by class are
-# averaged over classes. Neighbours are the 20 nearest, by cosine.
-MEASURES = {
-    'class_similarity': Measure('to [CLS]', 2, 'Patch tokens to [CLS]', 'cosine similarity'),  # None without a token
-    'patch_similarity': Measure('to each other', 2, 'Patch tokens to each other', 'cosine similarity'),
-    'effective_rank': Measure('eff. rank', 1, 'Effective rank of patch tokens', 'directions'),
-    'attention_distance': Measure('distance', 2, 'Mean attention distance', 'patches'),
-    'linear': Measure('linear %', 1),
-    'linear_by_class': Measure('by class %', 1, 'Linear probe of patches', '% right, mean over classes'),
-    'neighbours': Measure('k-NN %', 1),
-    'neighbours_by_class': Measure('by class %', 1, '20 nearest neighbours of patches', '% right, mean over classes'),
-}
-BlockFeatures = Dict[str, Optional[float]]  # by measure
+# What is measured of the output of each block: first what needs no labels, then accuracies in percent; those by class
+# are averaged over classes. Neighbours are compared by cosine.
+_UNLABELLED = [
+    _Measure('to [CLS]', 2, 'Patch tokens to [CLS]', 'cosine similarity'),
+    _Measure('to each other', 2, 'Patch tokens to each other', 'cosine similarity'),
+    _Measure('eff. rank', 1, 'Effective rank of patch tokens', 'directions'),
+    _Measure('distance', 2, 'Mean attention distance', 'patches'),
+]
+_PROBES = [
+    _Measure('linear %', 1),
+    _Measure('by class %', 1, 'Linear probe of patches', '% right, mean over classes'),
+    _Measure('k-NN %', 1),
+    _Measure('by class %', 1, '20 nearest neighbours of patches', '% right, mean over classes'),
+]
 
 
-class Pair(NamedTuple):
-    """An image and its map of labels, None where it has none."""
-
-    image: Path
-    labels: Optional[Path]
-
-
-class _Labelled(NamedTuple):
-    """Labelled patches drawn from an image: their features, (blocks, n, C), and labels, (n,)."""
-
-    features: np.ndarray
-    labels: np.ndarray
+def _class_similarity(tokens: Tensor, num_prefix_tokens: int) -> float:
+    """Returns the mean cosine similarity of the patch tokens of an image to its class token; ``tokens`` is (N, C)."""
+    unit = normalize(tokens, dim=-1)
+    return (unit[num_prefix_tokens:] @ unit[0]).mean().item()
 
 
-def find_pairs(images: Path, labels: Optional[Path], most: int) -> List[Pair]:
-    """Lists a folder's images with their label maps: same name, suffix .png.
+def _patch_similarity(patches: Tensor) -> float:
+    """Returns the mean cosine similarity between two different patch tokens of an image, (H*W, C)."""
+    count = len(patches)
+    total = normalize(patches, dim=-1).sum(dim=0).square().sum().item()  # over all pairs, each with itself included
+    return (total - count) / (count * (count - 1))
 
-    Args:
-        images: Folder of images.
-        labels: Folder of label maps; None where there are none.
-        most: The largest number of images; of more, this many are taken, evenly spaced in the sorted names.
 
-    Raises:
-        FileNotFoundError: A folder does not exist, has no images, or lacks a label map.
+def _effective_rank(patches: Tensor) -> float:
+    """Returns how many directions the patch tokens of an image, (H*W, C), spread over, after subtracting their mean.
+
+    The exponential of the entropy of the singular values, scaled to sum to 1. Source: Roy and Vetterli, *The effective
+    rank* (EUSIPCO 2007).
     """
-    for folder in (images, labels):
-        if folder is not None and not folder.is_dir():
-            raise FileNotFoundError(f'{folder} is not a folder')
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGES)
+    values = torch.linalg.svdvals(patches - patches.mean(dim=0))
+    share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return torch.special.entr(share).sum().exp().item()
+
+
+def _measure(block: BlockMaps) -> List[float]:
+    """Returns the measures that need no labels; NaN where a class token is missing."""
+    tokens, prefix = block.tokens.float(), block.num_prefix_tokens
+    return [_class_similarity(tokens, prefix) if block.has_class_token else np.nan, _patch_similarity(tokens[prefix:]),
+            _effective_rank(tokens[prefix:]), block.mean_distance(block.has_gaug).mean()]
+
+
+def _patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
+    """Returns the commonest label of each patch, row-major; what lies beyond the edge of ``labels`` is ignored."""
+    (rows, columns), (height, width) = maps.grid, maps.patch_size
+    padding = [(0, rows * height - labels.shape[0]), (0, columns * width - labels.shape[1])]
+    padded = np.pad(labels, padding, constant_values=_IGNORED)
+    cells = padded.reshape(rows, height, columns, width).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+    return np.array([np.bincount(cell).argmax() for cell in cells])
+
+
+def _probe(features: np.ndarray, labels: np.ndarray, others: np.ndarray, answers: np.ndarray) -> List[float]:
+    """Fits a linear probe and neighbours to features (n, C) and labels (n,), and returns their accuracy on others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    if len(np.unique(labels)) < 2:
+        raise ValueError('the labelled patches to learn from have one class alone; give more images or other labels')
+    figures: List[float] = []
+    for model in (make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
+                  KNeighborsClassifier(min(20, len(labels)), metric='cosine')):
+        found = model.fit(features, labels).predict(others)
+        present = np.isin(answers, labels)  # a class without training patches cannot be learned
+        figures += [100 * accuracy_score(answers, found),
+                    100 * balanced_accuracy_score(answers[present], found[present])]
+    return figures
+
+
+def _measure_features(model: nn.Module, pairs: Sequence[_Pair], train: Sequence[_Pair], max_side: int) -> np.ndarray:
+    """Measures ``pairs``, with probes where there are others to learn from; returns figures, (blocks, measures)."""
+    measured: List[List[List[float]]] = []  # by image and block
+    labelled = []
+    for part in (train, pairs):
+        random = np.random.default_rng(0)
+        patches = []  # for each image: features (n, blocks, C) and labels (n,)
+        for image, labels in part:
+            picture = shrink(read_image(image), max_side)[..., ::-1]
+            maps = collect(model, prepare_image(model, picture))
+            if train:
+                known = _patch_labels(read_labels(labels, picture.shape[:2]), maps)
+                # The draw depends on labels alone, so it is the same for all models.
+                chosen = random.permutation(np.flatnonzero(known != _IGNORED))[:max(1, _MOST_PATCHES // len(part))]
+                tokens = [block.tokens[block.num_prefix_tokens:].float().cpu().numpy()[chosen] for block in maps.blocks]
+                patches.append((np.stack(tokens, axis=1), known[chosen]))
+            if part is pairs:
+                measured.append([_measure(block) for block in maps.blocks])
+        labelled.append(patches)
+    figures = np.mean(measured, axis=0)
+    if train:
+        (features, labels), (others, answers) = ([np.concatenate(arrays) for arrays in zip(*patches)]
+                                                 for patches in labelled)
+        probed = [_probe(features[:, index], labels, others[:, index], answers) for index in range(len(figures))]
+        figures = np.concatenate([figures, probed], axis=1)
+    return figures
+
+
+def _over_seeds(models: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns mean and standard deviation over the models of a title, (blocks, measures) each."""
+    return models.mean(0), models.std(0, ddof=1) if len(models) > 1 else np.zeros(models.shape[1:])
+
+
+def _table(results: _Results, measures: Sequence[_Measure], title: str) -> Table:
+    """Returns a table with a row for each title and block, with the spread where a title has several models."""
+    table = Table(['model', 'block', *(measure.column for measure in measures)], title, words=2)
+    for kind, models in results.items():
+        for block, figures in enumerate(zip(*_over_seeds(models)), 1):
+            table.add(kind, block, *(f'{mean:.{measure.digits}f}' +
+                                     (f' ± {spread:.{measure.digits}f}' if len(models) > 1 else '')
+                                     for measure, mean, spread in zip(measures, *figures)))
+    return table
+
+
+def _draw(results: _Results, measures: Sequence[_Measure], path: Path, heading: str) -> None:
+    """Draws measures against the block, a line for each title, with bands of one standard deviation."""
+    drawn = [index for index, measure in enumerate(measures) if measure.panel]
+    figure = new_page(3.7 * len(drawn) / 2, 6.9, heading)
+    panels = figure.subplots(2, len(drawn) // 2).flat
+    for panel, index in zip(panels, drawn):
+        for (kind, models), colour, marker in zip(results.items(), cycle(LINES), cycle(MARKERS)):
+            mean, spread = _over_seeds(models[..., index])
+            draw_band(panel, range(1, len(mean) + 1), mean, spread, colour, marker=marker,
+                      label=kind + (f', mean of {len(models)}' if len(models) > 1 else ''))
+        panel.set(title=measures[index].panel, xlabel='block', ylabel=measures[index].unit)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncol=3, frameon=False)
+    save(figure, path)
+
+
+def _find_pairs(images: Path, masks: Optional[str], most: int) -> List[_Pair]:
+    """Lists a folder's images with their label maps: same name, suffix .png; no more than ``most``, evenly spaced."""
+    found = sorted(path for path in images.glob('*') if path.suffix.lower() in IMAGES)
     if not found:
-        raise FileNotFoundError(f'{images} has no images ({", ".join(IMAGES)})')
+        raise FileNotFoundError(f'{images} is no folder with images ({", ".join(IMAGES)})')
     if len(found) > most:
         found = [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
-    pairs = [Pair(path, labels / f'{path.stem}.png' if labels else None) for path in found]
-    missing = [pair.labels for pair in pairs if pair.labels and not pair.labels.is_file()]
+    pairs = [(path, Path(masks, f'{path.stem}.png') if masks else None) for path in found]
+    missing = [label for _, label in pairs if label and not label.is_file()]
     if missing:
         raise FileNotFoundError(f'{len(missing)} of {len(pairs)} images in {images} have no label map, such as '
                                 f'{missing[0]}; label maps have the names of the images and end in .png')
     return pairs
 
 
-def patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
-    """Returns the commonest label of each patch, row-major, (H*W,); ``IGNORED`` where that is the commonest.
+def _image_sets(args: argparse.Namespace) -> Tuple[List[_Pair], List[_Pair], str]:
+    """Returns images to measure on, others for probes to learn from, if there are labels, and what to call them."""
+    if args.images is None:
+        if args.masks:
+            raise ValueError('--masks belongs to a folder of images; give it first')
+        scenes = [DigitScenesSegmentation(split, args.data_root, lazy_init=True) for split in ('test', 'train')]
+        pairs, train = (_find_pairs(Path(split.data_prefix['img_path']), split.data_prefix['seg_map_path'],
+                                    args.max_images) for split in scenes)
+        return pairs, train, f'DigitScenes, {len(pairs)} test scenes; probes learn from {len(train)} training scenes'
+    pairs, name = _find_pairs(Path(args.images), args.masks, args.max_images), Path(args.images).name
+    if not args.masks:
+        return pairs, [], f'{name}, {len(pairs)} images, no labels'
+    if len(pairs) < 2:
+        raise ValueError(f'{args.images} has one image; probes learn from some and are tested on others')
+    return pairs[1::2], pairs[::2], f'{name}: probes learn from every second of {len(pairs)} images, measured on others'
+
+
+def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Callable[[], None]:
+    """Finds images and loads models; errors in them are raised here, before the first measurement.
 
     Args:
-        labels: Label map, shape (height, width) of the image that went in.
-        maps: Has grid and patch size.
-    """
-    (rows, columns), (height, width) = maps.grid, maps.patch_size
-    padding = [(0, rows * height - labels.shape[0]), (0, columns * width - labels.shape[1])]
-    padded = np.pad(labels, padding, constant_values=IGNORED)
-    cells = padded.reshape(rows, height, columns, width).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
-    return np.array([np.bincount(cell).argmax() for cell in cells])
-
-
-def _draw_patches(maps: Maps, labels: np.ndarray, most: int, random: np.random.Generator) -> _Labelled:
-    """Draws random labelled patches of an image; the draw depends on labels alone, so it is the same for all models."""
-    found = patch_labels(labels, maps)
-    chosen = random.permutation(np.flatnonzero(found != IGNORED))[:most]
-    tokens = [block.tokens[block.num_prefix_tokens:][torch.from_numpy(chosen)].float().cpu().numpy()
-              for block in maps.blocks]
-    return _Labelled(np.stack(tokens), found[chosen])
-
-
-def probe(train: Tuple[np.ndarray, np.ndarray], test: Tuple[np.ndarray, np.ndarray]) -> List[float]:
-    """Fits a linear probe and nearest neighbours to features, by scikit-learn, and tests both.
-
-    Args:
-        train: Features (n, C) and labels (n,).
-        test: The same, of other images.
+        args: The arguments of the tool.
+        models: The models to measure; those of one title are averaged.
 
     Returns:
-        Accuracy of the linear probe in percent, and its mean over classes; the same two of the neighbours.
+        A function that measures, prints the table and writes the files.
 
     Raises:
-        ValueError: The training patches are all of one class.
+        FileNotFoundError: An image, label map, config or checkpoint does not exist.
+        ValueError: One of them cannot be read.
+        RuntimeError: A checkpoint is of another model.
+        TypeError: A model has no ViT.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    if len(np.unique(train[1])) < 2:
-        raise ValueError('the labelled patches to learn from have one class alone; give more images or other labels')
-    figures: List[float] = []
-    for model in (make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
-                  KNeighborsClassifier(min(_NEIGHBOURS, len(train[1])), metric='cosine')):
-        found = model.fit(*train).predict(test[0])
-        present = np.isin(test[1], np.unique(train[1]))  # a class without training patches cannot be learned
-        figures += [100 * accuracy_score(test[1], found),
-                    100 * balanced_accuracy_score(test[1][present], found[present])]
-    return figures
+    out = output_folder('--out', args.out)
+    pairs, train, where = _image_sets(args)
+    loaded = [load_model(files.config, files.checkpoint, args.device, trust_pickle=args.trust_pickle)
+              for files in models]
+    sides = [args.max_side or largest_side(model) for model in loaded]
 
+    def measure() -> None:
+        found: Dict[str, List[np.ndarray]] = {}
+        images = f'{len(pairs) + len(train)} images{", and probes of every block" if train else ""}'
+        jobs = list(zip(models, loaded, sides))
+        for files, model, side in with_progress(jobs, lambda job: f'{job[0].title}: {images}'):
+            found.setdefault(files.title, []).append(_measure_features(model, pairs, train, side))
+        results = {title: np.stack(figures) for title, figures in found.items()}
+        measures = _UNLABELLED + (_PROBES if train else [])
+        _draw(results, measures, out / 'features.png', f'Frozen features: {where}')
+        table = _table(results, measures, where)
+        table.write(out / 'features.md')
+        table.print()
+        print(f'Wrote features.md and features.png to {out}')
 
-def measure_features(model: nn.Module, pairs: Sequence[Pair], train: Sequence[Pair] = (), max_side: int = 0,
-                     max_patches: int = 10000, seed: int = 0) -> List[BlockFeatures]:
-    """Measures the features of every block of a frozen model.
-
-    Args:
-        model: A model with data preprocessor and backbone; see ``load_model``.
-        pairs: Images to measure on, with labels or without.
-        train: Other images, with labels, that the probes learn from; without any, no probes are fitted.
-        max_side: Longer images are shrunk to this many px; 0 means three times the side of pretraining.
-        max_patches: The largest number of labelled patches to learn from, and to test on.
-        seed: Seed of the draw of patches.
-
-    Returns:
-        For each block the figures by name, None for what was not measured.
-
-    Raises:
-        FileNotFoundError: A file does not exist.
-        ValueError: An image or its labels cannot be read, or the labels are of one class.
-        TypeError: The model has no ViT.
-    """
-    max_side = max_side or largest_side(model)
-    measured: List[List[List[float]]] = []  # by image and block
-    learned: List[_Labelled] = []
-    tested: List[_Labelled] = []
-    for part, patches in ((train, learned), (pairs, tested)):
-        random = np.random.default_rng(seed)
-        for pair in part:
-            picture = shrink(read_image(pair.image), max_side)[..., ::-1]
-            maps = collect(model, prepare_image(model, picture))
-            if train and pair.labels:
-                labels = read_labels(pair.labels, picture.shape[:2])
-                patches.append(_draw_patches(maps, labels, max(1, max_patches // len(part)), random))
-            if part is pairs:
-                measured.append([_measure(block) for block in maps.blocks])
-    rows = []
-    for index, figures in enumerate(np.mean(measured, axis=0).tolist()):
-        if train:
-            figures += probe(*[(np.concatenate([image.features[index] for image in images]),
-                                np.concatenate([image.labels for image in images])) for images in (learned, tested)])
-        known = [None if np.isnan(figure) else figure for figure in figures]
-        rows.append(dict(itertools.zip_longest(MEASURES, known)))
-    return rows
-
-
-def _measure(block: BlockMaps) -> List[float]:
-    """Returns the measures that need no labels, in the order of ``MEASURES``; NaN where a class token is missing."""
-    tokens = block.tokens[None].float()
-    patches = tokens[:, block.num_prefix_tokens:]
-    similarity = class_similarity(tokens, block.num_prefix_tokens).item() if block.has_class_token else float('nan')
-    return [similarity, patch_similarity(patches).item(), effective_rank(patches).item(),
-            float(block.mean_distance().mean())]
+    return measure

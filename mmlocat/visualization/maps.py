@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from inspect import signature
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
-from mmlocat.attention import GaussianAttention, refinement_weights
+from mmlocat.attention import GaussianAttention
 from mmlocat.attention.pytorch import at_least_float32
-from mmlocat.models import PatchRefinement
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.models.backbones.protocol import find_backbone
 
@@ -27,54 +26,24 @@ from .blocks import BlockMaps, Maps
 _SIDE_FACTOR = 3  # pictures whose longer side is at most this multiple of the pretraining size are not shrunk
 
 
-class Backbone(NamedTuple):
-    """The parts of a backbone that ``collect`` needs, for the LocAt family and MMPretrain's plain ViT alike.
-
-    Args:
-        module: The backbone itself.
-        blocks: Its transformer blocks, in the order in which they run.
-        num_prefix_tokens: P, class and register tokens before the patches.
-        img_size: (height, width) of pretraining in px.
-    """
-
-    module: nn.Module
-    blocks: Sequence[nn.Module]
-    num_prefix_tokens: int
-    img_size: Tuple[int, int]
-
-    @property
-    def has_class_token(self) -> bool:
-        """Whether the first prefix token is a class token, which takes part in PRR and classifies."""
-        return self.num_prefix_tokens > 0 and getattr(self.module, 'cls_token', True) is not None
-
-    @property
-    def patch_embedding(self) -> nn.Conv2d:
-        """The convolution that cuts the image into patches: the first in the backbone."""
-        return next(module for module in self.module.modules() if isinstance(module, nn.Conv2d))
-
-
-def backbone_of(model: nn.Module) -> Backbone:
-    """Returns the backbone of a model, or of a backbone itself.
-
-    Raises:
-        TypeError: It is of another kind, or one of its blocks has an attention that cannot be read.
-    """
+def _backbone_of(model: nn.Module) -> Tuple[nn.Module, Sequence[nn.Module], int]:
+    """Returns a model's backbone, of the LocAt family or MMPretrain's plain ViT; its blocks; P, its prefix tokens."""
     found = find_backbone(model)
     if found is not None:
-        backbone = Backbone(found, found.blocks, found.num_prefix_tokens, found.img_size)
+        blocks, num_prefix_tokens = found.blocks, found.num_prefix_tokens
     else:
         found = getattr(model, 'backbone', model)
         if not isinstance(found, VisionTransformer):
             raise TypeError("attention maps are read from a LocAtViT, a backbone that answers LocAtBackbone, or "
                             f"MMPretrain's VisionTransformer, got {type(found).__name__}; "
                             'name one of them in the config')
-        backbone = Backbone(found, found.layers, found.num_extra_tokens, found.img_size)
-    for block in backbone.blocks:
+        blocks, num_prefix_tokens = found.layers, found.num_extra_tokens
+    for block in blocks:
         attention = getattr(block, 'attn', None)
         if _gaug(block) is None and not isinstance(attention, MultiheadAttention):
             raise TypeError(f'attention of {type(found).__name__} cannot be read: a block has neither '
                             f"GaussianAttention nor MMPretrain's MultiheadAttention, but {type(attention).__name__}")
-    return backbone
+    return found, blocks, num_prefix_tokens
 
 
 def largest_side(model: nn.Module) -> int:
@@ -83,7 +52,7 @@ def largest_side(model: nn.Module) -> int:
     Raises:
         TypeError: The backbone is of another kind.
     """
-    return _SIDE_FACTOR * max(backbone_of(model).img_size)
+    return _SIDE_FACTOR * max(_backbone_of(model)[0].img_size)
 
 
 def _gaug(block: nn.Module) -> Optional[GaussianAttention]:
@@ -161,34 +130,19 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
     images = image[None] if image.dim() == 3 else image
     if images.dim() != 4 or len(images) != 1:
         raise ValueError(f'one image has shape (3, height, width) or (1, 3, height, width), got {tuple(image.shape)}')
-    backbone = backbone_of(model)
-    refinement = next((module for module in model.modules() if isinstance(module, PatchRefinement)), None)
-    embedding = backbone.patch_embedding
-    seen: List[Dict[str, Any]] = [{} for _ in backbone.blocks]
-    grids, to_refine = [], []
-
-    def hear_grid(module: nn.Module, args: tuple, output: Tensor) -> None:
-        grids.append(tuple(output.shape[-2:]))
-
-    def hear_refined(module: nn.Module, args: tuple) -> None:
-        to_refine.append(args[0] if isinstance(args[0], Tensor) else args[0][-1])
-
+    backbone, layers, prefix = _backbone_of(model)
+    embedding = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))  # cuts into patches
+    seen: List[Dict[str, Any]] = [{} for _ in layers]
+    grids = []
     with ExitStack() as stack:
         stack.callback(model.train, model.training)
         model.eval()
-        for block, place in zip(backbone.blocks, seen):
+        for block, place in zip(layers, seen):
             _listen(stack, block, place)
-        stack.callback(embedding.register_forward_hook(hear_grid).remove)
-        if refinement is not None:
-            stack.callback(refinement.register_forward_pre_hook(hear_refined).remove)
+        stack.callback(embedding.register_forward_hook(
+            lambda module, args, output: grids.append(tuple(output.shape[-2:]))).remove)
         model.extract_feat(images) if hasattr(model, 'extract_feat') else model(images)
-    grid, prefix = grids[0], backbone.num_prefix_tokens
-    refined = None
-    if to_refine and to_refine[0].dim() == 3 and backbone.has_class_token:
-        first = torch.zeros(1, dtype=torch.long, device=images.device)
-        row = refinement_weights(at_least_float32(to_refine[0]), refinement.num_heads, first)[0, :, 0]
-        refined = row[:, prefix:].unflatten(-1, grid).cpu().numpy()  # (h, H, W)
-    size = tuple(embedding.kernel_size)
-    blocks = [BlockMaps(index, grid, size, prefix, backbone.has_class_token, **place)
-              for index, place in enumerate(seen)]
-    return Maps(blocks, grid, size, refined)
+    grid, size = grids[0], tuple(embedding.kernel_size)
+    has_class_token = prefix > 0 and getattr(backbone, 'cls_token', True) is not None
+    blocks = [BlockMaps(index, grid, size, prefix, has_class_token, **place) for index, place in enumerate(seen)]
+    return Maps(blocks, grid, size)

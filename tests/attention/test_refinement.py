@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmlocat.attention import refine_patches
+from mmlocat.attention import refine_patches, refinement_weights
 
 
 def test_is_the_printed_equation():
@@ -24,3 +24,11 @@ def test_refuses_bad_input():
         refine_patches(torch.randn(1, 4, 8), 3)
     with pytest.raises(ValueError, match=r'\(B, N, C\), got \(4, 8\)'):
         refine_patches(torch.randn(4, 8), 2)
+
+
+def test_weights_are_those_of_the_refinement():
+    tokens = torch.randn(2, 7, 12)
+    heads = tokens.unflatten(-1, (3, 4)).transpose(1, 2)
+    weights = refinement_weights(tokens, 3)
+    assert torch.allclose((weights @ heads).transpose(1, 2).flatten(2), refine_patches(tokens, 3), atol=1e-6)
+    assert torch.equal(refinement_weights(tokens, 3, torch.tensor([0, 4])), weights[:, :, [0, 4]])

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce_dict, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS
@@ -98,8 +98,10 @@ class RecordHook(Hook):
         runner.optim_wrapper.optimizer.register_step_pre_hook(keep)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        scalars = {name: value for name, value in runner.message_hub.log_scalars.items() if 'loss' in name}
-        self.losses.append({name: float(value.current()) for name, value in scalars.items()})
+        scalars = runner.message_hub.log_scalars
+        losses = {name: torch.tensor(float(scalars[name].current())) for name in sorted(scalars) if 'loss' in name}
+        all_reduce_dict(losses, op='mean')  # mmengine logs those of the first process
+        self.losses.append({name: float(value) for name, value in losses.items()})
         if runner.iter + 1 < self.iterations or self.file.exists():
             return
         own = runner.model.module if isinstance(runner.model, DistributedDataParallel) else runner.model

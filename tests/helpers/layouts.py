@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from mmlocat.config import load_config
-from mmlocat.training.amp import _scales_on_cpu
 from tests.conftest import ROOT
 
 SIZE = (40, 32)  # width, height
@@ -169,9 +168,7 @@ def nano_config(folder, name):
         change['decode_head'] = dict(in_channels=[32] * 4, channels=32)
         change['auxiliary_head'] = dict(in_channels=32, channels=32)
     loader = dict(batch_size=2, num_workers=0, persistent_workers=False)  # two batches a split
-    # The recipe's float16 needs a loss scaler, which PyTorch has on CPUs since 2.3.
-    precision = 'optim_wrapper = dict(dtype="bfloat16")\n' if 'imagenet' in name and not _scales_on_cpu() else ''
     path = Path(folder) / f'nano-{name}.py'
     path.write_text(f'_base_ = {leaf(name)!r}\nmodel = {change!r}\ntrain_dataloader = {loader!r}\n'
-                    f'val_dataloader = test_dataloader = {dict(loader, batch_size=1)!r}\n{precision}')
+                    f'val_dataloader = test_dataloader = {dict(loader, batch_size=1)!r}\n')
     return path

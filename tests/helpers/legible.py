@@ -4,13 +4,15 @@ from itertools import combinations
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 
 def assert_legible(figure):
     """Draws a matplotlib figure and looks at the place of every piece of text; returns the texts."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
     hidden = _hidden(figure)
     shown = []
     for text in figure.findobj(Text):
@@ -19,7 +21,7 @@ def assert_legible(figure):
             if box.width > 0 and box.height > 0:
                 shown.append((text.get_text(), box))
     assert len(shown) > 3
-    width, height = figure.canvas.get_width_height()
+    width, height = canvas.get_width_height()
     for name, box in shown:
         assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, f'{name!r} is cut off'
     for (first, one), (second, other) in combinations(shown, 2):

@@ -9,7 +9,6 @@ from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import VisionTransformer
-from torch.utils.flop_counter import FlopCounterMode
 
 SMALL = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
 
@@ -70,14 +69,6 @@ def test_mmpretrains_layer_decay_fails_in_a_segmentor_and_ignores_lr_mult():
                               head=dict(type='LinearClsHead', num_classes=2, in_channels=8)))
     groups = build_optim_wrapper(model, options).optimizer.param_groups
     assert max(group['lr'] for group in groups) == 1  # 10, if it were heard
-
-
-def test_pytorchs_counter_does_not_know_the_fused_attention_of_cpus():
-    """``analysis.flops`` switches it off."""
-    query = torch.randn(1, 2, 8, 4)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        torch.nn.functional.scaled_dot_product_attention(query, query, query)
-    assert counter.get_total_flops() == 0
 
 
 def test_mmsegs_decode_heads_are_not_called_as_modules():

@@ -1,4 +1,4 @@
-"""Mixed precision on the CPU: the wrapper by itself, and trainings in bfloat16 and float16 beside float32."""
+"""Mixed precision on the CPU: the wrapper by itself, and trainings in bfloat16 beside float32."""
 
 import copy
 import functools
@@ -12,101 +12,54 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmlocat.training import amp, cli
+from mmlocat.training import cli
 from mmlocat.training.amp import CPUAmpOptimWrapper, check_precision, enable_amp, move_amp_to_cpu
 from mmlocat.training.context import Context
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA: mmengine\'s own wrapper runs')
-needs_scaler = pytest.mark.skipif(not amp._scales_on_cpu(), reason='torch < 2.3 scales no losses on a CPU')
-DTYPES = ['bfloat16', pytest.param('float16', marks=needs_scaler)]
 
 
-def toy():
-    """A parameter, and a wrapper around it. Nothing here is an operation that autocast casts."""
-    weight = nn.Parameter(torch.tensor([1., -2., 3.]))
-    return weight, torch.optim.SGD([weight], lr=0.1)
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_casts_inside_its_context_alone(dtype):
+def test_casts_inside_its_context_alone():
     layer = nn.Linear(4, 3)
-    wrapper = CPUAmpOptimWrapper(optimizer=torch.optim.SGD(layer.parameters(), lr=0.1), dtype=dtype)
+    wrapper = CPUAmpOptimWrapper(optimizer=torch.optim.SGD(layer.parameters(), lr=0.1))
     with wrapper.optim_context(layer):
-        assert layer(torch.ones(2, 4)).dtype == getattr(torch, dtype)
+        assert layer(torch.ones(2, 4)).dtype == torch.bfloat16
     assert layer(torch.ones(2, 4)).dtype == torch.float32
-    assert wrapper.loss_scaler.is_enabled() == (dtype == 'float16')
-    assert CPUAmpOptimWrapper(optimizer=wrapper.optimizer).cast_dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('scale', ['dynamic', 1024., dict(init_scale=4.)])
-def test_accumulates_and_clips_as_float32_does(dtype, scale):
-    """Scales are powers of two: they cancel exactly, if they cancel where they should."""
-    results = []
-    for kind, options in ((OptimWrapper, {}), (CPUAmpOptimWrapper, dict(dtype=dtype, loss_scale=scale))):
-        weight, optimizer = toy()
-        wrapper = kind(optimizer=optimizer, accumulative_counts=2, clip_grad=dict(max_norm=0.5), **options)
-        wrapper.initialize_count_status(nn.Module(), 0, 5)
-        path = []
-        for step in range(5):
-            with wrapper.optim_context(nn.Module()):
-                loss = (weight * torch.tensor([1., 2., step])).sum()
-            wrapper.update_params(loss)
-            path.append(weight.tolist())
-        results.append(path)
-    assert results[0] == results[1]
-    assert results[0][0] == [1., -2., 3.] != results[0][1] != results[0][3] != results[0][4]
-
-
-@needs_scaler
-def test_an_overflowing_step_is_left_out_and_the_scale_halved_and_kept():
-    weight, optimizer = toy()
-    wrapper = CPUAmpOptimWrapper(optimizer=optimizer, dtype='float16', clip_grad=dict(max_norm=1.))
-    wrapper.update_params((weight * float('inf')).sum())
-    assert weight.tolist() == [1., -2., 3.] and wrapper.loss_scaler.get_scale() == 32768
-    wrapper.update_params(weight.sum())
-    assert weight.tolist() != [1., -2., 3.]
-    state = wrapper.state_dict()
-    other = CPUAmpOptimWrapper(optimizer=toy()[1], dtype='float16')
-    other.load_state_dict(state)
-    assert other.loss_scaler.state_dict() == wrapper.loss_scaler.state_dict()
-    weight, optimizer = toy()
-    fixed = CPUAmpOptimWrapper(optimizer=optimizer, dtype='float16', loss_scale=8)
-    fixed.update_params((weight * float('inf')).sum())
-    assert fixed.loss_scaler.get_scale() == 8
-
-
-@needs_scaler
 def test_resumes_from_any_precision():
+    """A checkpoint of mmengine's wrapper on a GPU holds the state of a loss scaler too."""
     def wrappers():
-        for kind, options in (OptimWrapper, {}), (CPUAmpOptimWrapper, {}), (CPUAmpOptimWrapper, dict(dtype='float16')):
-            weight, _ = toy()
-            wrapper = kind(optimizer=torch.optim.AdamW([weight], lr=0.1), **options)
+        for kind in (OptimWrapper, CPUAmpOptimWrapper):
+            weight = nn.Parameter(torch.tensor([1., -2., 3.]))
+            wrapper = kind(optimizer=torch.optim.AdamW([weight], lr=0.1))
             wrapper.update_params(weight.sum())
             yield wrapper
 
     for source in wrappers():
         for target in wrappers():
-            target.load_state_dict(copy.deepcopy(source.state_dict()))  # as from a file: no tensor is shared
+            state = copy.deepcopy(source.state_dict())  # as from a file: no tensor is shared
+            target.load_state_dict({**state, 'loss_scaler': dict(scale=1024.)})
             assert target.optimizer.state_dict()['state'][0]['step'] == 1
+            assert 'loss_scaler' not in target.state_dict()
             target.update_params(target.optimizer.param_groups[0]['params'][0].sum())
 
 
-def test_what_it_cannot_do_it_says(monkeypatch):
-    with pytest.raises(ValueError, match='dtype=float32: mixed precision on a CPU takes bfloat16 or float16'):
-        CPUAmpOptimWrapper(optimizer=toy()[1], dtype=torch.float32)
-    with pytest.raises(TypeError, match="loss_scale must be 'dynamic', a number, or .* got 'static'"):
-        CPUAmpOptimWrapper(optimizer=toy()[1], loss_scale='static')
+@pytest.mark.parametrize('dtype', [None, 'float16', 'bfloat16', torch.float16])
+def test_every_mixed_precision_becomes_bfloat16(dtype):
+    config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype=dtype, loss_scale='dynamic')))
+    assert move_amp_to_cpu(config) == 'bfloat16' and config.optim_wrapper == dict(type='CPUAmpOptimWrapper')
+
+
+def test_what_it_cannot_do_it_says():
+    with pytest.raises(ValueError, match='dtype=float32: mixed precision takes bfloat16 or float16'):
+        move_amp_to_cpu(Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype=torch.float32))))
     with pytest.raises(ValueError, match="--amp needs optim_wrapper.type='OptimWrapper', got 'DeepSpeedOptimWrapper'"):
         enable_amp(Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper'))))
     with pytest.raises(ValueError, match='optim_wrapper.dtype=float16 is of mixed precision: add --amp'):
         check_precision(Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='float16'))), Context())
-    monkeypatch.setattr(amp, '_scales_on_cpu', lambda: False)
-    config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16')))
-    with pytest.raises(RuntimeError, match='float16 on a CPU needs torch 2.3 or newer.*dtype=bfloat16'):
-        move_amp_to_cpu(config)
 
 
 def test_layer_wise_rates_go_with_it():
@@ -170,34 +123,17 @@ def in_float32(digit_scenes, tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', [pytest.param(CLASSIFIER, marks=pytest.mark.soak), SEGMENTOR])
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_thirty_steps_follow_float32(name, dtype, in_float32, digit_scenes, tmp_path, figure):
-    runner, losses = train(name, tmp_path, digit_scenes, dtype, *short(name, 30))
+def test_thirty_steps_follow_float32(name, in_float32, digit_scenes, tmp_path, figure):
+    runner, losses = train(name, tmp_path, digit_scenes, 'bfloat16', *short(name, 30))
     assert isinstance(runner.optim_wrapper, CPUAmpOptimWrapper) and len(losses) == 30
     assert losses != in_float32(name)[0]  # it did compute in another precision
     ends = [statistics.mean(run[-5:]) for run in in_float32(name)]
     spread = max(ends) - min(ends)
     apart = abs(statistics.mean(losses[-5:]) - ends[0])
     model = 'classifier' if name == CLASSIFIER else 'linear head'
-    figure('Precision', f'{dtype}, {model}, 30 steps: last losses apart from float32 of the same seed (largest '
+    figure('Precision', f'bfloat16, {model}, 30 steps: last losses apart from float32 of the same seed (largest '
            'difference between 3 seeds of float32)', f'{apart:.2g} ({spread:.2g})')
     assert apart < spread
-
-
-@needs_scaler
-def test_float16_resumes_exactly(digit_scenes, tmp_path):
-    more = (*short(SEGMENTOR, 8), 'default_hooks.checkpoint.interval=4', 'optim_wrapper.loss_scale.growth_interval=3',
-            'optim_wrapper.loss_scale.init_scale=1024')
-    straight, _ = train(SEGMENTOR, tmp_path, digit_scenes, 'float16', *more)
-    expected = straight.model.state_dict()
-    halfway = torch.load(tmp_path / 'iter_4.pth', weights_only=False)['optimizer']['loss_scaler']
-    scale = straight.optim_wrapper.loss_scaler.get_scale()
-    assert halfway['scale'] == 2 * 1024 and scale == 4 * 1024
-    (tmp_path / 'iter_8.pth').unlink()
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_4.pth'))
-    resumed, _ = train(SEGMENTOR, tmp_path, digit_scenes, 'float16', *more, resume=['--resume'])
-    assert resumed.optim_wrapper.loss_scaler.get_scale() == scale
-    assert all(torch.equal(value, expected[key]) for key, value in resumed.model.state_dict().items())
 
 
 @pytest.fixture
@@ -225,10 +161,9 @@ def test_thousands_of_steps_end_within_the_noise_of_float32(long_training, figur
     in_float32 = [long_training('float32', seed) for seed in range(3)]
     figure('Precision', f'{STEPS:,} steps in float32, 3 seeds: top-1 (loss)',
            ', '.join(f'{top1:.2f} ({loss:.3f})' for top1, loss in in_float32))
-    for dtype in ('bfloat16', 'float16') if amp._scales_on_cpu() else ('bfloat16', ):
-        result = long_training(dtype, 0)
-        figure('Precision', f'{STEPS:,} steps in {dtype}, seed 0: top-1 (loss)', f'{result[0]:.2f} ({result[1]:.3f})')
-        for value, known in zip(result, zip(*in_float32)):
-            # 95% prediction interval of one more run, from three (Student's t of two degrees of freedom: 4.30).
-            assert abs(value - statistics.mean(known)) <= 4.3 * statistics.stdev(known) * (1 + 1 / 3)**0.5, dtype
-        assert result[0] > 90  # of ten classes: it learnt
+    result = long_training('bfloat16', 0)
+    figure('Precision', f'{STEPS:,} steps in bfloat16, seed 0: top-1 (loss)', f'{result[0]:.2f} ({result[1]:.3f})')
+    for value, known in zip(result, zip(*in_float32)):
+        # 95% prediction interval of one more run, from three (Student's t of two degrees of freedom: 4.30).
+        assert abs(value - statistics.mean(known)) <= 4.3 * statistics.stdev(known) * (1 + 1 / 3)**0.5
+    assert result[0] > 90  # of ten classes: it learnt

@@ -105,7 +105,7 @@ def test_first_line_states_batch_and_weights(digit_scenes, tmp_path, capsys):
     (['vit_linear_ade20k.py', '--resume', 'gone.pth'], 'checkpoint gone.pth, to resume from, does not exist'),
     (['vit_imagenet.py', '--launcher', 'pytorch'], '--launcher pytorch needs torchrun'),
     (['vit-nano_digitscenes.py', '--amp', '--cfg-options', 'optim_wrapper.dtype=float64'],
-     'optim_wrapper.dtype=float64: mixed precision on a CPU takes bfloat16 or float16'),
+     'optim_wrapper.dtype=float64: mixed precision takes bfloat16 or float16'),
 ])
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, cpu_environment):
     cpu_environment['HF_HUB_OFFLINE'] = '1'

@@ -64,7 +64,7 @@ def test_mmengine_hands_a_device_to_data_parallel_models_on_cpus(monkeypatch, tm
 
 
 def test_mmengine_recomputes_activations_by_the_reentrant_variant():
-    """``recompute.recompute_activations``: above frozen blocks nothing would get a gradient, silently."""
+    """``recompute.check_recomputed`` makes it take the other: above frozen blocks nothing would get a gradient."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
     turn_on_activation_checkpointing(model, '1')
@@ -74,13 +74,13 @@ def test_mmengine_recomputes_activations_by_the_reentrant_variant():
 
 
 def test_mmseg_counts_areas_by_histc():
-    """``class_iou.class_areas``: on CUDA ``histc`` has no deterministic version for numbers with a point."""
+    """``iou_metric.areas_on_cpu``: on CUDA ``histc`` has no deterministic version for numbers with a point."""
     with mock.patch.object(torch, 'histc', side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
         IoUMetric.intersect_and_union(torch.zeros(2, 2), torch.zeros(2, 2), 3, 255)
 
 
 def test_average_pooling_to_a_size_has_no_deterministic_gradient_on_cuda():
-    """``determinism.check_determinism`` refuses heads that pool so."""
+    """A deterministic training of a head that pools so ends at its first step (docs/reliability.md)."""
     assert 'AdaptiveAvgPool2d' in torch.use_deterministic_algorithms.__doc__
     if torch.cuda.is_available():
         image = torch.ones(1, 1, 4, 4, device='cuda', requires_grad=True)

@@ -12,65 +12,60 @@ from mmseg.evaluation import IoUMetric
 from mmlocat.config import load_config
 from mmlocat.models.backbones import position
 from mmlocat.models.building import build_model
-from mmlocat.training.class_iou import class_areas, count_class_areas
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
 from mmlocat.training.context import TRAIN, Context
-from mmlocat.training.determinism import check_determinism, prepare_determinism
 from mmlocat.training.hardware import adapt_to_hardware
+from mmlocat.training.iou_metric import areas_on_cpu, count_class_areas
 from mmlocat.training.model_check import check_model
+from mmlocat.training.seeding import prepare_determinism
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'
 LINEAR, UPERNET = (str(CONFIGS / f'locatvit-nano_{head}_digitscenes.py') for head in ('linear', 'upernet'))
-DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'))]
 
 
-@pytest.mark.parametrize('device', DEVICES)
-@pytest.mark.parametrize('kind', [torch.int64, torch.uint8, torch.float32])
-@pytest.mark.parametrize('classes', [1, 2, 11, 150])
-def test_areas_are_those_of_mmseg(classes, kind, device):
-    """With ignored pixels, values beyond the classes and below them, and maps of nothing but ignored pixels."""
-    torch.use_deterministic_algorithms(True)  # which mmseg's own counting does not bear on a GPU
-    for draw in range(20):
-        generator = torch.Generator().manual_seed(draw)
-        prediction, label = (torch.randint(min(255, classes + 3), (2, 23, 31), generator=generator).to(kind))
-        label[torch.rand(23, 31, generator=generator) < (1. if draw == 0 else 0.2)] = 255
-        if draw % 2 and kind is not torch.uint8:
-            prediction -= 2
-        expected = IoUMetric.intersect_and_union(prediction, label, classes, 255)
-        found = class_areas(prediction.to(device), label.to(device), classes, 255)
-        assert all(torch.equal(one, other) and one.dtype == other.dtype for one, other in zip(found, expected))
-        assert draw == 0 or found[1].sum() > 0
+class OnGpu(torch.Tensor):
+    """A label map that is not on the CPU, as far as ``cpu`` tells."""
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
 
 
-def test_trainings_and_tests_count_without_histc(digit_scenes, tmp_path, monkeypatch):
-    """In validation and in a test, where the IoU of each class is counted too."""
-    def refuse(*args, **kwargs):
-        raise RuntimeError('_histc_cuda does not have a deterministic implementation')
-
-    monkeypatch.setattr(torch, 'histc', refuse)
-    roots = [f'{part}_dataloader.dataset.data_root={digit_scenes}' for part in ('train', 'val', 'test')]
-    options = ['--cfg-options', *roots, 'train_cfg.max_iters=2', 'train_cfg.val_interval=2',
-               'train_dataloader.batch_size=4', 'param_scheduler.0.total_steps=8']
-    work_dir = ['--work-dir', str(tmp_path)]
-    training_job([LINEAR, *work_dir, '--allow-random-backbone', *options])()
-    metrics = make_test_job([LINEAR, str(tmp_path / 'iter_2.pth'), *work_dir, *options])()
-    assert 0 < metrics['mIoU'] < 100
-    with pytest.raises(RuntimeError, match='_histc_cuda'):
-        IoUMetric.intersect_and_union(torch.zeros(2, 2), torch.zeros(2, 2), 3, 255)
-
-
-def test_a_metric_that_counts_in_its_own_way_is_left_alone():
+def test_a_deterministic_job_counts_areas_on_the_cpu(monkeypatch):
+    """Where ``histc``, by which mmseg counts, is deterministic for numbers with a point."""
     class Own(IoUMetric):
         @staticmethod
         def intersect_and_union(*args):
             return 'its own'
 
     stock, own = IoUMetric(), Own()
-    count_class_areas(SimpleNamespace(metrics=[stock, own, object()]))
-    assert stock.intersect_and_union is class_areas and own.intersect_and_union() == 'its own'
+    evaluator = SimpleNamespace(metrics=[stock, own, object()])
+    count_class_areas(evaluator)
+    assert stock.intersect_and_union is IoUMetric.intersect_and_union
+    torch.use_deterministic_algorithms(True)
+    count_class_areas(evaluator)
     count_class_areas(object())  # an evaluator of somebody else's
+    assert stock.intersect_and_union is areas_on_cpu and own.intersect_and_union() == 'its own'
+    prediction, label = torch.randint(0, 5, (2, 23, 31), generator=torch.Generator().manual_seed(0)).float()
+    expected = IoUMetric.intersect_and_union(prediction, label, 5, 255)
+    histc = torch.histc
+    monkeypatch.setattr(torch, 'histc', lambda value, **options: 1 / 0 if type(value) is OnGpu else histc(
+        value, **options))
+    with pytest.raises(ZeroDivisionError):
+        IoUMetric.intersect_and_union(prediction.as_subclass(OnGpu), label.as_subclass(OnGpu), 5, 255)
+    found = stock.intersect_and_union(prediction.as_subclass(OnGpu), label.as_subclass(OnGpu), 5, 255)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_deterministic_training_and_test_on_a_gpu(digit_scenes, tmp_path):
+    roots = [f'{part}_dataloader.dataset.data_root={digit_scenes}' for part in ('train', 'val', 'test')]
+    options = ['--work-dir', str(tmp_path), '--cfg-options', *roots, 'train_cfg.max_iters=2',
+               'train_cfg.val_interval=2', 'train_dataloader.batch_size=4', 'param_scheduler.0.total_steps=8',
+               'randomness.deterministic=True']
+    training_job([LINEAR, '--allow-random-backbone', *options])()
+    assert 0 < make_test_job([LINEAR, str(tmp_path / 'iter_2.pth'), *options])()['mIoU'] < 100
 
 
 def test_products_repeat_themselves_where_that_is_asked_for(monkeypatch):
@@ -89,19 +84,6 @@ def with_model(model, **more):
     return Context(runner=SimpleNamespace(model=model), **more)
 
 
-def test_a_head_without_deterministic_gradients_is_refused(monkeypatch):
-    deterministic, models = dict(randomness=dict(deterministic=True)), {}
-    for path in (LINEAR, UPERNET):
-        models[path] = build_model(load_config(path), 'meta')
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    check_determinism(Config(deterministic), with_model(models[UPERNET]))
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    check_determinism(Config(deterministic), with_model(models[LINEAR]))
-    check_determinism(Config({}), with_model(models[UPERNET]))
-    with pytest.raises(RuntimeError, match=r'decode_head.psp_modules.1.0 \(AdaptiveAvgPool2d to 2\) has no '
-                                           'deterministic gradient on CUDA .*CUDA_VISIBLE_DEVICES='):
-        check_determinism(Config(deterministic), with_model(models[UPERNET]))
-    check_determinism(Config(deterministic), with_model(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1))))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

@@ -103,9 +103,11 @@ def test_killed_twenty_times(digit_scenes, tmp_path, figure):
            'uninterrupted, 40 iterations (UperNet, augmentation, drop path, dropout)', max(differences))
 
 
-def test_a_signal_in_the_middle_of_an_epoch(digit_scenes, tmp_path, figure):
+@pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
+def test_a_signal_in_the_middle_of_an_epoch(runner, digit_scenes, tmp_path, figure):
     """With two loading workers, which the signal reaches too."""
     config = write_config(tmp_path, CLASSIFIER, digit_scenes, length=2, save=1, validate=1, workers=2)
+    config.write_text(f'{config.read_text()}runner_type = {runner!r}\n')
     finish(tmp_path / 'whole', start(config, tmp_path / 'whole'))
     process = start(config, tmp_path / 'run')
     wait_for(lambda: 'Epoch(train) [2][ 2/10]' in said(tmp_path / 'run', process), process)
@@ -117,9 +119,9 @@ def test_a_signal_in_the_middle_of_an_epoch(digit_scenes, tmp_path, figure):
     assert (tmp_path / 'run' / 'last_checkpoint').read_text() == str(tmp_path / 'run' / 'interrupted.pth')
     finish(tmp_path / 'run', start(config, tmp_path / 'run', '--resume'))
     difference = assert_same(tmp_path / 'run', tmp_path / 'whole')
-    assert not (tmp_path / 'run' / 'interrupted.pth').exists()
+    assert (tmp_path / 'run' / 'interrupted.pth').exists() == (runner == 'FlexibleRunner')  # which keeps its own hook
     figure('Interrupted', 'largest difference after SIGTERM in the middle of an epoch and --resume (classifier, mixup, '
-           'two workers)', difference)
+           f'two workers, {runner})', difference)
 
 
 def free_port():

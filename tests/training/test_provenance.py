@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from mmseg.evaluation import IoUMetric
 from PIL import Image
 
 import mmlocat
-from mmlocat.training.class_iou import ClassIoU
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
+from mmlocat.training.iou_metric import keep_class_iou
 from mmlocat.training.provenance import canonical_config, config_hash, describe_checkpoint, read_record
 from mmlocat.training.recipe import total_batch
 from tests.conftest import ROOT
@@ -143,10 +144,14 @@ def test_total_batch_counts_processes_and_accumulated_steps():
     assert total_batch(Config(dict(model={})), 8) is None
 
 
-def test_class_iou_adds_no_metric():
+def test_the_iou_of_each_class_is_kept():
     areas = [torch.tensor([3., 1., 0.]), torch.tensor([4., 2., 0.]), torch.tensor([3., 2., 0.]),
              torch.tensor([4., 1., 0.])]
-    metric = ClassIoU()
-    assert metric.compute_metrics([tuple(areas)] * 2) == {}
-    assert metric.value == [75.0, 50.0, None]
-    assert isinstance(metric, IoUMetric)
+    own, other = IoUMetric(), IoUMetric()
+    own.dataset_meta = other.dataset_meta = dict(classes=('a', 'b', 'c'))
+    metric = keep_class_iou(SimpleNamespace(metrics=[object(), own]))
+    assert metric is own and metric.class_iou is None
+    results = [tuple(areas)] * 2
+    assert metric.compute_metrics(results) == other.compute_metrics(results)
+    assert metric.class_iou == [75.0, 50.0, None]
+    assert keep_class_iou(SimpleNamespace(metrics=[object()])) is None

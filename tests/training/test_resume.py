@@ -84,10 +84,9 @@ def test_nothing_that_can_be_read_is_an_error(run, digit_scenes):
 
 def test_a_checkpoint_asked_for_by_name_is_taken_or_refused(run, digit_scenes):
     damage(run / 'iter_4.pth', 'cut off')
-    with pytest.raises(CheckpointError, match='iter_4.pth, to resume from, is cut off.*; the newest other one is '
-                                              '.*iter_2.pth: --resume .*iter_2.pth'):
+    with pytest.raises(CheckpointError, match='iter_4.pth, to resume from, is cut off.*; give another with --resume'):
         job(run, '--resume', str(run / 'iter_4.pth'), *options(digit_scenes))
-    with pytest.raises(FileNotFoundError, match='iter_9.pth, to resume from, does not exist; the newest other one is'):
+    with pytest.raises(FileNotFoundError, match='iter_9.pth, to resume from, does not exist; give another with'):
         job(run, '--resume', str(run / 'iter_9.pth'), *options(digit_scenes))
 
 
@@ -116,7 +115,7 @@ def test_batch_config_and_seed_that_changed(run, digit_scenes, capsys):
         'randomness.seed 5 -> 6; going on with 5.', 'total batch 8 -> 4.',
         'model.decode_head.dropout_ratio 0 -> 0.3.', 'optim_wrapper.optimizer.lr 0.003 -> 0.5.',
         'train_cfg.max_iters 4 -> 8.', 'train_dataloader.batch_size 8 -> 4.']
-    assert 'the images come in another order' in said and 'The checkpoint brings its optimizer and schedulers' in said
+    assert 'The checkpoint brings its optimizer and schedulers' in said
     assert runner.seed == 5
     assert any('Changed since: total batch 8 -> 4.' in log.read_text() for log in run.glob('*/*.log'))
 

@@ -115,7 +115,7 @@ def test_every_optim_wrapper_gets_mixed_precision(kind, monkeypatch):
     amp.enable_amp(config)
     assert resolve_type(config.optim_wrapper, OPTIM_WRAPPERS) is AmpOptimWrapper
     adapt_to_hardware(config, Context())
-    assert config.optim_wrapper.type == 'CPUAmpOptimWrapper' and config.optim_wrapper.loss_scale == 'dynamic'
+    assert config.optim_wrapper.type == 'CPUAmpOptimWrapper'
 
 
 @pytest.mark.parametrize('kind', forms(AmpOptimWrapper, 'mmengine.optim'), ids=str)

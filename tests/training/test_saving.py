@@ -90,7 +90,7 @@ def hook(tmp_path):
 def test_the_old_checkpoint_goes_after_the_new_one_is_there(hook, tmp_path):
     hook, run = hook(max_keep_ckpts=1)
     for step in (1, 2, 2, 3):  # the same step again: its best score has changed
-        hook.save_step_checkpoint(run, step, dict())
+        hook._save_checkpoint_with_step(run, step, dict())
         assert saving.last_checkpoint(tmp_path) == str(tmp_path / f'iter_{step}.pth')
     assert run.states[1] == ['iter_1.pth', 'iter_2.pth', 'last_checkpoint']
     assert run.states[3] == ['iter_2.pth', 'iter_3.pth', 'last_checkpoint']
@@ -101,7 +101,7 @@ def test_the_old_checkpoint_goes_after_the_new_one_is_there(hook, tmp_path):
 def test_the_former_best_goes_after_the_new_one_is_there(hook, tmp_path):
     hook, run = hook(save_best='mIoU', max_keep_ckpts=2)
     for run.iter, value in ((1, 10.0), (2, 20.0), (3, 5.0)):
-        hook.save_step_checkpoint(run, run.iter, dict())
+        hook._save_checkpoint_with_step(run, run.iter, dict())
         hook.after_val_epoch(run, dict(mIoU=value))
     with_two = [state for state in run.states if 'best_mIoU_iter_1.pth' in state and 'best_mIoU_iter_2.pth' in state]
     assert with_two and sorted(os.listdir(tmp_path)) == [
@@ -111,7 +111,7 @@ def test_the_former_best_goes_after_the_new_one_is_there(hook, tmp_path):
 def test_what_a_signal_saved_goes_with_the_next_checkpoint(hook, tmp_path):
     hook, run = hook()
     (tmp_path / saving.INTERRUPTED).write_text('x')
-    hook.save_step_checkpoint(run, 1, dict())
+    hook._save_checkpoint_with_step(run, 1, dict())
     assert sorted(os.listdir(tmp_path)) == ['iter_1.pth', 'last_checkpoint']
 
 

@@ -54,9 +54,10 @@ def test_sharding_that_torch_cannot_do_is_refused_with_the_reason(monkeypatch):
 
 def test_what_a_flexible_runner_would_ignore_is_refused(tmp_path):
     config = leaf(runner_type='FlexibleRunner', activation_checkpointing=['backbone.layers.0'], work_dir=str(tmp_path))
+    runner = runner_class(config).from_cfg(config)
     with pytest.raises(ValueError, match='FlexibleRunner ignores activation_checkpointing; .*with_cp=True'):
-        runner_class(config).from_cfg(config)
-    assert runner_class(leaf(**Config.fromfile(str(FSDP)))) is runner_class(config) is CheckedFlexibleRunner
+        runner.prepare_training()
+    assert runner_class(leaf(**Config.fromfile(str(FSDP)))) is type(runner) is CheckedFlexibleRunner
 
 
 def test_a_unit_is_a_block():

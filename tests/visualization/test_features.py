@@ -1,17 +1,13 @@
 """Features block by block: the figures against their definitions, the tool with labels and without, its errors."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mmlocat.models import LocAtViT
-from mmlocat.visualization import features_report, style
-from mmlocat.visualization.features import MEASURES, find_pairs, measure_features, patch_labels, probe
+from mmlocat.visualization import features
 from mmlocat.visualization.maps import Maps, collect
-from mmlocat.visualization.measures import class_similarity, effective_rank, patch_similarity
 from tests.conftest import NANO
 from tests.helpers.demo_layout import write_demo_models
 from tests.helpers.legible import assert_legible
@@ -41,11 +37,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def rows_of(path):
-    with open(path) as file:
-        return list(csv.DictReader(file))
-
-
 class Model(torch.nn.Module):
     """A backbone with a data preprocessor, as in a classifier."""
 
@@ -62,25 +53,36 @@ class Model(torch.nn.Module):
 
 
 def test_figures_are_means_over_images_whatever_their_sizes(folder):
-    model = Model(num_registers=1)
-    rows = measure_features(model, find_pairs(folder / 'images', None, 100))
-    assert len(rows) == 4 and list(rows[0]) == list(MEASURES) and rows[0]['linear'] is None
+    pairs = features._find_pairs(folder / 'images', None, 100)
+    found = features._measure_features(Model(num_registers=1), pairs, [], 72)
+    assert found.shape == (4, 4)
     expected = []
     for path in sorted((folder / 'images').iterdir()):
         image = torch.from_numpy(np.asarray(Image.open(path)).transpose(2, 0, 1)[::-1].copy()).float() / 255
-        block = collect(model, image).blocks[2]
-        tokens = block.tokens[None]
-        expected.append([class_similarity(tokens, 2).item(), patch_similarity(tokens[:, 2:]).item(),
-                         effective_rank(tokens[:, 2:]).item(), block.mean_distance().mean()])
-    found = list(rows[2].values())[:4]
-    assert np.allclose(found, np.mean(expected, axis=0), rtol=1e-4)
-    assert measure_features(Model(with_cls_token=False, out_type='featmap'),
-                            find_pairs(folder / 'images', None, 1))[0]['class_similarity'] is None
+        block = collect(Model(num_registers=1), image).blocks[2]
+        expected.append([features._class_similarity(block.tokens, 2), features._patch_similarity(block.tokens[2:]),
+                         features._effective_rank(block.tokens[2:]), block.mean_distance(True).mean()])
+    assert np.allclose(found[2], np.mean(expected, axis=0), rtol=1e-4)
+    without = features._measure_features(Model(with_cls_token=False, out_type='featmap'), pairs[:1], [], 72)
+    assert np.isnan(without[:, 0]).all() and np.isfinite(without[:, 1:]).all()
+
+
+def test_measures_against_their_definitions():
+    tokens = torch.randn(9, 16)
+    cosine = torch.nn.functional.cosine_similarity
+    to_class = cosine(tokens[2:], tokens[:1], dim=-1)
+    assert features._class_similarity(tokens, 2) == pytest.approx(to_class.mean().item(), abs=1e-6)
+    patches = tokens[2:]
+    pairs = cosine(patches[:, None], patches[None], dim=-1)[~torch.eye(7, dtype=torch.bool)]
+    assert features._patch_similarity(patches) == pytest.approx(pairs.mean().item(), abs=1e-6)
+    # Plus and minus each of three axes: three directions of equal size, wherever the mean lies.
+    assert features._effective_rank(torch.cat([torch.eye(3, 16), -torch.eye(3, 16)]) + 7) == pytest.approx(3, abs=1e-4)
+    assert features._effective_rank(torch.ones(5, 4)) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_patch_has_its_commonest_label():
     labels = np.array([[1, 1, 5, 5, 7], [1, 2, 5, 255, 7], [9, 9, 255, 255, 8]], np.uint8)
-    found = patch_labels(labels, Maps([], (2, 3), (2, 2)))
+    found = features._patch_labels(labels, Maps([], (2, 3), (2, 2)))
     # The last column and row are half, or three quarters, padding.
     assert found.tolist() == [1, 5, 7, 9, 255, 255]
 
@@ -89,54 +91,55 @@ def test_probes_read_off_what_is_there_and_no_more():
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 600)
     apart = random.normal(size=(600, 4)) + 8 * np.eye(4)[labels]
-    halves = slice(None, 300), slice(300, None)
-    assert min(probe(*[(apart[half], labels[half]) for half in halves])) > 95
+    assert min(features._probe(apart[:300], labels[:300], apart[300:], labels[300:])) > 95
     noise = random.normal(size=(600, 4))
-    assert max(probe(*[(noise[half], labels[half]) for half in halves])) < 50
+    assert max(features._probe(noise[:300], labels[:300], noise[300:], labels[300:])) < 50
     # Always the commonest class: right for nine in ten patches, and for one class in two.
     rare = (np.arange(600) % 10 == 0).astype(int)
-    linear, by_class, *_ = probe(*[(np.zeros((300, 4)), rare[half]) for half in halves])
+    linear, by_class, *_ = features._probe(np.zeros((300, 4)), rare[:300], np.zeros((300, 4)), rare[300:])
     assert linear == pytest.approx(90) and by_class == pytest.approx(50)
     with pytest.raises(ValueError, match='have one class alone'):
-        probe((noise, np.zeros(600)), (noise, labels))
+        features._probe(noise, np.zeros(600), noise, labels)
+
+
+def rows_of(folder):
+    """Returns the cells of the table that the tool wrote, and looks at its picture."""
+    assert Image.open(folder / 'features.png').width > 800
+    lines = (folder / 'features.md').read_text().splitlines()
+    heads, _, *rows = [line.strip('| ').split(' | ') for line in lines if line.startswith('|')]
+    assert heads[:5] == ['model', 'block', 'to [CLS]', 'to each other', 'eff. rank']
+    return rows
 
 
 def test_the_demo_models_on_digit_scenes(demo, digit_scenes, tmp_path, capsys):
-    options = ['--demo-dir', demo, '--data-root', digit_scenes, '--max-patches', 300, '--max-images', 8, '--markdown']
+    options = ['--demo-dir', demo, '--data-root', digit_scenes, '--max-images', 8]
     run_tool('analysis/features.py', *options, '--out', tmp_path / 'a')
-    rows = rows_of(tmp_path / 'a' / 'features.csv')
-    assert [(row['model'], row['block']) for row in rows] == [
-        (title, str(block)) for title in ('ViT', 'LocAtViT') for block in range(1, 5)]
-    for row in rows:
-        assert all(0 <= float(row[name]) <= 100 for name in ('linear', 'linear_by_class', 'neighbours'))
-        assert -1 <= float(row['class_similarity']) <= 1 and 1 <= float(row['effective_rank']) <= 64
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
-    assert len(table) == 10 and f'{float(rows[5]["linear"]):.1f}' in table[7]
-    assert Image.open(tmp_path / 'a' / 'features.png').width > 800
+    rows = rows_of(tmp_path / 'a')
+    assert [row[:2] for row in rows] == [[title, str(block)] for title in ('ViT', 'LocAtViT') for block in range(1, 5)]
+    figures = np.array([row[2:] for row in rows], dtype=float)
+    assert (np.abs(figures[:, :2]) <= 1).all() and (figures[:, 2] >= 1).all() and (figures[:, 2] <= 64).all()
+    assert figures.shape == (8, 8) and (figures[:, 4:] >= 0).all() and (figures[:, 4:] <= 100).all()
+    assert rows[5][6] in capsys.readouterr().out
     run_tool('analysis/features.py', *options, '--out', tmp_path / 'b')  # the same patches are drawn again
-    assert rows_of(tmp_path / 'b' / 'features.csv') == rows
+    assert rows_of(tmp_path / 'b') == rows
 
 
-def test_a_folder_with_labels_and_without(demo, folder, tmp_path, capsys):
+def test_a_folder_with_labels_and_without(demo, folder, tmp_path):
     from mmlocat.experiments.trained import demo_model
     models = [part for arm in ('vit', 'locatvit') for part in ('--model', 'Both', demo_model(
         arm, 'pretrain', demo).config, demo_model(arm, 'pretrain', demo).checkpoint)]
     run_tool('analysis/features.py', folder / 'images', *models, '--out', tmp_path / 'a')
-    rows = rows_of(tmp_path / 'a' / 'features.csv')
-    assert len(rows) == 8 and {row['number'] for row in rows} == {'1', '2'}
-    assert all(row['linear'] == '' and row['patch_similarity'] for row in rows)
-    out = capsys.readouterr().out
-    assert '±' in out and 'k-NN' not in out
+    rows = rows_of(tmp_path / 'a')
+    assert [len(row) for row in rows] == [6] * 4 and all(' ± ' in cell for row in rows for cell in row[2:])
     run_tool('analysis/features.py', folder / 'images', '--masks', folder / 'masks', *models, '--out', tmp_path / 'b')
-    assert all(row['linear'] and row['neighbours'] for row in rows_of(tmp_path / 'b' / 'features.csv'))
+    assert [len(row) for row in rows_of(tmp_path / 'b')] == [10] * 4
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['nowhere'], 'nowhere is not a folder'),
-    (['FOLDER'], 'has no images (.png, .jpg'),
+    (['nowhere'], 'nowhere is no folder with images (.png, .jpg'),
+    (['FOLDER'], 'is no folder with images (.png, .jpg'),
     (['FOLDER/images', '--masks', 'FOLDER/images'], '5 of 5 images in'),
-    (['FOLDER/images', '--train-images', 'FOLDER/images'], 'belong together: give all three'),
-    (['--masks', 'FOLDER/masks'], 'belong to a folder of images; give it first'),
+    (['--masks', 'FOLDER/masks'], 'belongs to a folder of images; give it first'),
     (['FOLDER/images', '--demo-dir', 'nowhere'], 'run `make demo`'),
     (['FOLDER/images', '--out', 'FOLDER/images/0.jpg'], 'is a file; it names a folder'),
 ])
@@ -151,13 +154,11 @@ def test_bad_input_gets_one_line(arguments, message, demo, folder, capsys):
 @pytest.mark.parametrize('probes', [True, False])
 def test_the_figure_can_be_read(probes, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(features_report, 'save', lambda figure, path, dpi: seen.append(figure))
-    random = np.random.default_rng(0)
-    figures = (50., 40., 55., 45.) if probes else (None, ) * 4
-    results = {title: [[dict(zip(MEASURES, (*random.random(4), *figures))) for _ in range(12)] for _ in range(3)]
+    monkeypatch.setattr(features, 'save', lambda figure, path: seen.append(figure))
+    measures = features._UNLABELLED + (features._PROBES if probes else [])
+    results = {title: np.random.default_rng(0).random((3, 12, len(measures)))
                for title in ('ViT', 'LocAtViT', 'ViT + GAug', 'ViT + PRR')}
-    features_report.draw(results, tmp_path / 'a.png', 'Frozen features: a folder, 500 images', 9.1 if probes else None)
+    features._draw(results, measures, tmp_path / 'a.png', 'Frozen features: a folder, 500 images')
     words = assert_legible(seen[0])
-    assert ('Linear probe of patches' in words) == ('chance' in words) == probes
+    assert ('Linear probe of patches' in words) == probes
     assert 'LocAtViT, mean of 3' in words and 'cosine similarity' in words
-    style.pyplot().close(seen[0])

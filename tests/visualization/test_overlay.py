@@ -3,7 +3,6 @@
 import numpy as np
 
 from mmlocat.visualization.overlay import Prediction, compose, named_classes, paint, panel_size
-from mmlocat.visualization.sheets import fit_text
 
 
 def picture(seed, height=36, width=36):
@@ -36,9 +35,6 @@ def test_paint_blends_outlines_and_leaves_ignored_pixels():
     assert (painted[:, :4] == 50).all() and (painted[:, 5:7] == [150, 50, 100]).all()
     assert (painted[:, 4] == 255).all()
     assert (paint(image, Prediction('m', labels, ['a', 'b'], [[0] * 3, [9] * 3]), opacity=0) == 100).all()
-    assert fit_text('short', 200) == 'short'
-    shortened = fit_text('a long name of a model.py', 100)
-    assert '…' in shortened and shortened.startswith('a') and shortened.endswith('y')
 
 
 def test_models_with_other_classes_get_legends_of_their_own():

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
-"""What every block and head of a ViT looks at in an image: Gaussians, attention without and with GAug, PRR."""
+"""What every block and head of a ViT looks at in an image: Gaussians, attention without and with GAug."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import Tuple
 
@@ -10,28 +9,16 @@ from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_arms, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse
-from mmlocat.visualization.attention_job import attention_job
-from mmlocat.visualization.style import FORMATS
-
-LARGEST_GRID = 8
+from mmlocat.visualization.attention_pages import attention_job
 
 
 def point(text: str) -> Tuple[float, float]:
     """Parses a point given as ``x,y``."""
     try:
         x, y = (float(part) for part in text.split(','))
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f'takes x,y in px of the image, such as 120,80; got {text!r}') from None
     return x, y
-
-
-def grid_side(text: str) -> int:
-    """Parses the side length of a grid of query patches."""
-    if not text.isdigit() or not 1 <= int(text) <= LARGEST_GRID:
-        raise argparse.ArgumentTypeError(f'takes a number from 1 to {LARGEST_GRID}, got {text!r}')
-    return int(text)
 
 
 def read_options() -> argparse.Namespace:
@@ -41,10 +28,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--config', help='config of a LocAtViT or a plain ViT, MMPretrain or MMSegmentation')
     parser.add_argument('--checkpoint', help='its weights (default: the classifier that `make demo` trains)')
     parser.add_argument('--at', type=point, nargs='+', action='extend', default=[], metavar='X,Y',
-                        help='query patches, by a pixel of the image file in each')
-    parser.add_argument('--grid', type=grid_side, metavar='N',
-                        help='N x N query patches evenly over the image (default: the middle one, without --at)')
-    parser.add_argument('--format', choices=FORMATS, default='png', help='a PNG a page, or one PDF (default: png)')
+                        help='query patches, by a pixel of the image file in each (default: the middle one)')
     parser.add_argument('--arm', choices=demo_arms('pretrain'), default='locatvit',
                         help='which of the demo models, without --config (default: locatvit)')
     add_analysis_options(parser, DEMO_WORK_DIR, 'work_dirs/attention_maps')

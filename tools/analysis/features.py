@@ -8,27 +8,22 @@ from mmlocat.experiments.trained import DEMO_WORK_DIR, DemoModel, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse
-from mmlocat.visualization.features_report import features_job
+from mmlocat.visualization.features import features_job
 
 
 def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', nargs='?', help="folder of images (default: DigitScenes' test scenes)")
-    parser.add_argument('--masks', help='folder of label maps, NAME.png an image, 255 is ignored (default: no probes)')
-    parser.add_argument('--train-images', help='images that probes learn from (default: every second one of IMAGES)')
-    parser.add_argument('--train-masks', help='their label maps')
+    parser.add_argument('--masks', help='folder of label maps, NAME.png an image, 255 is ignored; probes learn from '
+                        'every second image (default: no probes)')
     parser.add_argument('--model', nargs=3, action='append', metavar=('TITLE', 'CONFIG', 'CHECKPOINT'),
                         help='a model; may be repeated, those of one title are averaged (default: the demo models)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the demo models (default: 0)')
     parser.add_argument('--data-root', help='where DigitScenes lies or is made (default: the cache folder)')
     parser.add_argument('--max-images', type=int, default=500, help='of each folder (default: %(default)s)')
-    parser.add_argument('--max-patches', type=int, default=10000,
-                        help='labelled patches to learn from, and to test on (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of drawing patches (default: %(default)s)')
-    parser.add_argument('--markdown', action='store_true', help='print a Markdown table')
     add_analysis_options(parser, DEMO_WORK_DIR, 'work_dirs/features')
-    return parse(parser, positive=('max_images', 'max_patches'))
+    return parse(parser, positive=('max_images', ))
 
 
 def chosen_models(args: argparse.Namespace) -> List[Union[ModelFiles, DemoModel]]:

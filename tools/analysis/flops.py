@@ -19,7 +19,6 @@ def read_options() -> argparse.Namespace:
                         help='height and width in px, or one number for both (default: the training crop)')
     parser.add_argument('--batch', type=int, default=1, help='images in the pass (default: 1)')
     parser.add_argument('--depth', type=int, default=2, help='levels of modules in the table (default: 2)')
-    parser.add_argument('--device', default='meta', help='cpu runs the pass for real (default: meta, shapes alone)')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error(f'--shape takes HEIGHT WIDTH or one number for both, got {args.shape}')
@@ -33,7 +32,7 @@ def main() -> int:
         config = load_config(args.config)
         shape = tuple(args.shape or input_shape(config))
         shape = shape if len(shape) == 2 else shape * 2
-        cost = count(config, shape, args.batch, args.device)
+        cost = count(config, shape, args.batch)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from mmlocat.benchmark.backbone import MODES, Case, measure
-from mmlocat.benchmark.cli import add_common_options, cells, parse
+from mmlocat.benchmark.cli import cells, parse
 from mmlocat.utils import stoppable, with_progress
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
@@ -23,7 +23,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--images', type=int, nargs='+', default=[224, 512], help='pixels a side')
     parser.add_argument('--modes', nargs='+', default=list(MODES), choices=MODES)
     parser.add_argument('--batch', type=int, default=1)
-    add_common_options(parser, seconds=5)
     args = parse(parser)
     for image in args.images:
         if image < PATCH or image % PATCH:

@@ -1,121 +1,114 @@
-"""Runs the parts of the report within a time budget, and saves every row as it comes."""
+"""Runs the parts of the report, each within its time in a process of its own, and saves every row as it comes."""
 
 from __future__ import annotations
 
-import importlib.util
+import gc
+import importlib
 import json
+import os
+import signal
 import sys
 import time
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Sequence
 
-from mmlocat.utils import atomic_write
+import torch
+
+from mmlocat.utils import atomic_write, first_line
 from mmlocat.utils.machine import machine_and_software
 
 from .page import describe, render
 from .plan import PARTS, Part, Plan
-from .worker import DONE, NO_TIME, Worker
 
 Report = Dict[str, Any]
-_FORMAT = 1
 
 
-def missing_module(part: Part) -> Optional[str]:
-    """Returns the first module that a part needs and that is not installed; None if all are."""
-    return next((name for name in part.needs if importlib.util.find_spec(name) is None), None)
+def run_report(plan: Plan, page: Path, parts: Sequence[Part] = PARTS) -> Report:
+    """Runs all parts; one that fails or takes too long is noted and the next one begins.
 
-
-def save(report: Report, page: Path) -> None:
-    """Writes the page and the JSON beside it; earlier files are kept until there is a first figure."""
-    if not any(entry['rows'] for entry in report['parts'].values()):
-        return
-    with atomic_write(page.with_suffix('.json')) as file:
-        json.dump(report, file, indent=1)
-        file.write('\n')
-    with atomic_write(page) as file:
-        file.write(render(report))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def state_of(rows: Sequence[Mapping[str, Any]]) -> Tuple[str, str]:
-    """Returns the state of a finished part, and a remark on it.
-
-    The part has failed if one of its cases failed or a back-end exceeds its tolerance.
-    """
-    failed = sum(str(row.get('problem', '')).startswith('failed') for row in rows)
-    wrong = sum(row.get('ok') is False for row in rows)
-    late = sum(row.get('problem') == NO_TIME for row in rows)
-    said = [f'{number} {text}' for number, text in ((failed, 'cases failed'), (wrong, 'beyond tolerance'),
-                                                    (late, 'cases found no time')) if number]
-    return ('failed' if failed or wrong else DONE), ', '.join(said)
-
-
-def _reason_to_leave_out(part: Part, chosen: Optional[Sequence[str]]) -> str:
-    if chosen is not None and part.name not in chosen:
-        return 'it was not asked for'
-    missing = missing_module(part)
-    return f'{missing} is not installed' if missing else ''
-
-
-def run_report(plan: Plan, device: str, page: Path, seconds: float, parts: Sequence[Part] = PARTS,
-               chosen: Optional[Sequence[str]] = None) -> Report:
-    """Runs all parts, each within its time; a part that fails is noted and the next one begins.
-
-    Page and JSON are rewritten with every row, so that an interruption loses nothing that was measured.
+    Page and JSON are rewritten with every row, so that an interruption loses nothing that was measured. Earlier files
+    are kept until there is a first row.
 
     Args:
         plan: The cases.
-        device: Such as 'cpu' or 'cuda'.
         page: The Markdown file; the JSON gets the same name with its own suffix.
-        seconds: Time for all parts. A part ends when it has used its share, and what earlier parts left over.
         parts: The parts in their order.
-        chosen: Names of the parts to run; all by default.
 
     Returns:
         The content of the JSON.
     """
-    entries = {part.name: dict(title=part.title, state='not reached', reason='', seconds=0.0, rows=[])
-               for part in parts}
-    report: Report = dict(format=_FORMAT, small=plan.small, budget_seconds=seconds,
-                          about=machine_and_software(device), parts=entries)
-    begin, whole, used = time.monotonic(), sum(part.share for part in parts), 0.0
-    entry: Dict[str, Any] = {}
+    entries = {part.name: dict(title=part.title, note=part.note, problem='not reached', rows=[]) for part in parts}
+    report = dict(small=plan.small, about=machine_and_software(plan.device), parts=entries)
+    end = time.monotonic()
+    for part in parts:
+        end += part.seconds
+        entry, seconds = entries[part.name], end - time.monotonic()
+        entry['problem'] = 'interrupted'  # what page and JSON say unless the part comes to an end
 
-    def write() -> None:
-        report['seconds'] = round(time.monotonic() - begin, 1)
-        save(report, page)
+        def keep(row: Dict[str, Any], rows: list = entry['rows']) -> None:
+            rows.append(row)
+            print(describe(row), flush=True)
+            _save(report, page)
 
-    def keep(row: Dict[str, Any]) -> None:
-        entry['rows'].append(row)
-        print(describe(row), flush=True)
-        write()
-
-    try:
-        with Worker(plan, device) as worker:
-            for number, part in enumerate(parts, 1):
-                used += part.share
-                entry, head = entries[part.name], f'[{number}/{len(parts)}] {part.title}: '
-                reason, began = _reason_to_leave_out(part, chosen), time.monotonic()
-                left = begin + seconds * used / whole - began
-                if reason:
-                    entry.update(state='left out', reason=reason)
-                elif left <= 0:
-                    entry.update(state='failed', reason='no time was left for it')
-                else:
-                    _say(f'{head}at most {left:.0f} s')
-                    entry['state'] = 'running'
-                    state, reason = worker.run(part, left, keep)
-                    entry['state'], entry['reason'] = state_of(entry['rows']) if state == DONE else (state, reason)
-                    entry['seconds'] = round(time.monotonic() - began, 1)
-                if entry['state'] != DONE or entry['reason']:
-                    _say(f'{head}{entry["state"]}, {entry["reason"]}')
-                write()
-    finally:
-        if entry.get('state') == 'running':
-            entry.update(state='failed', reason='interrupted')
-            _say(f'Interrupted: {sum(len(each["rows"]) for each in entries.values())} rows are in {page}')
-        write()
+        print(f'{part.title}: at most {seconds:.0f} s', file=sys.stderr, flush=True)
+        entry['problem'] = _run_part(part, plan, seconds, keep)
+        if entry['problem']:
+            print(f'{part.title}: {entry["problem"]}', file=sys.stderr, flush=True)
+    if any(entry['rows'] for entry in entries.values()):
+        _save(report, page)
     return report
+
+
+def _save(report: Report, page: Path) -> None:
+    with atomic_write(page.with_suffix('.json')) as file:
+        file.write(json.dumps(report, indent=1) + '\n')
+    with atomic_write(page) as file:
+        file.write(render(report))
+
+
+def _run_part(part: Part, plan: Plan, seconds: float, keep: Callable[[Dict[str, Any]], None]) -> str:
+    """Runs a part in a new process, for one that failed may have made the GPU unusable; returns what went wrong."""
+    end = time.monotonic() + seconds
+    context = get_context('spawn')
+    connection, other = context.Pipe()
+    process = context.Process(target=_measure, args=(part, plan, other))
+    process.start()
+    other.close()
+    try:
+        while connection.poll(max(0.0, end - time.monotonic())):
+            said = connection.recv()
+            if isinstance(said, str):
+                return said
+            keep(said)
+        return f'stopped: not done after {seconds:.0f} s'
+    except (EOFError, OSError):
+        process.join()
+        return f'its process ended with exit code {process.exitcode}'
+    finally:
+        for end_it in (os.killpg, os.kill):  # it may have no group of its own yet
+            with suppress(ProcessLookupError, PermissionError):
+                end_it(process.pid, signal.SIGKILL)
+        process.join()
+
+
+def _measure(part: Part, plan: Plan, connection: Connection) -> None:
+    """Measures case by case and sends a row for each, with the reason if it failed; at last '', or why it ended."""
+    os.setsid()  # Ctrl-C is for the parent, which ends this group and so whatever a compiler has started
+    try:
+        module, name = part.function.split(':')
+        for shown, measure in getattr(importlib.import_module(module), name)(plan):
+            try:
+                connection.send({**shown, **measure()})
+            except Exception as error:  # whatever a kernel, a compiler or a model may raise
+                connection.send({**shown, 'problem': f'failed: {type(error).__name__}: {first_line(error)}'})
+            gc.collect()
+            if plan.device.startswith('cuda'):
+                torch.cuda.synchronize()  # raises again the error that made the device unusable
+                torch.cuda.empty_cache()
+    except Exception as error:
+        connection.send(f'failed: {type(error).__name__}: {first_line(error)}')
+    else:
+        connection.send('')

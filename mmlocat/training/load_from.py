@@ -10,8 +10,6 @@ from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import to_classifier_names
 from mmlocat.models.backbones.protocol import find_backbone
 
-from .private import keep_metadata
-
 
 @HOOKS.register_module()
 class BareViTHook(Hook):
@@ -31,7 +29,8 @@ class BareViTHook(Hook):
         if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
             return
         renamed = type(weights)(to_classifier_names(translate(weights).state_dict))
-        keep_metadata(renamed, weights)
+        if hasattr(weights, '_metadata'):  # PyTorch's, of each module
+            renamed._metadata = weights._metadata
         if weights is checkpoint:
             checkpoint.clear()
         checkpoint['state_dict'] = renamed

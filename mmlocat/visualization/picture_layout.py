@@ -6,56 +6,37 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Sequence
 
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 TEXT, LINE, SWATCH = 16, 24, 16  # px: font size, line height, side of a square of colour in a legend
 
 
 @lru_cache(maxsize=None)
-def font(size: int = TEXT) -> ImageFont.FreeTypeFont:
-    """Returns the font of all text.
-
-    Args:
-        size: In px.
-    """
-    import matplotlib  # ships a font, so that text looks the same everywhere
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'), size)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns matplotlib's font, so that text looks the same everywhere."""
+    return ImageFont.truetype(str(Path(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')), size)
 
 
 def text_width(text: str, size: int = TEXT) -> int:
     """Returns how many px a line of text is wide."""
-    return round(font(size).getlength(text))
-
-
-def fit_text(text: str, width: int, size: int = TEXT) -> str:
-    """Shortens text in its middle until it is at most ``width`` px wide.
-
-    Args:
-        text: One line.
-        width: In px.
-        size: Font size in px.
-    """
-    if text_width(text, size) <= width:
-        return text
-    for keep in range(len(text) - 1, 1, -1):
-        short = f'{text[:(keep + 1) // 2]}…{text[len(text) - keep // 2:]}'
-        if text_width(short, size) <= width:
-            return short
-    return '…'
+    return round(_font(size).getlength(text))
 
 
 def write(text: str, width: int, size: int = TEXT, right: bool = False) -> Image.Image:
     """Returns a picture of a line of text.
 
     Args:
-        text: Shortened where it does not fit.
+        text: Shortened at its end where it does not fit.
         width: Width of the picture, in px.
         size: Font size in px.
         right: Whether the text ends at the right edge instead of beginning at the left one.
     """
+    while text_width(text, size) > width and len(text) > 1:
+        text = f'{text[:-2]}…'
     picture = Image.new('RGB', (width, size * LINE // TEXT), 'white')
     at, anchor = ((width, 0), 'ra') if right else ((0, 0), 'la')
-    ImageDraw.Draw(picture).text(at, fit_text(text, width, size), fill='black', font=font(size), anchor=anchor)
+    ImageDraw.Draw(picture).text(at, text, fill='black', font=_font(size), anchor=anchor)
     return picture
 
 
@@ -68,8 +49,8 @@ def swatch(colour: object) -> Image.Image:
 
 def beside(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
     """Puts pictures side by side, their tops in a line."""
-    sheet = Image.new('RGB', (sum(part.width for part in parts) + gap * (len(parts) - 1),
-                              max(part.height for part in parts)), 'white')
+    width = sum(part.width + gap for part in parts) - gap
+    sheet = Image.new('RGB', (width, max(part.height for part in parts)), 'white')
     x = 0
     for part in parts:
         sheet.paste(part, (x, 0))
@@ -79,8 +60,8 @@ def beside(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
 
 def below(parts: Sequence[Image.Image], gap: int = 0) -> Image.Image:
     """Puts pictures one below the other, their left edges in a line."""
-    sheet = Image.new('RGB', (max(part.width for part in parts),
-                              sum(part.height for part in parts) + gap * (len(parts) - 1)), 'white')
+    height = sum(part.height + gap for part in parts) - gap
+    sheet = Image.new('RGB', (max(part.width for part in parts), height), 'white')
     y = 0
     for part in parts:
         sheet.paste(part, (0, y))
