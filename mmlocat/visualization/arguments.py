@@ -107,14 +107,13 @@ def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFile
         ValueError: A config is no segmentor's.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
-    wanted = [(args.config, args.checkpoint, 'locatvit')]
+    def load(config: Optional[str], checkpoint: Optional[str], arm: str) -> Segmentor:
+        title = f'{Path(config).stem}, {Path(checkpoint).stem}' if config else ''
+        files = ModelFiles(title, config, checkpoint) if config else trained(arm)
+        return load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, files.title,
+                              args.max_side or (None if config else DEMO_MAX_SIDE))
+
+    models = [load(args.config, args.checkpoint, 'locatvit')]
     if args.against is not None:
-        wanted.append((*(args.against or (None, None)), 'vit'))
-    found = [ModelFiles(Path(config).stem, config, checkpoint) if config else trained(arm)
-             for config, checkpoint, arm in wanted]
-    titles = [files.title for files in found]
-    if len(found) == 2 and titles[0] == titles[1]:
-        titles = [f'{files.title}, {Path(files.checkpoint).stem}' for files in found]
-    return [load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, title,
-                           args.max_side or (None if config else DEMO_MAX_SIDE))
-            for title, files, (config, *_) in zip(titles, found, wanted)]
+        models.append(load(*(args.against or (None, None)), 'vit'))
+    return models
