@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import List, Sequence
 
 import numpy as np
-
-from .style import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 _MOST_CLASSES, _COLUMNS = 24, 3  # in a legend; of more classes, those that cover most of the picture are named
 _SIDE, _TITLE, _ROW, _DPI = 4.0, 0.6, 0.2, 100  # inches: longer side of a panel, above it, a row of a legend
@@ -44,14 +46,12 @@ def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str =
         RGB, uint8. The size depends on the picture's shape and the numbers of models and classes alone, as frames of a
         video need it; height and width are even, as video codecs want them.
     """
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
     height, width = (_SIDE * side / max(image.shape[:2]) for side in image.shape[:2])
     count, width = 1 + len(predictions), max(width, _SIDE / 2)
     rows = max(math.ceil(min(_MOST_CLASSES, len(prediction.classes)) / _COLUMNS) for prediction in predictions)
     below = 0.2 + rows * _ROW
     total = round(below + height + _TITLE, 1)
-    figure = pyplot().figure(figsize=(round(count * width, 1), total), dpi=_DPI)
+    figure = Figure(figsize=(round(count * width, 1), total), dpi=_DPI)
     figure.suptitle(caption, fontsize=9)
     for number, prediction in enumerate([None, *predictions]):
         axes = figure.add_axes(((number + 0.02) / count, below / total, 0.96 / count, height / total))
@@ -81,9 +81,8 @@ def named_classes(prediction: Prediction) -> List[int]:
     return sorted(ordered[:_MOST_CLASSES])
 
 
-def pixels_of(figure) -> np.ndarray:
-    """Draws a figure of matplotlib and closes it; returns its pixels, RGB, uint8."""
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    pyplot().close(figure)
-    return pixels
+def pixels_of(figure: Figure) -> np.ndarray:
+    """Draws a figure of matplotlib; returns its pixels, RGB, uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

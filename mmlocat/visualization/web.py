@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence
 
@@ -17,7 +16,8 @@ from mmlocat.datasets import DigitScenesSegmentation
 from mmlocat.utils import require_modules
 
 from .attention_pages import Subject, draw_block
-from .maps import backbone_of, collect, prepare_image
+from .blocks import Maps
+from .maps import collect, prepare_image
 from .overlay import compose, pixels_of
 from .segmentor import Segmentor
 from .sources import find_sources, moves, read_image, shrink
@@ -27,7 +27,8 @@ require_modules(('gradio', ), 'app', 'mmlocat.visualization.web')
 import gradio as gr  # noqa: E402
 
 _OWN_MAX_SIDE = 512  # px, for models of the user's own: a click on a CPU must not take a minute
-_CSS = '#picture img {image-rendering: pixelated; width: 100%; cursor: crosshair}'
+_CSS = ('#picture img {width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; cursor: crosshair} '
+        '#picture .image-frame, #picture button {width: 100%; height: 100%}')
 
 
 def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr.Blocks:
@@ -44,7 +45,11 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
         TypeError: The attention of the first model's backbone cannot be read.
     """
     first = models[0]
-    num_blocks = len(backbone_of(first.model).blocks)
+
+    def look(image: np.ndarray) -> Maps:
+        return collect(first.model, prepare_image(first.model, image))
+
+    num_blocks = len(look(np.zeros((64, 64, 3), np.uint8)).blocks)
     with gr.Blocks(title='mmlocat', analytics_enabled=False) as page:
         subject = gr.State()
         gr.Markdown(f'# What {first.title} looks at\nDrop a picture or pick a sample, then click a patch.')
@@ -55,7 +60,8 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 # No label: gradio would lay it over the picture, where it takes clicks.
-                picture = gr.Image(show_label=False, interactive=False, format='png', elem_id='picture', buttons=[])
+                picture = gr.Image(show_label=False, interactive=False, format='png', elem_id='picture', height=480,
+                                   buttons=[])
                 block = gr.Slider(1, num_blocks, value=num_blocks, step=1, label='Block', elem_id='block', buttons=[])
             with gr.Column(scale=3, min_width=480):
                 attention = gr.Image(show_label=False, interactive=False, format='png', elem_id='attention')
@@ -67,9 +73,7 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
 
         def start(image: np.ndarray, number: int) -> List:
             """Shows a new picture, with its middle patch chosen."""
-            maps = collect(first.model, prepare_image(first.model, image))
-            middle = maps.patch_at(image.shape[1] / 2, image.shape[0] / 2)
-            chosen = Subject(image, maps, [middle], first.title)
+            chosen = _query(image, look(image), image.shape[1] // 2, image.shape[0] // 2, first.title)
             return [chosen, image, draw(chosen, number),
                     compose(image, [model.predict(image[..., ::-1]) for model in models])]
 
@@ -86,7 +90,7 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
             return start(samples[event.index], number)
 
         def click(chosen: Subject, number: int, event: gr.SelectData) -> List:
-            chosen = replace(chosen, patches=[chosen.maps.patch_at(*event.index)])
+            chosen = _query(chosen.image, chosen.maps, *event.index, chosen.title)
             return [chosen, draw(chosen, number)]
 
         # One request at a time, for attention is read through hooks on the model.
@@ -99,6 +103,11 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
         if len(samples):
             page.load(lambda number: start(samples[0], number), block, everything, **options)
     return page
+
+
+def _query(image: np.ndarray, maps: Maps, x: int, y: int, title: str) -> Subject:
+    """Returns what to draw for the patch at a pixel of the picture."""
+    return Subject(image, maps, [(int(y // maps.patch_size[0]), int(x // maps.patch_size[1]))], title)
 
 
 def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) -> str:
