@@ -12,13 +12,7 @@ from .segmentor import DEMO_MAX_SIDE, Segmentor, load_segmentor
 
 
 class ModelFiles(NamedTuple):
-    """A trained model.
-
-    Args:
-        title: Its name in pictures.
-        config: Its config file.
-        checkpoint: Its weights.
-    """
+    """A trained model's name in pictures, its config file and its weights."""
 
     title: str
     config: Union[str, Path]
@@ -84,11 +78,7 @@ def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argp
 
 
 def output_folder(option: str, folder: str) -> Path:
-    """Returns the folder that results go to.
-
-    Raises:
-        ValueError: It is a file.
-    """
+    """Returns the folder that an option names for results; ValueError if it is a file."""
     if Path(folder).exists() and not Path(folder).is_dir():
         raise ValueError(f'{option} {folder} is a file; it names a folder')
     return Path(folder)

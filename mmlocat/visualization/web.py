@@ -27,8 +27,7 @@ require_modules(('gradio', ), 'app', 'mmlocat.visualization.web')
 import gradio as gr  # noqa: E402
 
 _OWN_MAX_SIDE = 512  # px, for models of the user's own: a click on a CPU must not take a minute
-_CSS = ('#picture img {width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; cursor: crosshair} '
-        '#picture .image-frame, #picture button {width: 100%; height: 100%}')
+_CSS = '#picture img {image-rendering: pixelated; cursor: crosshair}'
 
 
 def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr.Blocks:
@@ -68,13 +67,20 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
         gr.Markdown('## Segmentations by ' + ' and '.join(model.title for model in models))
         segmentation = gr.Image(show_label=False, interactive=False, format='png', elem_id='segmentation')
 
+        def enlargement(image: np.ndarray) -> int:  # so that patches can be clicked; gradio itself only shrinks
+            return max(1, 480 // max(image.shape[:2]))
+
+        def query(image: np.ndarray, maps: Maps, x: int, y: int) -> Subject:
+            return Subject(image, maps, [(y // maps.patch_size[0], x // maps.patch_size[1])], first.title)
+
         def draw(chosen: Optional[Subject], number: int) -> Any:
             return chosen and pixels_of(draw_block(chosen, chosen.maps.blocks[number - 1]))
 
         def start(image: np.ndarray, number: int) -> List:
             """Shows a new picture, with its middle patch chosen."""
-            chosen = _query(image, look(image), image.shape[1] // 2, image.shape[0] // 2, first.title)
-            return [chosen, image, draw(chosen, number),
+            chosen = query(image, look(image), image.shape[1] // 2, image.shape[0] // 2)
+            scale = enlargement(image)
+            return [chosen, image.repeat(scale, 0).repeat(scale, 1), draw(chosen, number),
                     compose(image, [model.predict(image[..., ::-1]) for model in models])]
 
         def drop(path: str, number: int) -> List:
@@ -90,7 +96,8 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
             return start(samples[event.index], number)
 
         def click(chosen: Subject, number: int, event: gr.SelectData) -> List:
-            chosen = _query(chosen.image, chosen.maps, *event.index, chosen.title)
+            x, y = (side // enlargement(chosen.image) for side in event.index)
+            chosen = query(chosen.image, chosen.maps, x, y)
             return [chosen, draw(chosen, number)]
 
         # One request at a time, for attention is read through hooks on the model.
@@ -103,11 +110,6 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
         if len(samples):
             page.load(lambda number: start(samples[0], number), block, everything, **options)
     return page
-
-
-def _query(image: np.ndarray, maps: Maps, x: int, y: int, title: str) -> Subject:
-    """Returns what to draw for the patch at a pixel of the picture."""
-    return Subject(image, maps, [(int(y // maps.patch_size[0]), int(x // maps.patch_size[1]))], title)
 
 
 def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) -> str:
