@@ -72,7 +72,7 @@ def test_a_plain_vit_shows_its_attention_alone(demo_dir):
     vit = demo_model('vit', work_dir=demo_dir)
     own = load(demo_dir, config=str(vit.config), checkpoint=str(vit.checkpoint), against=None)
     chosen, _, attention, segmentation = call(web.build_page(own, [picture(0)]), 'pick', 2, SimpleNamespace(index=0))
-    assert not chosen.maps.has_gaug and attention.ndim == segmentation.ndim == 3
+    assert not chosen.maps.blocks[0].has_gaug and attention.ndim == segmentation.ndim == 3
 
 
 def test_the_command_line(demo_dir, tmp_path, monkeypatch, capsys):
