@@ -11,9 +11,9 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from .config_types import resolve_type
 from .context import Context
 from .private import set_loss_scale_update
-from .resolve import resolve_type
 
 _DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 

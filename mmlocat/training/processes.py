@@ -1,17 +1,13 @@
-"""Logs the mean loss over all processes of a training, and tells the launcher where the log is."""
+"""Logs the mean loss over all processes of a training."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Optional
 
 import torch
 from mmengine.dist import all_reduce_dict, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-
-from mmlocat.launch import LOG_NOTE
 
 
 class MeanLossHook(Hook):
@@ -31,14 +27,3 @@ class MeanLossHook(Hook):
                    if isinstance(value, torch.Tensor) and value.numel() == 1}
         all_reduce_dict(scalars, op='mean')
         outputs.update(scalars)
-
-
-def note_log(runner: Runner) -> None:
-    """Tells the launcher where this run's log is, if ``mmlocat.launch`` started it.
-
-    Args:
-        runner: The built Runner.
-    """
-    note = os.environ.get(LOG_NOTE)
-    if note and int(os.environ.get('LOCAL_RANK', 0)) == 0:
-        Path(note).write_text(str(Path(runner.log_dir) / f'{runner.timestamp}.log'), encoding='utf-8')

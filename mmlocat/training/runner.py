@@ -20,15 +20,15 @@ from torch.utils.data import DataLoader
 
 from .bare_vit import BareViTHook
 from .checks import run_checks
+from .config_types import resolve_type
 from .context import BUILD, TEST, TRAIN, Context, begin_reading_once, changed_since_file, end_reading_once
 from .fsdp import WholeMetadataHook
 from .hardware import world_size
 from .interrupt import EpochLoop, MissedValidationHook, StepSeedHook, StopHook, WorkerShield
 from .nonfinite import NonFiniteHook
-from .processes import MeanLossHook, note_log
-from .provenance import record_test, record_training
+from .processes import MeanLossHook
+from .provenance import RecordHook
 from .recompute import sound_recomputation
-from .resolve import resolve_type
 from .saving import AtomicCheckpointHook, save_atomically
 from .seeding import keep_random_state, seeded
 
@@ -73,9 +73,8 @@ class ChecksMixin:
         runner.context, context.runner = context, runner
         for remark in context.remarks:
             runner.logger.info(remark)
-        for hook in (BareViTHook(), NonFiniteHook(), MeanLossHook(), WholeMetadataHook()):
+        for hook in (BareViTHook(), NonFiniteHook(), MeanLossHook(), WholeMetadataHook(), RecordHook(context)):
             runner.register_hook(hook)
-        note_log(runner)
         # The attention's messages (its choice of a back-end) go into the same log.
         logger = logging.getLogger('mmlocat')
         logger.handlers, logger.propagate = list(runner.logger.handlers), False
@@ -94,12 +93,10 @@ class ChecksMixin:
             return
         for hook in (self._stop, StepSeedHook(), MissedValidationHook(self.context.validated)):
             self.register_hook(hook)
-        record_training(self, self.context)
 
     def prepare_test(self) -> None:
         """Builds and checks what a test needs, once; ``test`` calls it if the caller has not."""
-        if self._check(TEST):
-            record_test(self, self.context)
+        self._check(TEST)
 
     def _check(self, moment: str) -> bool:
         """Runs the checks of a moment; returns whether they had not run before."""

@@ -20,7 +20,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader
 
-from .resolve import resolve_type
+from .config_types import resolve_type
 
 
 class SeededIndex(int):
