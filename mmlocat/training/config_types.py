@@ -1,7 +1,6 @@
 """Finds what the types of a config mean, and checks types and names of arguments before anything is built.
 
-MMEngine notices a wrong name only when it builds the part, and some mistyped arguments never. A name that resembles no
-other is left to MMEngine: it may be of a library that this module does not know.
+MMEngine notices a wrong name only when it builds the part, and some mistyped arguments never.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from typing import Any, Iterable, List, Optional, Set
+from typing import Any, Iterable, List, Optional, Set, Tuple
 
 import mmengine.registry
 from mmengine.config import Config
@@ -30,6 +29,9 @@ _OF_JOB = {
     TEST: ('test_dataloader', 'test_cfg', 'test_evaluator'),
 }
 _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', *_OF_JOB[TEST])
+# Keys of a model that hold parts.
+_PARTS = ('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head', 'loss', 'loss_decode', 'data_preprocessor',
+          'module', 'norm_cfg', 'act_cfg', 'conv_cfg')
 # Keys that MMEngine removes before it builds a part.
 _TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'by_epoch', 'constructor', 'paramwise_cfg'}
 # Dicts without a type, and the keys that they may hold.
@@ -73,11 +75,7 @@ def is_kind(node: Any, kind: type, registry: Registry, scope: Optional[str] = No
 
 
 def check_types(config: Config, context: Context) -> List[str]:
-    """Looks up every type in the parts of the job, or, while the job is not known, in those that every job builds.
-
-    Raises:
-        ValueError: A part is missing; or a type, or the name of an argument, is unknown and resembles a known one.
-    """
+    """Looks up every type in the parts of the job, or, while the job is not known, in those that every job builds."""
     scope = config.get('default_scope')
     for key in (*_COMMON, *_OF_JOB.get(context.job, ())):
         part = config.get(key)
@@ -91,7 +89,7 @@ def check_types(config: Config, context: Context) -> List[str]:
         for key in path.split('.'):
             node = node.get(key) or {}
         if isinstance(node, dict):
-            _check_names(node, path, key, known)
+            _check_names(node, path, key, known, closed=path == 'checks')
     return []
 
 
@@ -107,13 +105,17 @@ def _check(node: Any, path: str, scope: Optional[str]) -> None:
     kind = _find(node.get('type'), f'{path}.type', scope)
     title = getattr(kind, '__name__', str(kind))
     if callable(kind):
-        _check_names(node, path, title, _arguments(kind))
-    for key, value in node.items() if title != 'Albu' else ():  # Albumentations has types of its own
-        _check(value, f'{path}.{key}', scope)
+        names, closed = _arguments(kind)
+        # Models add to the arguments of their parts, and take some out.
+        _check_names(node, path, title, names, closed and not path.startswith('model.'))
+    for key, value in node.items():
+        # Other dicts of a model, and the transforms of Albumentations, may have types of their own.
+        if key in _PARTS if path.split('.')[0] == 'model' else title != 'Albu':
+            _check(value, f'{path}.{key}', scope)
 
 
 def _find(kind: Any, path: str, scope: Optional[str]) -> Any:
-    """Returns the class that a name stands for; None for no name, and for an unknown one that resembles no other."""
+    """Returns the class that a name stands for; None for no name."""
     modules = (sys.modules.get(f'{scope}.registry'), mmengine.registry)
     registries = [value for module in modules if module for value in vars(module).values()
                   if isinstance(value, Registry)]
@@ -122,24 +124,30 @@ def _find(kind: Any, path: str, scope: Optional[str]) -> Any:
             return registry.get(kind)
     if isinstance(kind, str) and '.' not in kind:  # else it may be of a library that is not installed
         near = suggestion(kind, {name for registry in registries for name in registry.module_dict})
-        if near:
-            raise ValueError(f'{path}: there is no {kind!r}{near}')
+        raise ValueError(f'{path}: there is no {kind!r}{near or "; is its module in custom_imports?"}')
     return resolve_type(kind, mmengine.registry.MODELS)
 
 
-def _arguments(kind: Any) -> Set[str]:
-    """Returns the names of the arguments of a function, or of a class and its parents."""
+def _arguments(kind: Any) -> Tuple[Set[str], bool]:
+    """Returns the arguments of a function, or of a class and its parents, and whether it takes no others.
+
+    ``**kwargs`` usually go to a parent class; where they end up cannot be known. A decorator may accept old names.
+    """
     functions = [kind]
     if inspect.isclass(kind):
         functions = [vars(base)['__init__'] for base in kind.__mro__ if '__init__' in vars(base)]
-    return {name for function in functions for name in inspect.signature(function).parameters}
+    parameters = [inspect.signature(function).parameters for function in functions]
+    more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters[0].values())
+    return {name for names in parameters for name in names}, not more and not hasattr(functions[0], '__wrapped__')
 
 
-def _check_names(node: dict, path: str, title: str, known: Iterable[str]) -> None:
-    """Refuses a key that looks like a mistyped one; any other may be of a parent class, by ``**kwargs``."""
+def _check_names(node: dict, path: str, title: str, known: Iterable[str], closed: bool) -> None:
+    """Refuses a key that is not known; if ``closed`` is False, only one that looks like a mistyped one."""
     known = {*known} - {'self', 'args', 'kwargs'}
     for key in node:
-        if key not in known and key not in _TAKEN_OUT and isinstance(key, str) and (
-                difflib.get_close_matches(key, known, n=1, cutoff=0.85) or path == 'checks'
-                or len(key) > 3 and any(name.startswith(f'{key}_') for name in known)):
-            raise ValueError(f'{path}.{key}: {title} takes no {key!r}{suggestion(key, known)}')
+        if key in known or key in _TAKEN_OUT or not isinstance(key, str):
+            continue
+        if closed or difflib.get_close_matches(key, known, n=1, cutoff=0.85) or (
+                len(key) > 3 and any(name.startswith(f'{key}_') for name in known)):
+            raise ValueError(f'{path}.{key}: {title} takes no {key!r}'
+                             + (suggestion(key, known) or f'; it takes {", ".join(sorted(known))}'))

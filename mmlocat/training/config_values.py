@@ -53,12 +53,7 @@ _RULES: List[Tuple[_Condition, Tuple[str, ...]]] = [
 
 
 def check_values(config: Config, context: Context) -> List[str]:
-    """Checks numbers, names and settings that must fit together.
-
-    Raises:
-        ValueError: Training or testing cannot use a value; the message has its key, what was expected and the option
-            that changes it.
-    """
+    """Checks numbers and names, and settings that must fit each other."""
     values = flatten(config.to_dict())
     for path, value in values.items():
         for (accepts, expected), patterns in _RULES:

@@ -123,11 +123,7 @@ def read_record(work_dir: Union[str, Path]) -> Optional[dict]:
 
 
 class RecordHook(Hook):
-    """Records the launches of a training and their ends, and tests.
-
-    Args:
-        context: The context of the job's checks: initial weights, remarks, and differences from the config's file.
-    """
+    """Records the launches of a training and their ends, and tests, with what the context of their checks knows."""
 
     priority = 'LOWEST'  # runs after the checkpoint has been saved
 
