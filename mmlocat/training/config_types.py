@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import sys
 from typing import Any, Iterable, List, Optional, Set, Tuple
 
 import mmengine.registry
@@ -115,17 +114,17 @@ def _check(node: Any, path: str, scope: Optional[str]) -> None:
 
 
 def _find(kind: Any, path: str, scope: Optional[str]) -> Any:
-    """Returns the class that a name stands for; None for no name."""
-    modules = (sys.modules.get(f'{scope}.registry'), mmengine.registry)
-    registries = [value for module in modules if module for value in vars(module).values()
-                  if isinstance(value, Registry)]
-    for registry in registries if isinstance(kind, str) else ():
-        if registry.get(kind) is not None:
-            return registry.get(kind)
-    if isinstance(kind, str) and '.' not in kind:  # else it may be of a library that is not installed
+    """Returns the class that a name stands for in any registry; None for no name."""
+    found = resolve_type(kind, mmengine.registry.MODELS, scope)  # which also imports the registries of the scope
+    if found is not None or not isinstance(kind, str):
+        return found
+    roots = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
+    registries = [*(root.children[scope] for root in roots if scope in root.children), *roots]
+    found = next((registry.get(kind) for registry in registries if registry.get(kind) is not None), None)
+    if found is None and '.' not in kind:  # else it may be of a library that is not installed
         near = suggestion(kind, {name for registry in registries for name in registry.module_dict})
         raise ValueError(f'{path}: there is no {kind!r}{near or "; is its module in custom_imports?"}')
-    return resolve_type(kind, mmengine.registry.MODELS)
+    return found
 
 
 def _arguments(kind: Any) -> Tuple[Set[str], bool]:
