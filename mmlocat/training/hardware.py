@@ -14,7 +14,7 @@ from torch import nn
 
 from .amp import move_amp_to_cpu
 from .config_types import is_kind, resolve_type
-from .context import TRAIN, Context
+from .context import TRAIN, Context, flatten
 from .private import FSDPStrategy
 
 
@@ -30,6 +30,11 @@ def check_launcher(config: Config, context: Context) -> List[str]:
     if launcher == 'pytorch' and 'RANK' not in os.environ:
         raise RuntimeError('--launcher pytorch needs torchrun: use tools/dist_train.sh CONFIG GPUS or '
                            'tools/dist_test.sh CONFIG CHECKPOINT GPUS')
+    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
+    over_nccl = flatten(config.get('env_cfg') or {}).get('dist_cfg.backend', 'nccl') == 'nccl'
+    if launcher == 'pytorch' and torch.cuda.is_available() and over_nccl and processes > gpus:
+        raise RuntimeError(f'{processes} processes on this machine with {gpus} GPU{"s" * (gpus > 1)}: NCCL takes one a '
+                           'GPU; start fewer, or all of them on CPUs with CUDA_VISIBLE_DEVICES= before the command')
     return []
 
 
@@ -86,8 +91,8 @@ def join_processes(config: Config, context: Context) -> List[str]:
     mmengine's own initialisation (0.10.7, OneDL 0.10.12) calls ``torch.cuda.set_device`` first, which raises without
     CUDA. When mmengine checks for CUDA before that call, this is not needed any more.
     """
-    launched = config.get('launcher') == 'pytorch' and not torch.cuda.is_available()
-    if launched and not torch.distributed.is_initialized():
+    launched = config.get('launcher') == 'pytorch' and not torch.distributed.is_initialized()
+    if launched and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         atexit.register(leave_processes)
     return []

@@ -1,7 +1,4 @@
-"""Builds the model and its optimizer, and checks that the parts fit by a forward pass on the meta device.
-
-That device tracks only shapes: it computes nothing and takes no memory.
-"""
+"""Builds model and optimizer; checks that the parts fit by a forward pass on the meta device, which tracks shapes."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def _commit(checkout: Optional[dict]) -> str:
 
 def _packages(entry: dict) -> str:
     names = ('mmlocat', 'torch', 'mmengine', 'mmseg', 'mmsegmentation', 'mmpretrain')
-    return ' '.join(f'{name} {version}' for name, version in entry['versions'].items()
-                    if name.replace('onedl-', '') in names)
+    return ' '.join(f'{name} {version}' for wanted in names for name, version in entry['versions'].items()
+                    if name.replace('onedl-', '') == wanted)
 
 
 def summary_line(sections: Sequence[Section]) -> str:
