@@ -11,10 +11,11 @@ from mmengine.config import Config
 
 from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.errors import CheckpointError
+from mmlocat.utils.machine import versions
 
 from .context import Context, flatten
-from .provenance import canonical_config, read_record, versions
-from .recipe import total_batch
+from .hardware import total_batch
+from .provenance import canonical_config, read_record
 from .saving import LAST_CHECKPOINT, last_checkpoint
 
 _SAVED_STATE = re.compile(r'((iter|epoch)_\d+|interrupted)\.pth')

@@ -81,8 +81,9 @@ def _commit(checkout: Optional[dict]) -> str:
 
 
 def _packages(entry: dict) -> str:
-    return ' '.join(f'{name} {entry["versions"][name]}' for name in ('mmlocat', 'torch', 'mmengine', 'mmseg',
-                                                                     'mmpretrain') if name in entry['versions'])
+    names = ('mmlocat', 'torch', 'mmengine', 'mmseg', 'mmsegmentation', 'mmpretrain')
+    return ' '.join(f'{name} {version}' for wanted in names for name, version in entry['versions'].items()
+                    if name.replace('onedl-', '') == wanted)
 
 
 def summary_line(sections: Sequence[Section]) -> str:
