@@ -12,7 +12,7 @@ from mmlocat.zoo import register_classifiers
 
 require_openmmlab('mmlocat.models')
 
-from mmlocat.checkpoints.schemes import register_schemes  # noqa: E402
+from mmlocat.checkpoints.mmengine_loader import register_schemes  # noqa: E402
 
 from .backbones import LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402

@@ -9,8 +9,8 @@ from typing import Any, List, Optional
 
 from mmengine.config import Config
 
-from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.errors import CheckpointError
+from mmlocat.checkpoints.reader import container
 
 from .context import Context, flatten
 from .provenance import canonical_config, read_record, versions
@@ -89,7 +89,7 @@ def _problem(path: Path) -> Optional[str]:
     if not path.is_file():
         return 'does not exist'
     try:
-        sniff.container(path)
+        container(path)
     except CheckpointError as error:
         return str(error).replace(f'{path} ', '', 1)
     except OSError as error:
