@@ -40,7 +40,8 @@ def infer_arch(state_dict: Mapping[str, Tensor], *, num_heads: Optional[int] = N
     if heads is None or dims % heads or heads != (num_heads or heads):
         raise CheckpointError(f'weights of {dims} channels ' + (
             f'have {shown} heads, not --num-heads {num_heads}; leave the option out' if shown else
-            'do not show how many heads attention has; give --num-heads, which divides them'))
+            'do not show how many heads attention has' + (f', and {heads} do not divide them' if heads else '') +
+            '; give --num-heads'))
     registers = state_dict['reg_token'].shape[1] if 'reg_token' in state_dict else 0
     grid, embeds_prefix = _grid(state_dict.get('pos_embed'), ('cls_token' in state_dict) + registers, grid)
     arguments: Dict[str, Any] = dict(

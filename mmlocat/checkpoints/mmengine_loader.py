@@ -11,7 +11,6 @@ from .reader import read_checkpoint
 
 # MMEngine matches with re.match and tries the alphabetically last prefix first: 'https?' before its own 'https://'.
 _ADDED = ('hf://', 'timm://', r'https?://.*\.safetensors$', r'.*\.safetensors$')
-_REPLACED = ('', 'http://', 'https://')
 
 
 def load_from_mmlocat(filename: str, map_location: Any = None) -> dict:
@@ -37,6 +36,6 @@ def install_reader(trust_pickle: bool = False) -> None:
     Args:
         trust_pickle: Whether pickles may hold any type; also for processes started from this one.
     """
-    CheckpointLoader.register_scheme((*_ADDED, *_REPLACED), loader=load_from_mmlocat, force=True)
+    CheckpointLoader.register_scheme((*_ADDED, '', 'http://', 'https://'), loader=load_from_mmlocat, force=True)
     if trust_pickle:
         os.environ['MMLOCAT_TRUST_PICKLE'] = '1'

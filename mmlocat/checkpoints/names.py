@@ -1,4 +1,4 @@
-"""Translates the parameter names of ViT weights: timm's and the published ones, OpenMMLab's, CLIP's, Transformers'."""
+"""Translates the parameter names of ViT weights: timm's and the published ones, OpenMMLab's, CLIP's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = TypeVar('Value')
 _NESTINGS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema', 'model_state', 'module')
 # Prefixes that wrappers add to names; any of them, any number of times.
 _WRAPPERS = re.compile(r'((module|_orig_mod|backbone)\.)*')
-_SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v|query|key|value)(?:_proj)?\.(weight|bias)$')
+_SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v)(?:_proj)?\.(weight|bias)$')
 
 
 class _Names(NamedTuple):
@@ -24,8 +24,7 @@ class _Names(NamedTuple):
     blocks: str = 'layers.'  # what stands before the number of a block
     in_blocks: Mapping[str, str] = {}
     outside: Mapping[str, str] = {}
-    wrapper: str = ''  # a regular expression of what is stripped off names
-    only_wrapped: bool = False  # whether names without it are of another part, such as a text tower, and left out
+    tower: str = ''  # the part of a larger model that is taken: names without it are left out
 
 
 # The first library whose sign is found is used; another one needs an entry here, above those with a wider sign.
@@ -35,15 +34,7 @@ _LIBRARIES = {
         {'ln_1.': 'ln1.', 'ln_2.': 'ln2.', 'attn.in_proj_': 'attn.qkv.', 'attn.out_proj.': 'attn.proj.',
          'mlp.c_fc.': 'ffn.layers.0.0.', 'mlp.c_proj.': 'ffn.layers.1.'},
         {'conv1.': 'patch_embed.projection.', 'class_embedding': 'cls_token', 'positional_embedding': 'pos_embed',
-         'ln_pre.': 'pre_norm.', 'ln_post.': 'ln1.'}, r'^(.*\.)?visual\.', only_wrapped=True),
-    'Transformers': _Names(
-        r'encoder\.layer\.\d+\.attention\.attention\.(query|qkv)', 'encoder.layer.',
-        {'layernorm_before.': 'ln1.', 'layernorm_after.': 'ln2.', 'attention.attention.': 'attn.',
-         'attention.output.dense.': 'attn.proj.', 'intermediate.dense.': 'ffn.layers.0.0.',
-         'output.dense.': 'ffn.layers.1.'},
-        {'embeddings.cls_token': 'cls_token', 'embeddings.position_embeddings': 'pos_embed',
-         'embeddings.patch_embeddings.projection.': 'patch_embed.projection.', 'layernorm.': 'ln1.'},
-        r'^(vit|deit|dinov?2?|model)\.'),
+         'ln_pre.': 'pre_norm.', 'ln_post.': 'ln1.'}, 'visual.'),
     'timm': _Names(
         r'(^|\.)blocks\.\d+\.', 'blocks.',
         {'norm1.': 'ln1.', 'norm2.': 'ln2.', 'mlp.fc1.': 'ffn.layers.0.0.', 'mlp.fc2.': 'ffn.layers.1.',
@@ -113,10 +104,11 @@ def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     renamed: Dict[str, Value] = {}
     for name, value in state_dict.items():
         new = stripped.get(name, name)
-        if known.only_wrapped and not re.search(known.wrapper, new):
+        if known.tower not in new:
             continue
         if name in stripped:
-            new = _rename(re.sub(known.wrapper, '', new), known.blocks, 'layers.', known.in_blocks, known.outside)
+            new = new[new.find(known.tower) + len(known.tower):]
+            new = _rename(new, known.blocks, 'layers.', known.in_blocks, known.outside)
         if new in renamed:
             raise ValueError(f'two entries of the state dict would be called {new}; the second was {name}')
         renamed[new] = value
@@ -165,7 +157,7 @@ def _fuse(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         if split is None:
             fused[name] = value
         else:
-            fused.setdefault(f'{split[1]}qkv.{split[3]}', {})[split[2][0]] = value
+            fused.setdefault(f'{split[1]}qkv.{split[3]}', {})[split[2]] = value
     for name, value in fused.items():
         if isinstance(value, dict):
             if len(value) < 3 and name.endswith('bias') and 'q' in value:

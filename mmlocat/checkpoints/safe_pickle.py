@@ -43,11 +43,11 @@ def load_pickle(path: Path, map_location: Any, trust_pickle: bool) -> Any:
     except Exception as error:  # a damaged pickle may raise anything
         named = _NAMED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if named is None:
-            raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {first_line(error)}); it is cut '
-                                  'off, damaged or not a checkpoint, so fetch it again') from error
-        raise CheckpointError(f'{path} holds {named[1]}, which is no plain data: loading it could run code (or the file '
-                              'is damaged). If you trust its source, pass --trust-pickle (trust_pickle=True); better, '
-                              'save its weights alone, as .safetensors') from error
+            raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {first_line(error)}); it is '
+                                  'cut off, damaged or not a checkpoint, so fetch it again') from error
+        raise CheckpointError(f'{path} holds {named[1]}, which is no plain data: loading it could run code (or the '
+                              'file is damaged). If you trust its source, pass --trust-pickle (trust_pickle=True); '
+                              'better, save its weights alone, as .safetensors') from error
 
 
 def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:

@@ -20,12 +20,8 @@ def locate(source: str) -> Path:
     """Finds a checkpoint on this machine, or downloads it.
 
     Args:
-        source: A file; a folder with model.safetensors (a hub snapshot); 'hf://OWNER/REPO', also with '@REVISION' and
-            '/FILE'; 'timm://NAME', timm's own repository of this name on the hub; or a web address, which is kept in
-            PyTorch's hub folder.
-
-    Returns:
-        The file; a hub snapshot's config.json lies beside it.
+        source: As ``read_checkpoint`` takes it. 'timm://NAME' is timm's own repository of this name on the hub; what a
+            web address gives is kept in PyTorch's hub folder. A hub snapshot's config.json lies beside the file.
 
     Raises:
         FileNotFoundError: There is no such file, or the hub does not give it.

@@ -28,16 +28,10 @@ _MEND = ("make the files anew, or take image and label away together; for other 
 
 def open_samples(report: Report, samples: Sequence[Sample], count: Optional[int], progress: bool,
                  values: Optional[range] = None, ignored: Sequence[int] = (), as_stored: bool = False) -> None:
-    """Opens samples and reports their faults.
+    """Opens ``count`` samples, always the same ones, or all for None, and reports their faults.
 
-    Args:
-        report: The report to fill in.
-        samples: All samples of a split.
-        count: How many to open, always the same ones; None opens all.
-        progress: Whether to draw a progress bar.
-        values: The classes in label files; None checks no values.
-        ignored: Other values that label files may hold.
-        as_stored: Whether images are loaded without being turned by their EXIF orientation.
+    ``values`` are the classes in label files, None checks none; ``ignored`` are other values that they may hold;
+    ``as_stored`` says that images are loaded without being turned by their EXIF orientation.
     """
     if count is not None and count < len(samples):
         samples = [samples[i] for i in sorted(random.Random(0).sample(range(len(samples)), count))]

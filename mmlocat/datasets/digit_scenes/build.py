@@ -103,11 +103,6 @@ def read_manifest(root: Path) -> dict:
 def verify_split(root: Path, task: str, split: str) -> None:
     """Compares the files of one split with the checksum written when they were made.
 
-    Args:
-        root: The data set's folder.
-        task: 'classification' or 'segmentation'.
-        split: 'train', 'val' or 'test'.
-
     Raises:
         RuntimeError: A file is missing, or the files are not those that were made.
     """

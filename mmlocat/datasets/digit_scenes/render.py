@@ -19,13 +19,7 @@ _DILATION = 2  # px; thin strokes collapse every class to background at this sca
 
 def render_scene(sources: Sources, canvas: int, max_digits: int,
                  rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray, List[int]]:
-    """Draws one scene.
-
-    Args:
-        sources: The digits and photo regions of a split.
-        canvas: Height and width of the scene in px.
-        max_digits: Between one and this many digits are drawn.
-        rng: The only source of randomness.
+    """Draws one to ``max_digits`` digits on a scene of ``canvas`` px; ``rng`` is the only source of randomness.
 
     Returns:
         The image (canvas, canvas, 3) RGB uint8; the label map (canvas, canvas) uint8 with 0 for

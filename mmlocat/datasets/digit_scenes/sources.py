@@ -26,11 +26,7 @@ class Sources(NamedTuple):
 def load_sources(seed: int) -> Dict[str, Sources]:
     """Splits the 1,797 digits of scikit-learn, class by class, and the columns of its two photographs.
 
-    Args:
-        seed: Fixes which digit goes into which split.
-
-    Returns:
-        One ``Sources`` for each of 'train', 'val' and 'test'.
+    The seed fixes which digit goes into which split, 'train', 'val' or 'test'.
 
     Raises:
         ImportError: scikit-learn is missing; the message names the extra.
