@@ -4,6 +4,7 @@ import runpy
 
 import pytest
 from mmengine.config import Config
+from mmseg.datasets import BaseSegDataset
 
 from mmlocat.config import load_config
 from mmlocat.datasets.check import check_data, render
@@ -129,6 +130,7 @@ def test_data_sets_of_ones_own_are_checked_without_counts(tmp_path):
     write_image(tmp_path / 'x' / 'one.jpg')  # images and labels in one folder, and a folder below
     write_label(tmp_path / 'x' / 'one.png', (0, 1, 1, 255))
     config = custom_config(tmp_path)
+    (tmp_path / 'x' / '._one.jpg').touch()  # hidden, as a Mac leaves them
     report, = check_data(config)
     assert report.findings == [] and (report.images, report.official) == (1, None)
     write_label(tmp_path / 'x' / 'one.png', (0, 1, 2, 255))
@@ -160,6 +162,13 @@ def test_what_cannot_be_checked_says_so():
     report, = check_data(only('CIFAR10'))
     assert report.remarks[0].message == ('CIFAR10 is not checked: it does not read local files as BaseSegDataset and '
                                          'CustomDataset do')
+    class Tensors(BaseSegDataset):
+
+        def load_data_list(self):
+            return [dict(img=0)]
+
+    report, = check_data(only(Tensors))
+    assert not report.errors and report.remarks[0].message == 'Tensors is not checked: it lists no image files'
     assert errors_of(check_data(only('Cifar'))) == ['train: there is no data set of type Cifar']
     message, = errors_of(check_data(only('CustomDataset')))
     assert message.startswith('train: CustomDataset cannot list its files (): AssertionError: One of')

@@ -19,13 +19,12 @@ from .report import Report
 from .samples import compare_class_folders, find_samples
 from .sources import SOURCES
 
-_LOADERS = ('train', 'val', 'test')
 QUICK_FILES = 8  # files of each split that the quick check opens
 SAMPLED_FILES = 500  # files of each split that the full check opens by default
 
 
-def check_data(config: Config, loaders: Sequence[str] = _LOADERS, files: Optional[int] = SAMPLED_FILES,
-               progress: bool = False) -> List[Report]:
+def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test'),
+               files: Optional[int] = SAMPLED_FILES, progress: bool = False) -> List[Report]:
     """Checks the data that a config names.
 
     Folders, lists, pairs of images and labels, suffixes and counts are checked for all files; whether files can be

@@ -24,11 +24,6 @@ class Sample(NamedTuple):
 def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -> List[Sample]:
     """Reports files of a data set that are missing or left over, and labels of images beyond the classes.
 
-    Args:
-        dataset: The data set, built with ``lazy_init=True``.
-        report: The report to fill in.
-        classes: Number of classes; None checks no labels of images.
-
     Returns:
         The samples whose files exist.
 
@@ -38,6 +33,9 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
     entries = dataset.load_data_list()
     if not entries:
         raise ValueError('no image is there')
+    if 'img_path' not in entries[0]:
+        report.remark(f'{report.dataset} is not checked: it lists no image files')
+        return []
     report.images = len(entries)
     samples = []
     for entry in entries:
@@ -53,6 +51,7 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
     if not dataset.ann_file:  # files that a list does not name belong to other splits
         image_folders, label_suffix = {osp.dirname(path) for path in images}, getattr(dataset, 'seg_map_suffix', None)
         unused = [path for path in sorted(present.difference(images, maps)) if path.lower().endswith(_IMAGE_SUFFIXES)
+                  and not osp.basename(path).startswith('.')  # the libraries skip hidden files too
                   and (osp.dirname(path) in image_folders or path.endswith(label_suffix))]
         fix = "the data set's img_suffix and seg_map_suffix name other suffixes; take away what belongs to no image"
         report.some('image files that are left out (of another suffix, or labels without an image)', unused,
