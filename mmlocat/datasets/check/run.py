@@ -127,7 +127,7 @@ def _check(kind: type, settings: dict, report: Report, model_classes: Optional[i
         in_files = dataset.METAINFO.get('classes') if dataset.label_map else named
         if in_files:
             values = range(len(in_files) + bool(dataset.reduce_zero_label))
-        else:
+        elif samples:
             report.remark(f'{report.dataset} names no classes: label values are not judged')
     # 255 is mmseg's value for "ignored", which its transforms use too.
     ignored = (255, getattr(dataset, 'ignore_index', 255))
