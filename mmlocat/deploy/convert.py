@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmlocat import __version__
-from mmlocat.checkpoints.arch import infer_arch
+from mmlocat.checkpoints.architecture import infer_arch
 from mmlocat.checkpoints.errors import CheckpointError
 from mmlocat.checkpoints.names import to_classifier_names, to_timm_names, translate
 from mmlocat.checkpoints.reader import Checkpoint, read_checkpoint

@@ -98,7 +98,7 @@ def describe_checkpoint(source: Union[str, Path, None]) -> Optional[dict]:
     if not source:
         return None
     try:
-        digest = sha256(locate(str(source)).path)
+        digest = sha256(locate(str(source)))
     except (OSError, RuntimeError, ValueError):  # such as timm's weights, which are no file
         digest = None
     return dict(source=str(source), sha256=digest)

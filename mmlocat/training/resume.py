@@ -9,8 +9,8 @@ from typing import List, Optional
 
 from mmengine.config import Config
 
-from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.errors import CheckpointError
+from mmlocat.checkpoints.reader import container
 from mmlocat.utils.machine import versions
 
 from .context import Context, flatten
@@ -86,7 +86,7 @@ def _problem(path: Path) -> Optional[str]:
     if not path.is_file():
         return 'does not exist'
     try:
-        sniff.container(path)
+        container(path)
     except CheckpointError as error:
         return str(error).replace(f'{path} ', '', 1)
     return None

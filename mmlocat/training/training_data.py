@@ -24,7 +24,7 @@ def check_training_data(config: Config, context: Context) -> List[str]:
     loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
     if not loaders or not context.options['data'] or not is_main_process():
         return []
-    reports = check_data(config, loaders, QUICK_FILES, trust=True)
+    reports = check_data(config, loaders, QUICK_FILES)
     errors = [(report.title, error) for report in reports for error in report.errors]
     if errors:
         title, first = errors[0]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from mmlocat.checkpoints import CheckpointError, read_checkpoint, translate
-from mmlocat.checkpoints.arch import infer_arch
+from mmlocat.checkpoints.architecture import infer_arch
 from mmlocat.deploy.convert import convert
 from mmlocat.deploy.publish import publish
 from mmlocat.models import LocAtViT, PatchRefinement
