@@ -16,7 +16,7 @@ from tests.helpers.demo_layout import write_demo_models
 
 pytest.importorskip('gradio', reason='gradio, which the extra "app" brings, is not installed')
 
-from mmlocat.experiments.trained import demo_model  # noqa: E402
+from mmlocat.experiments.demo_models import demo_model  # noqa: E402
 from mmlocat.visualization import clicks  # noqa: E402
 from mmlocat.visualization.arguments import load_segmentors  # noqa: E402
 from mmlocat.visualization.web import serve  # noqa: E402
