@@ -42,9 +42,6 @@ def demo_model(arm: str = 'locatvit', head: str = 'linear', work_dir: Union[str,
         work_dir: The demo's.
         seed: Of the training.
 
-    Returns:
-        The model's config and checkpoint.
-
     Raises:
         ValueError: The demo trains no such model.
         FileNotFoundError: It has not been trained, or its training has not ended; the message says what to run.

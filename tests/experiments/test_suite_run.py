@@ -79,7 +79,8 @@ def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_e
     # The next call has nothing to do.
     trials = plan_suite(load_suite(suite_file), work_dir)
     assert all(job.done for trial in trials for job in (trial.train, trial.test))
-    assert re.match(r'a\n<!-- suite:tiny -->\nDigitScenes, test split\n\n\| model (.|\n)*\| ViT \+ GAug \| (.|\n)*Measured 20', readme.read_text())
+    shown = r'a\n<!-- suite:tiny -->\nDigitScenes, test split\n\n\| model (.|\n)*\| ViT \+ GAug \| (.|\n)*Measured 20'
+    assert re.match(shown, readme.read_text())
     assert 'old' not in readme.read_text()
     assert '| ViT + GAug | frozen backbone, one-layer head |' in (work_dir / 'summary.md').read_text()
     assert re.search(r'ViT \+ GAug .* frozen backbone, one-layer head .* 215,767', result.stdout)

@@ -44,25 +44,15 @@ class Training:
 
 @dataclass
 class Run:
-    """One measured number: a test, with the training behind it.
+    """One measured number: a test, with the training behind it."""
 
-    Args:
-        leaf: The config tested.
-        folder: The work dir of the test.
-        test: Its record.
-        config: The canonical config of the test.
-        training: None where none of the work dirs holds it.
-        pretraining: The training whose result the backbone started from; None where none was or is known.
-        deviations: Why the number is not the recipe's; empty for one that is.
-    """
-
-    leaf: Leaf
-    folder: Path
-    test: dict
-    config: dict
-    training: Optional[Training] = None
-    pretraining: Optional[Training] = None
-    deviations: List[str] = field(default_factory=list)
+    leaf: Leaf  # the config tested
+    folder: Path  # the work dir of the test
+    test: dict  # its record
+    config: dict  # the canonical one of the test
+    training: Optional[Training] = None  # None where none of the work dirs holds it
+    pretraining: Optional[Training] = None  # whose result the backbone started from; None where none was or is known
+    deviations: List[str] = field(default_factory=list)  # why the number is not the recipe's
 
     @property
     def value(self) -> Optional[float]:

@@ -28,9 +28,6 @@ import yaml
 from mmlocat.experiments.leaderboard.names import parse
 from mmlocat.utils import share_folder, suggestion
 
-_SUITE_KEYS = ('rows', 'seeds', 'compare')
-
-
 # What each key of a row must hold, as a check and in words.
 _KEYS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     'config': (lambda value: isinstance(value, str), 'the name of a config'),
@@ -103,18 +100,12 @@ class Suite:
             replace(row, options={**row.options, **options}) if bool(row.head) == heads else row for row in self.rows))
 
     def select(self, patterns: List[str]) -> Suite:
-        """Returns the rows whose names fit any pattern, with those they start from.
-
-        Raises:
-            ValueError: A pattern fits none.
-        """
-        chosen = set()
+        """Returns the rows whose names fit any pattern, with those they start from; each pattern must fit one."""
+        chosen, names = set(), [row.name for row in self.rows]
         for pattern in patterns:
-            names = fnmatch.filter([row.name for row in self.rows], pattern)
-            if not names:
-                raise ValueError(f'--rows {pattern} fits no row; the suite has '
-                                 f'{", ".join(row.name for row in self.rows)}')
-            chosen.update(names)
+            if not fnmatch.filter(names, pattern):
+                raise ValueError(f'--rows {pattern} fits no row; the suite has {", ".join(names)}')
+            chosen.update(fnmatch.filter(names, pattern))
         for row in reversed(self.rows):
             if row.name in chosen and row.parent:
                 chosen.add(row.parent)
@@ -144,9 +135,9 @@ def load_suite(path: Union[str, Path], seeds: Optional[Sequence[int]] = None) ->
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{file} is not YAML: {error}') from error
     entries = content.get('rows') if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries or not set(content) <= set(_SUITE_KEYS):
+    if not isinstance(entries, list) or not entries or not set(content) <= {'rows', 'seeds', 'compare'}:
         raise ValueError(f'{file} must hold rows: a list of rows that each name a config; beside it, it may hold '
-                         f'{" and ".join(_SUITE_KEYS[1:])} alone')
+                         'seeds and compare alone')
     rows: Dict[str, SuiteRow] = {}
     for number, entry in enumerate(entries, 1):
         label = entry.get('name', entry.get('config')) if isinstance(entry, dict) else None
