@@ -80,8 +80,8 @@ def test_picture_of_what_was_trained(digit_scenes, tmp_path):
     for trial in compared:
         (trial.train.folder / 'iter_1.pth').rename(trial.train.folder / trial.train.product)
     draw_trials(tmp_path / 'summary.png', compared, count=3)
-    narrow = Image.open(tmp_path / 'summary.png')
-    palette = np.asarray(DigitScenesSegmentation.METAINFO['palette'])
-    assert all((np.asarray(narrow.convert('RGB')) == colour).all(-1).any() for colour in palette)  # the legend
     draw_trials(tmp_path / 'wide.png', compared, count=99)  # as many scenes as there are
-    assert Image.open(tmp_path / 'wide.png').size > narrow.size
+    narrow, wide = (Image.open(tmp_path / name) for name in ('summary.png', 'wide.png'))
+    assert wide.size > narrow.size
+    pixels = np.asarray(wide.convert('RGB'))
+    assert all((pixels == colour).all(-1).any() for colour in DigitScenesSegmentation.METAINFO['palette'])  # the legend

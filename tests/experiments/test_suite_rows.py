@@ -34,7 +34,7 @@ rows:
     first, second, third, fourth = suite.rows
     assert suite.name == 'mine' and first.name == 'vit-nano_digitscenes' and first.seeds == (3, 4)
     assert first.options == {'train_cfg.max_epochs': 1, 'model.backbone.out_indices': [1, 2]}
-    command = plan_suite(suite, tmp_path)[0].train.command
+    command = next(trial for trial in plan_suite(suite, tmp_path) if trial.seed == 3).train.command
     assert {'randomness.seed=3', 'train_cfg.max_epochs=1', 'model.backbone.out_indices=[1,2]'} < set(command)
     assert (second.parent, second.checkpoint, second.train_args) == ('vit-nano_digitscenes', None, ('--no-validate', ))
     assert (third.name, third.seeds, third.checkpoint) == ('other', (0, ), str(tmp_path / 'w.pth'))

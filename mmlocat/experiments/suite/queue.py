@@ -103,7 +103,7 @@ def end_on_signals() -> None:
 
 
 def run_jobs(jobs: Sequence[Job], console: Console, lanes: int = 1) -> Iterator[Job]:
-    """Runs jobs in their order, as many at once as fit, and yields each when it is done.
+    """Runs jobs in their order, as many at once as fit, and yields each when it ends; those done before are left out.
 
     Closing the iterator ends what still runs, as an error does.
 
@@ -119,12 +119,9 @@ def run_jobs(jobs: Sequence[Job], console: Console, lanes: int = 1) -> Iterator[
     def say(message: str) -> None:
         console.print(f'[{time.strftime("%H:%M:%S")}] {message}', highlight=False, markup=False, soft_wrap=True)
 
-    done: List[Job] = []
-    for job in jobs:
-        if job.done:
-            say(f'{job.name}: done before')
-            done.append(job)
-            yield job
+    done = [job for job in jobs if job.done]
+    for job in done:
+        say(f'{job.name}: done before')
     threads = max(1, cores() // lanes)
     waiting = [job for job in jobs if job not in done]
     running: Dict[Job, subprocess.Popen] = {}
@@ -186,7 +183,9 @@ def _start(job: Job, threads: int, say: Callable[[str], None]) -> subprocess.Pop
 
 
 def _last_lines(job: Job) -> str:
-    return '\n'.join((job.folder / _LOG).read_text(encoding='utf-8', errors='replace').splitlines()[-12:])
+    with open(job.folder / _LOG, 'rb') as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - 10_000))
+        return '\n'.join(log.read().decode(errors='replace').splitlines()[-12:])
 
 
 def _end(groups: Dict[int, Callable[[], bool]]) -> None:
