@@ -131,8 +131,8 @@ def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
         return [f'starts from {initial["source"]}, which no training in these work dirs ends with']
     found = [f'pretraining: {text}' for text in run.pretraining.deviations]
     if run.pretraining.leaf.name != wanted:
-        found.insert(0, f'starts from the result of {run.pretraining.leaf.name}.py instead of '
-                        f'{f"{wanted}.py" if wanted else "from scratch"}')
+        instead = f'{wanted}.py' if wanted else 'from scratch'
+        found.insert(0, f'starts from the result of {run.pretraining.leaf.name}.py instead of {instead}')
     return found
 
 
