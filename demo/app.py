@@ -7,7 +7,7 @@ Drop a picture, click a patch: its Gaussians, its attention with and without the
 import argparse
 import sys
 
-from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
+from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 

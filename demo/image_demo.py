@@ -9,7 +9,7 @@ import sys
 
 from rich.console import Console
 
-from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
+from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 from mmlocat.visualization.segment import image_demo_job

@@ -15,7 +15,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmlocat.experiments.trained import demo_model
+from mmlocat.experiments.demo_models import demo_model
 from mmlocat.visualization.sources import write_video
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models

@@ -12,7 +12,7 @@ from mmseg.models import EncoderDecoder
 from PIL import Image
 from rich.console import Console
 
-from mmlocat.experiments.trained import demo_model
+from mmlocat.experiments.demo_models import demo_model
 from mmlocat.models import building
 from mmlocat.visualization import load_segmentor, segment
 from mmlocat.visualization.arguments import load_segmentors

@@ -17,7 +17,7 @@ from tests.helpers.demo_layout import write_demo_models
 
 pytest.importorskip('gradio', reason='gradio, which the extra "app" brings, is not installed')
 
-from mmlocat.experiments.trained import demo_model  # noqa: E402
+from mmlocat.experiments.demo_models import demo_model  # noqa: E402
 from mmlocat.visualization import web  # noqa: E402
 from mmlocat.visualization.arguments import load_segmentors  # noqa: E402
 from mmlocat.visualization.maps import collect, prepare_image  # noqa: E402
