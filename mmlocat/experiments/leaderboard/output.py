@@ -19,7 +19,7 @@ from .runs import Run
 
 _LEGEND = ('Measured: mean ± sample standard deviation over the runs. Blank: not measured. A marked row is not the '
            'recipe of its config.')
-_PACKAGES = ('mmlocat', 'torch', 'mmengine', 'mmseg', 'mmpretrain')
+_PACKAGES = ('mmlocat', 'torch', 'mmengine', 'mmsegmentation', 'mmpretrain')  # their OneDL builds too
 # Okabe and Ito's colours, which colour-blind readers tell apart; the markers differ too.
 _PUBLISHED, _MEASURED, _DEVIATING, _RUN = '#d55e00', '#0072b2', '#cc79a7', '#999999'
 
@@ -64,8 +64,8 @@ def provenance(runs: Sequence[Run]) -> str:
     if not entries:
         return 'Nothing here has been measured.'
     days = sorted(entry['date'][:10] for entry in entries)
-    versions = (' '.join(f'{name} {entry["versions"][name]}' for name in _PACKAGES if name in entry['versions'])
-                for entry in entries)
+    versions = (' '.join(f'{name} {version}' for wanted in _PACKAGES for name, version in entry['versions'].items()
+                         if name.replace('onedl-', '') == wanted) for entry in entries)
     checkouts = [entry['checkout'] or dict(commit='unknown', dirty=False) for entry in entries]
     commits = (checkout['commit'][:8] + (' with changes' if checkout['dirty'] else '') for checkout in checkouts)
     return (f'Measured {" to ".join(dict.fromkeys([days[0], days[-1]]))} on '
