@@ -7,7 +7,7 @@ Drop a picture, click a patch: its Gaussians, its attention with and without the
 import argparse
 import sys
 
-from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
+from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 
@@ -20,8 +20,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, this machine '
                         'alone; 0.0.0.0 lets everybody in who reaches it)')
     parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
-    parser.add_argument('--time-clicks', type=int, metavar='N', help='serve nothing: print what a click costs')
-    return parse(parser, positive=('port', 'time_clicks'))
+    return parse(parser, positive=('port', ))
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     args = read_options()
 
     def prepare():
-        from mmlocat.visualization.web.serve import app_job  # where gradio is missing, a line says so
+        from mmlocat.visualization.web import app_job  # where gradio is missing, a line says so
         return app_job(args, lambda: load_segmentors(args, lambda arm: demo_model(arm, work_dir=args.demo_dir)))
 
     prepare_or_exit(prepare)()

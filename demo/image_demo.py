@@ -9,7 +9,7 @@ import sys
 
 from rich.console import Console
 
-from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_model
+from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 from mmlocat.visualization.segment import image_demo_job
@@ -22,13 +22,8 @@ def read_options() -> argparse.Namespace:
                         help='images, videos, folders, quoted patterns, and numbers of cameras')
     add_segmentor_options(parser, DEMO_WORK_DIR)
     parser.add_argument('--out-dir', default='work_dirs/image_demo', help='default: work_dirs/image_demo')
-    parser.add_argument('--batch-size', type=int, default=1, help='images of one size at a time (default: 1)')
-    parser.add_argument('--opacity', type=float, default=0.6, help='of the colours, 0 to 1 (default: 0.6)')
     parser.add_argument('--frames', type=int, help='stop a video or camera after so many; Ctrl-C ends a camera')
-    args = parse(parser, positive=('batch_size', 'frames'))
-    if not 0 <= args.opacity <= 1:
-        parser.error(f'--opacity must be between 0 and 1, got {args.opacity:g}')
-    return args
+    return parse(parser, positive=('frames', ))
 
 
 def main() -> int:

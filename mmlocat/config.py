@@ -28,40 +28,20 @@ class _CheckedDictAction(DictAction):
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``config`` and ``--cfg-options``, which every tool that reads a config takes.
-
-    Args:
-        parser: The tool's parser.
-    """
+    """Adds ``config`` and ``--cfg-options``, which every tool that reads a config takes."""
     parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=_CheckedDictAction,
-        metavar='KEY=VALUE',
-        help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
+    parser.add_argument('--cfg-options', nargs='+', action=_CheckedDictAction, metavar='KEY=VALUE',
+                        help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
 
 
-def near_matches(path: str, most: int = 5) -> List[str]:
-    """Lists configs whose names resemble the one asked for.
-
-    Looks beside ``path`` and in the configs that mmlocat ships.
-
-    Args:
-        path: A config file that does not exist.
-        most: How many to return at most.
-
-    Returns:
-        Paths as a user would type them, best first.
-    """
+def near_matches(path: str) -> List[str]:
+    """Returns paths of configs, beside ``path`` or shipped with mmlocat, whose names resemble it; best first."""
     wanted = Path(path)
-    folders = [wanted.parent, share_folder() / 'configs']
     found = {}
-    for folder in folders:
-        for file in sorted(folder.glob('*.py')) if folder.is_dir() else []:
-            if file.name != 'setup.py':
-                found.setdefault(file.stem, str(file))
-    return [found[name] for name in near_names(wanted.stem, found, most)]
+    for folder in (wanted.parent, share_folder() / 'configs'):
+        for file in sorted(folder.glob('*.py')):
+            found.setdefault(file.stem, str(file))
+    return [found[name] for name in near_names(wanted.stem, found, 5)]
 
 
 def load_config(path: str, options: Optional[dict] = None) -> Config:

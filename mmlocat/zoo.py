@@ -8,24 +8,16 @@ from typing import Dict, Optional, Tuple
 
 from mmlocat.utils import require_modules, share_folder, suggestion
 
-_INDEX = 'model-index.yml'
-
 
 def models() -> Dict[str, dict]:
-    """Returns the entries of the model index by name, as its metafiles hold them.
-
-    Raises:
-        FileNotFoundError: The index or a metafile is missing from this installation.
-        ImportError: PyYAML is not installed; the OpenMMLab packages install it.
-    """
+    """Returns the entries of the model index by name, as its metafiles hold them; needs PyYAML."""
     require_modules(('yaml', ), 'onedl', 'mmlocat.resolve')
     import yaml
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
     share = share_folder()
     found: Dict[str, dict] = {}
-    for name in yaml.load((share / _INDEX).read_text(encoding='utf-8'), Loader=loader)['Import']:
-        for model in yaml.load((share / name).read_text(encoding='utf-8'), Loader=loader)['Models']:
-            found[model['Name']] = model
+    for name in yaml.safe_load((share / 'model-index.yml').read_text(encoding='utf-8'))['Import']:
+        content = yaml.safe_load((share / name).read_text(encoding='utf-8'))
+        found.update((model['Name'], model) for model in content['Models'])
     return found
 
 
@@ -47,21 +39,19 @@ def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
     if name not in index:
         raise ValueError(f'no model is named {name!r}{suggestion(name, index, 5) or "; configs/ lists them all"}')
     config = share_folder() / index[name]['Config']
-    if weights is None:
-        weights = index[name].get('Weights')
-        if weights is None:
-            raise ValueError(f'no weights are published for {name}: train it with tools/train.py {config}, and give '
-                             f"the result: mmlocat.resolve({name!r}, weights='FILE')")
-    elif '://' not in weights and not Path(weights).is_file():
-        raise FileNotFoundError(f'weights {weights} do not exist')
-    return str(config), weights
+    found = index[name].get('Weights') if weights is None else weights
+    if found is None:
+        raise ValueError(f'no weights are published for {name}: train it with tools/train.py {config}, and give '
+                         f"the result: mmlocat.resolve({name!r}, weights='FILE')")
+    if '://' not in found and not Path(found).is_file():
+        raise FileNotFoundError(f'weights {found} do not exist')
+    return str(config), found
 
 
 def register_classifiers() -> None:
     """Registers this package's classifiers by name for MMPretrain's ``get_model`` and ``list_models``.
 
-    A missing or broken zoo is logged and not registered, so that the import does not fail. Segmentors are left out,
-    since MMPretrain cannot build them.
+    A missing or broken zoo is logged, so that the import does not fail. MMPretrain cannot build segmentors.
     """
     from mmpretrain.apis import ModelHub
     try:

@@ -1,4 +1,4 @@
-"""docs/data.md: its check command runs, its trees are the ones that the tests write, its commands the check's own."""
+"""docs/data.md: its check command runs, its trees are the ones that the tests write, its commands make them."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 from mmlocat.config import load_config
 from mmlocat.datasets.check import check_data
-from mmlocat.datasets.check.sources import SOURCES, advise
+from mmlocat.datasets.check.sources import SOURCES
 from tests.conftest import ROOT
 from tests.helpers.archives import workplace
 from tests.helpers.layouts import LEAVES, ROOTS, errors_of, leaf, make
@@ -43,16 +43,6 @@ def test_the_trees_are_those_of_the_tests(dataset, tmp_path):
         assert (tmp_path / tree.group(1) / path).is_file(), path
 
 
-def test_the_commands_are_those_that_the_check_names(tmp_path):
-    named = set()
-    for dataset, kind in TYPES.items():
-        for split in ('train', 'val'):
-            advice = advise(SOURCES[kind], split, split, ROOTS[dataset])
-            for command in (advice.images, advice.labels):
-                named.add(re.sub(r'python \S*/dataset_converters/', 'python $CONVERTERS/', command.split('  #')[0]))
-    assert named == {line for line in COMMANDS if 'tools/data/check.py' not in line}
-
-
 def test_the_commands_give_trees_that_pass_the_check(clean_environment, tmp_path, monkeypatch):
     """Every command, in the page's order, on archives packed as the publishers do; only the network is a stand-in."""
     if shutil.which('unzip') is None:
@@ -74,6 +64,7 @@ def test_the_commands_give_trees_that_pass_the_check(clean_environment, tmp_path
         assert errors_of(check_data(load_config(leaf(LEAVES[dataset])))) == []
 
 
-def test_the_page_has_the_official_counts():
+def test_the_page_has_the_sections_and_counts_that_the_check_names():
     for kind in TYPES.values():
-        assert all(f'{count:,}' in PAGE for count in SOURCES[kind].counts.values())
+        section = PAGE.split(f'\n## {SOURCES[kind].name}')[1].split('\n## ')[0]
+        assert all(f'{count:,}' in section for count in SOURCES[kind].counts.values()) and '```bash' in section

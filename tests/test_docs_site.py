@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmlocat.experiments.trained import demo_model
+from mmlocat.experiments.demo_models import demo_model
 from mmlocat.visualization.sources import write_video
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models
@@ -73,25 +72,16 @@ def test_python_blocks_run(name, block, desk, monkeypatch):
 
 @pytest.mark.parametrize('command', [line.split('  #')[0].strip() for _, block in blocks('bash')
                                      for line in block.splitlines() if line.startswith('python demo/')])
-def test_commands_of_the_demo_run(command, desk, digit_scenes, monkeypatch, capsys):
-    """On small pictures, with few clicks; every other command is run by test_docs_commands.py."""
+def test_commands_of_the_demo_run(command, desk, monkeypatch, capsys):
+    """On small pictures; every other command is run by test_docs_commands.py."""
     monkeypatch.chdir(desk)
     script, *arguments = shlex.split(command)[1:]
-    if script == 'demo/app.py':
-        pytest.importorskip('gradio', reason='gradio, which the extra "app" brings, is not installed')
-        from mmlocat.visualization.web import serve
-        monkeypatch.setattr(serve, 'DigitScenesSegmentation',
-                            partial(serve.DigitScenesSegmentation, data_root=str(digit_scenes)))
-        arguments = [re.sub(r'^\d\d+$', '2', argument) for argument in arguments]
     spec = importlib.util.spec_from_file_location('tool', ROOT / script)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.setattr(sys, 'argv', [script, *arguments])
     assert not tool.main()
     said = capsys.readouterr().out
-    if script == 'demo/app.py':
-        assert '2 clicks: median' in said
-        return
     count = 3 if 'shots/' in arguments else 1
     folder = re.search(r'results are in (\S+)', said)[1]
     assert f'{count} of {count} done' in said

@@ -9,7 +9,7 @@ from mmlocat.datasets import prepare_digit_scenes
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.queue import cores
 from mmlocat.experiments.suite.rows import Suite, load_suite
-from mmlocat.experiments.suite.run import run_suite, too_few_gpus
+from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite
 from mmlocat.utils import stoppable
 from mmlocat.utils.tables import console
 
@@ -37,10 +37,10 @@ def demo_suite(args: argparse.Namespace) -> Suite:
     suite = load_suite('digitscenes' if args.full else 'demo', range(args.seeds))
     images, steps = args.pretraining_images, args.segmentation_iterations
     if images:
-        suite = suite.with_options([f'train_dataloader.dataset.indices={images}'], heads=False)
+        suite = suite.with_options({'train_dataloader.dataset.indices': images}, heads=False)
     if steps:
-        suite = suite.with_options([f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}',
-                                    f'param_scheduler.0.total_steps={steps}'], heads=True)
+        suite = suite.with_options({'train_cfg.max_iters': steps, 'train_cfg.val_interval': steps,
+                                    'param_scheduler.0.total_steps': steps}, heads=True)
     return suite
 
 
@@ -55,7 +55,8 @@ def main() -> int:
         print(f'Error: {error}', file=sys.stderr)
         return 1
     lanes = min(cores(), sum(not row.processes for row in suite.rows))
-    return run_suite(suite, trials, work_dir, lanes, screen, too_few_gpus(suite, screen))
+    hide_too_few_gpus(suite, screen)
+    return run_suite(suite, trials, work_dir, lanes, screen)
 
 
 if __name__ == '__main__':

@@ -48,7 +48,7 @@ def merge_args(config, args, maps):
         from mmengine.registry import METRICS
         from mmseg.evaluation import IoUMetric
 
-        from mmlocat.training.resolve import is_kind
+        from mmlocat.training.config_types import is_kind
         evaluators = config.get('test_evaluator') or []
         evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
         writing = [evaluator for evaluator in evaluators if is_kind(evaluator, IoUMetric, METRICS, 'mmseg')]
@@ -82,14 +82,15 @@ def test_job(argv=None):
     """
     from mmengine.evaluator import DumpResults
 
-    from mmlocat.training.cli import build_runner, read_config
+    from mmlocat.training import runner_class
+    from mmlocat.training.cli import read_config
     args = parse_args(argv)
     config = read_config(args)
     segments = config.get('default_scope') == 'mmseg'
     item = output_item(args, segments)
     maps = bool(args.out) and segments and item == 'pred'
     merge_args(config, args, maps)
-    runner = build_runner(config, 'test')
+    runner = runner_class(config).from_cfg(config, 'test')
     runner.prepare_test()
     if maps:
         Path(args.out).mkdir(parents=True, exist_ok=True)  # mmseg creates it only in the first process

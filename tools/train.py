@@ -61,11 +61,12 @@ def training_job(argv=None):
     Returns:
         A function that trains: the Runner's ``train``.
     """
-    from mmlocat.training.cli import build_runner, read_config
+    from mmlocat.training import runner_class
+    from mmlocat.training.cli import read_config
     args = parse_args(argv)
     config = read_config(args)
     merge_args(config, args)
-    runner = build_runner(config, 'train')
+    runner = runner_class(config).from_cfg(config, 'train')
     runner.prepare_training()
     return runner.train
 

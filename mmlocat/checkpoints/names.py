@@ -1,86 +1,56 @@
-"""Translates the parameter names of ViT weights: timm's and the published ones, OpenMMLab's, CLIP's, Transformers'."""
+"""Translates the parameter names of ViT weights: timm's and the published ones, OpenMMLab's, CLIP's."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Pattern, Sequence, Tuple, TypeVar
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 
 Value = TypeVar('Value')
-Rules = Sequence[Tuple[Pattern, str]]
 
 # Keys under which a training checkpoint may hold its weights, in the order in which they are tried.
-NESTINGS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema', 'model_state', 'module')
-# Prefixes that wrappers add to names; any of them, any number of times, outermost first.
-_WRAPPERS = ('module.', '_orig_mod.', 'backbone.')
-_BLOCK = r'(\d+)\.'
+_NESTINGS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema', 'model_state', 'module')
+# Prefixes that wrappers add to names; any of them, any number of times.
+_WRAPPERS = re.compile(r'((module|_orig_mod|backbone)\.)*')
+_SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v)(?:_proj)?\.(weight|bias)$')
 
 
-def _compile(*rules: Tuple[str, str]) -> Rules:
-    return tuple((re.compile(pattern), replacement) for pattern, replacement in rules)
+# timm's names of the layer scales in a ViT with rotary position embedding; others have the names below.
+_ROPE_SCALES = {'gamma_1': 'attn.gamma1.weight', 'gamma_2': 'ffn.gamma2.weight'}
 
 
-class _Format(NamedTuple):
-    """The names that one library gives its weights: how to recognise them, and the rules that make them ours."""
+class _Names(NamedTuple):
+    """How one library names the weights of a ViT; its beginnings of names, and ours."""
 
-    name: str
-    sign: Pattern
-    wrapper: Pattern  # stripped off every name; names without it are dropped if ``only_wrapped``
-    only_wrapped: bool
-    rules: Rules
+    sign: str  # a regular expression that some names match
+    blocks: str = 'layers.'  # what stands before the number of a block
+    in_blocks: Mapping[str, str] = {}
+    outside: Mapping[str, str] = {}
+    tower: str = ''  # the part of a larger model that is taken: names without it are left out
 
 
-# The first format whose sign is found is used. Of its rules the first that matches a name is applied.
-_FORMATS = (
-    _Format('CLIP', re.compile(r'(^|\.)visual\.transformer\.resblocks\.'), re.compile(r'^(.*\.)?visual\.'), True,
-            _compile((r'^conv1\.', 'patch_embed.projection.'), (r'^class_embedding$', 'cls_token'),
-                     (r'^positional_embedding$', 'pos_embed'), (r'^ln_pre\.', 'pre_norm.'), (r'^ln_post\.', 'ln1.'),
-                     (rf'^transformer\.resblocks\.{_BLOCK}ln_([12])\.', r'layers.\1.ln\2.'),
-                     (rf'^transformer\.resblocks\.{_BLOCK}attn\.in_proj_', r'layers.\1.attn.qkv.'),
-                     (rf'^transformer\.resblocks\.{_BLOCK}attn\.out_proj\.', r'layers.\1.attn.proj.'),
-                     (rf'^transformer\.resblocks\.{_BLOCK}mlp\.c_fc\.', r'layers.\1.ffn.layers.0.0.'),
-                     (rf'^transformer\.resblocks\.{_BLOCK}mlp\.c_proj\.', r'layers.\1.ffn.layers.1.'))),
-    _Format('Transformers', re.compile(r'encoder\.layer\.\d+\.attention\.attention\.(query|qkv)'),
-            re.compile(r'^(vit|deit|dinov?2?|model)\.'), False,
-            _compile((r'^embeddings\.cls_token$', 'cls_token'), (r'^embeddings\.position_embeddings$', 'pos_embed'),
-                     (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.projection.'),
-                     (r'^layernorm\.', 'ln1.'),
-                     (rf'^encoder\.layer\.{_BLOCK}layernorm_before\.', r'layers.\1.ln1.'),
-                     (rf'^encoder\.layer\.{_BLOCK}layernorm_after\.', r'layers.\1.ln2.'),
-                     (rf'^encoder\.layer\.{_BLOCK}attention\.attention\.', r'layers.\1.attn.'),
-                     (rf'^encoder\.layer\.{_BLOCK}attention\.output\.dense\.', r'layers.\1.attn.proj.'),
-                     (rf'^encoder\.layer\.{_BLOCK}intermediate\.dense\.', r'layers.\1.ffn.layers.0.0.'),
-                     (rf'^encoder\.layer\.{_BLOCK}output\.dense\.', r'layers.\1.ffn.layers.1.'))),
-    _Format('timm', re.compile(r'(^|\.)blocks\.\d+\.'), re.compile('^$'), False,
-            _compile((r'^patch_embed\.proj\.', 'patch_embed.projection.'), (r'^norm_pre\.', 'pre_norm.'),
-                     (r'^norm\.', 'ln1.'), (rf'^blocks\.{_BLOCK}norm([123])\.', r'layers.\1.ln\2.'),
-                     (rf'^blocks\.{_BLOCK}mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
-                     (rf'^blocks\.{_BLOCK}mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
-                     (rf'^blocks\.{_BLOCK}(?:ls1\.gamma|gamma_1)$', r'layers.\1.attn.gamma1.weight'),
-                     (rf'^blocks\.{_BLOCK}(?:ls2\.gamma|gamma_2)$', r'layers.\1.ffn.gamma2.weight'),
-                     (rf'^blocks\.{_BLOCK}ls3\.gamma$', r'layers.\1.gamma3.weight'),
-                     (rf'^blocks\.{_BLOCK}', r'layers.\1.'))),
-    _Format('MMSegmentation ViT', re.compile(r'(^|\.)layers\.\d+\.attn\.attn\.in_proj_'), re.compile('^$'), False,
-            _compile((rf'^layers\.{_BLOCK}attn\.attn\.in_proj_', r'layers.\1.attn.qkv.'),
-                     (rf'^layers\.{_BLOCK}attn\.attn\.out_proj\.', r'layers.\1.attn.proj.'))),
-    _Format('MMPretrain', re.compile(r'(^|\.)layers\.\d+\.attn\.qkv\.'), re.compile('^$'), False,
-            _compile((rf'^layers\.{_BLOCK}ffn\.gamma2\.scale$', r'layers.\1.ffn.gamma2.weight'))),
-)
-_UNKNOWN = _Format('unknown', re.compile(''), re.compile('^$'), False, ())
-_SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v|query|key|value)(?:_proj)?\.(weight|bias)$')
-
-# Our names -> timm's, for the parts of timm's ViT and of published LocAtViT. The head is a classifier's.
-_TO_TIMM = _compile(
-    (r'^head\.layers\.head\.', 'head.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^pre_norm\.', 'norm_pre.'), (r'^ln1\.', 'norm.'), (rf'^layers\.{_BLOCK}ln([123])\.', r'blocks.\1.norm\2.'),
-    (rf'^layers\.{_BLOCK}ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
-    (rf'^layers\.{_BLOCK}ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
-    (rf'^layers\.{_BLOCK}attn\.gamma1\.weight$', r'blocks.\1.ls1.gamma'),
-    (rf'^layers\.{_BLOCK}ffn\.gamma2\.(?:scale|weight)$', r'blocks.\1.ls2.gamma'),
-    (rf'^layers\.{_BLOCK}gamma3\.weight$', r'blocks.\1.ls3.gamma'),
-    (rf'^layers\.{_BLOCK}', r'blocks.\1.'))
+# The first library whose sign is found is used; another one needs an entry here, above those with a wider sign.
+_LIBRARIES = {
+    'CLIP': _Names(
+        r'(^|\.)visual\.transformer\.resblocks\.', 'transformer.resblocks.',
+        {'ln_1.': 'ln1.', 'ln_2.': 'ln2.', 'attn.in_proj_': 'attn.qkv.', 'attn.out_proj.': 'attn.proj.',
+         'mlp.c_fc.': 'ffn.layers.0.0.', 'mlp.c_proj.': 'ffn.layers.1.'},
+        {'conv1.': 'patch_embed.projection.', 'class_embedding': 'cls_token', 'positional_embedding': 'pos_embed',
+         'ln_pre.': 'pre_norm.', 'ln_post.': 'ln1.'}, 'visual.'),
+    'timm': _Names(
+        r'(^|\.)blocks\.\d+\.', 'blocks.',
+        {'norm1.': 'ln1.', 'norm2.': 'ln2.', 'norm3.': 'ln3.', 'mlp.fc1.': 'ffn.layers.0.0.',
+         'mlp.fc2.': 'ffn.layers.1.', **_ROPE_SCALES, 'ls1.gamma': 'attn.gamma1.weight',
+         'ls2.gamma': 'ffn.gamma2.weight', 'ls3.gamma': 'gamma3.weight'},
+        {'patch_embed.proj.': 'patch_embed.projection.', 'norm_pre.': 'pre_norm.', 'norm.': 'ln1.'}),
+    'MMSegmentation ViT': _Names(
+        r'(^|\.)layers\.\d+\.attn\.attn\.in_proj_',
+        in_blocks={'attn.attn.in_proj_': 'attn.qkv.', 'attn.attn.out_proj.': 'attn.proj.'}),
+    'MMPretrain': _Names(r'(^|\.)layers\.\d+\.attn\.qkv\.', in_blocks={'ffn.gamma2.scale': 'ffn.gamma2.weight'}),
+    'unknown': _Names(''),
+}
 
 
 class Translated(NamedTuple):
@@ -92,17 +62,10 @@ class Translated(NamedTuple):
 
 
 def unnest(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
-    """Takes the weights out of a training checkpoint.
-
-    Args:
-        checkpoint: Weights by name, or a dict that holds them under one of ``NESTINGS``.
-
-    Returns:
-        The mapping with the tensors, and the key it was under, '' for none.
-    """
+    """Takes the weights out of a training checkpoint; returns them, and the key they were under, '' for none."""
     path: List[str] = []
     while True:
-        key = next((key for key in NESTINGS if isinstance(checkpoint.get(key), Mapping) and checkpoint[key]), None)
+        key = next((key for key in _NESTINGS if isinstance(checkpoint.get(key), Mapping) and checkpoint[key]), None)
         if key is None:
             return checkpoint, '.'.join(path)
         checkpoint = checkpoint[key]
@@ -111,80 +74,60 @@ def unnest(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
 
 def detect_format(names: Sequence[str]) -> str:
     """Returns whose names a ViT's weights have: 'timm', 'MMPretrain' (ours too), 'CLIP', ... or 'unknown'."""
-    return _detect(names).name
+    for library, known in _LIBRARIES.items():
+        if any(re.search(known.sign, name) for name in names):
+            return library
+    return 'unknown'
 
 
-def _detect(names: Sequence[str]) -> _Format:
-    for known in _FORMATS:
-        if any(known.sign.search(name) for name in names):
-            return known
-    return _UNKNOWN
+def _without_wrappers(names: Sequence[str]) -> Dict[str, str]:
+    """Returns names without wrappers' prefixes; of the backbone's alone, if some are marked as such."""
+    wrappers = {name: _WRAPPERS.match(name)[0] for name in names}
+    inside = [name for name in names if 'backbone.' in wrappers[name]]
+    return {name: name[len(wrappers[name]):] for name in inside or names}
 
 
 def bare(checkpoint: Mapping[str, Any]) -> Translated:
-    """Takes weights out of a training checkpoint, and strips wrappers' prefixes, but translates no names.
-
-    Args:
-        checkpoint: As ``translate`` takes it.
-    """
+    """Takes weights out of a training checkpoint, and strips wrappers' prefixes, but translates no names."""
     inner, nesting = unnest(checkpoint)
-    unwrapped = {name: _unwrap(name) for name, value in inner.items() if isinstance(value, Tensor)}
-    has_backbone = any(inside for _, inside in unwrapped.values())
-    return Translated({new if inside or not has_backbone else name: inner[name]
-                       for name, (new, inside) in unwrapped.items()}, 'own', nesting)
+    tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+    stripped = _without_wrappers(list(tensors))
+    return Translated({stripped.get(name, name): value for name, value in tensors.items()}, 'own', nesting)
 
 
 def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     """Renames the entries of a ViT's state dict to those of ``LocAtViT``.
 
-    Names may begin with 'module.', '_orig_mod.' and 'backbone.', in any number. If there are 'backbone.' entries,
-    others such as 'head.' keep their names. Values do not change; see ``translate``.
-
-    Args:
-        state_dict: Names and values of any kind.
-
-    Returns:
-        A new dict in the same order.
+    Names may begin with wrappers' prefixes such as 'module.' and 'backbone.', in any number. If there are 'backbone.'
+    entries, others such as 'head.' keep their names. Values do not change; see ``translate``.
 
     Raises:
         ValueError: Two entries would get one name.
     """
-    known = _detect(list(state_dict))
-    has_backbone = any('backbone.' in name for name in state_dict)
+    known = _LIBRARIES[detect_format(list(state_dict))]
+    stripped = _without_wrappers(list(state_dict))
     renamed: Dict[str, Value] = {}
     for name, value in state_dict.items():
-        new, inside = _unwrap(name)
-        if known.only_wrapped and not known.wrapper.search(new):
+        new = stripped.get(name, name)
+        if known.tower not in new:
             continue
-        new = known.wrapper.sub('', new)
-        if inside or not has_backbone:
-            new = _apply(known.rules, new)
-        else:
-            new = name
+        if name in stripped:
+            new = new[new.find(known.tower) + len(known.tower):]
+            new = _rename(new, known.blocks, 'layers.', known.in_blocks, known.outside)
         if new in renamed:
             raise ValueError(f'two entries of the state dict would be called {new}; the second was {name}')
         renamed[new] = value
     return renamed
 
 
-def _unwrap(name: str) -> Tuple[str, bool]:
-    """Strips wrappers' prefixes off a name, and tells whether 'backbone.' was among them."""
-    inside = False
-    while True:
-        for wrapper in _WRAPPERS:
-            if name.startswith(wrapper):
-                name = name[len(wrapper):]
-                inside |= wrapper == 'backbone.'
-                break
-        else:
-            return name, inside
-
-
-def _apply(rules: Rules, name: str) -> str:
-    for pattern, replacement in rules:
-        if pattern.search(name):
-            return pattern.sub(replacement, name)
-    return name
+def _rename(name: str, blocks: str, new_blocks: str, in_blocks: Mapping[str, str], outside: Mapping[str, str]) -> str:
+    """Exchanges the beginnings of a name, in a block that of what comes after the block's number too."""
+    beginning, beginnings = '', outside
+    if name.startswith(blocks):
+        number, _, name = name[len(blocks):].partition('.')
+        beginning, beginnings = f'{new_blocks}{number}.', in_blocks
+    old = next((old for old in beginnings if name.startswith(old)), '')
+    return beginning + beginnings.get(old, '') + name[len(old):]
 
 
 def translate(checkpoint: Mapping[str, Any]) -> Translated:
@@ -194,7 +137,7 @@ def translate(checkpoint: Mapping[str, Any]) -> Translated:
     and position embeddings a batch dimension. Entries that are not tensors are left out.
 
     Args:
-        checkpoint: As ``unnest`` and ``to_mmlocat_names`` take it.
+        checkpoint: Weights by name, or a dict that holds them under a key such as 'state_dict'.
 
     Returns:
         The weights, the library whose names they had, and the key they were found under.
@@ -219,7 +162,7 @@ def _fuse(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
         if split is None:
             fused[name] = value
         else:
-            fused.setdefault(f'{split[1]}qkv.{split[3]}', {})[split[2][0]] = value
+            fused.setdefault(f'{split[1]}qkv.{split[3]}', {})[split[2]] = value
     for name, value in fused.items():
         if isinstance(value, dict):
             if len(value) < 3 and name.endswith('bias') and 'q' in value:
@@ -236,12 +179,20 @@ def to_timm_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     Args:
         state_dict: Weights under our names; those of the backbone without a prefix or all with 'backbone.', those of a
             classification head with 'head.layers.head.'.
-
-    Returns:
-        A new dict in the same order.
     """
-    return {_apply(_TO_TIMM, name[len('backbone.'):] if name.startswith('backbone.') else name): value
-            for name, value in state_dict.items()}
+    timm = _LIBRARIES['timm']
+    in_blocks = {ours: theirs for theirs, ours in timm.in_blocks.items()}
+    if any(name.endswith('rope.freqs') for name in state_dict):
+        in_blocks.update((ours, theirs) for theirs, ours in _ROPE_SCALES.items())
+    in_blocks['ffn.gamma2.scale'] = in_blocks['ffn.gamma2.weight']  # as mmcv 2.1 calls it
+    outside = {'head.layers.head.': 'head.', **{ours: theirs for theirs, ours in timm.outside.items()}}
+    renamed = {_rename(re.sub(r'^backbone\.', '', name), 'layers.', timm.blocks, in_blocks, outside): value
+               for name, value in state_dict.items()}
+    blocks = {name.split('.')[1] for name in renamed if name.startswith(timm.blocks)}
+    # Jumbo's checkpoints hold the MLP that all blocks share in each of them too.
+    renamed.update({f'{timm.blocks}{block}.{name}': value for name, value in list(renamed.items())
+                    if name.startswith('jumbo_mlp.') for block in blocks})
+    return renamed
 
 
 def to_classifier_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 from torch import Tensor
 
-from . import sniff
 from .errors import CheckpointError
 from .names import detect_format, unnest
 from .safe_pickle import load_pickle
-from .sources import locate, timm_weights
+from .sources import WEIGHT_FILES, locate
 
 Grid = Tuple[int, int]
 
 # Checkpoints read in a ``reading_once`` block, by source and trust; None outside of such a block.
 _KEPT: Optional[Dict[Tuple[str, bool], Checkpoint]] = None
+
+# How files begin that users take for checkpoints, and what to do with them.
+_OTHERS = (
+    (b'version https://git-lfs', 'is a Git LFS pointer, not the weights; run git lfs pull in its repository'),
+    (b'\x1f\x8b', 'is a gzip archive; unpack it first'),
+    (b'<', 'is an HTML or XML page saved under this name, not a checkpoint; the download went to a log-in or error '
+           'page, so fetch the file itself'),
+)
 
 
 @dataclass
@@ -30,13 +38,13 @@ class Checkpoint:
 
     state_dict: Dict[str, Tensor]  # as saved; its _metadata holds the reference grid if that is known
     source: str
-    path: Optional[Path]  # on this machine; None for weights from timm
-    container: str  # 'safetensors', 'zip', 'pickle' or 'timm'
+    path: Path  # on this machine
+    container: str  # 'safetensors', 'zip' or 'pickle'
     nesting: str  # the key that the weights were under, '' for none
     format: str  # the library whose names they have, see ``detect_format``
     ref_grid: Optional[Grid]  # the pretraining grid that it records, or None
-    meta: Dict[str, Any] = field(default_factory=dict)
-    whole: Any = None  # the whole content of the file, optimizer included
+    meta: Dict[str, Any]
+    whole: Any  # the whole content of the file, optimizer included
 
 
 @contextmanager
@@ -48,14 +56,12 @@ def reading_once() -> Iterator[None]:
     may update the tensors it was given in place. Blocks may be nested; leaving the outermost frees the checkpoints.
     """
     global _KEPT
-    if _KEPT is not None:
-        yield
-        return
-    _KEPT = {}
+    outer = _KEPT
+    _KEPT = {} if outer is None else outer
     try:
         yield
     finally:
-        _KEPT = None
+        _KEPT = outer
 
 
 def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: Any = 'cpu') -> Checkpoint:
@@ -86,13 +92,9 @@ def read_checkpoint(source: Any, *, trust_pickle: bool = False, map_location: An
 
 
 def _read(source: str, trust_pickle: bool, map_location: Any) -> Checkpoint:
-    if source.startswith('timm://'):
-        state = timm_weights(source)
-        return Checkpoint(state, source, None, 'timm', '', detect_format(list(state)), None)
-    path, config = locate(source)
-    kind = sniff.container(path)
-    whole, meta = _read_safetensors(path) if kind == 'safetensors' else (load_pickle(path, map_location, trust_pickle),
-                                                                          {})
+    path = locate(source)
+    kind = container(path)
+    whole = _read_safetensors(path) if kind == 'safetensors' else load_pickle(path, map_location, trust_pickle)
     if not isinstance(whole, Mapping):
         raise CheckpointError(f'{path} holds a {type(whole).__name__}, not weights by name; save a state_dict')
     inner, nesting = unnest(whole)
@@ -100,45 +102,79 @@ def _read(source: str, trust_pickle: bool, map_location: Any) -> Checkpoint:
     if not state:
         keys = ', '.join(map(str, list(whole)[:5])) or 'nothing'
         raise CheckpointError(f'{path} holds no weights: neither tensors by name nor a state_dict of them, but {keys}')
-    if not meta and isinstance(whole.get('meta'), Mapping):
-        meta = dict(whole['meta'])
+    meta = dict(whole['meta']) if isinstance(whole.get('meta'), Mapping) else {}
     state._metadata = getattr(inner, '_metadata', OrderedDict())
-    ref_grid = _known_grid(state._metadata, meta, config, path)
+    try:
+        if isinstance(meta.get('mmlocat'), str):  # safetensors hold text alone
+            meta['mmlocat'] = json.loads(meta['mmlocat'])
+        ref_grid = _known_grid(state._metadata, meta, path)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f'{path}: its record of the pretraining grid, or the config.json beside it, cannot be '
+                              f'read ({error}); fetch or convert it again') from error
     if ref_grid is not None:
         for prefix in ('', 'backbone'):
             state._metadata.setdefault(prefix, {}).setdefault('ref_grid', ref_grid)
     return Checkpoint(state, source, path, kind, nesting, detect_format(list(state)), ref_grid, meta, whole)
 
 
-def _read_safetensors(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
+def container(path: Union[str, Path]) -> str:
+    """Tells by a file's content, not by its name, how a checkpoint is stored.
+
+    Returns:
+        'safetensors', 'zip' (``torch.save``) or 'pickle' (``torch.save`` before PyTorch 1.6).
+
+    Raises:
+        CheckpointError: The file has another format or is cut off; the message says what it is.
+    """
+    with open(path, 'rb') as file:
+        head = file.read(32)
+    if not head:
+        raise CheckpointError(f'{path} is empty; fetch or save it again')
+    for beginning, problem in _OTHERS:
+        if head.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(beginning):
+            raise CheckpointError(f'{path} {problem}')
+    if head.startswith(b'PK\x03\x04'):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile as error:
+            raise CheckpointError(f'{path} is cut off: its table of contents is missing ({error}); fetch or save it '
+                                  'again') from error
+        if any(name.endswith('/constants.pkl') for name in names):
+            raise CheckpointError(f'{path} is a TorchScript program, which runs code when loaded; save its weights '
+                                  "alone: torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), FILE)")
+        return 'zip'
+    if head[8:9] == b'{':
+        return 'safetensors'
+    if head[:2] in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05'):
+        return 'pickle'
+    raise CheckpointError(f'{path} begins with {head[:8]!r}, which is neither a PyTorch checkpoint nor safetensors')
+
+
+def _read_safetensors(path: Path) -> Dict[str, Any]:
     from safetensors import SafetensorError, safe_open
     try:
         with safe_open(str(path), 'pt') as file:
-            tensors = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
-            meta = dict(file.metadata() or {})
+            content: Dict[str, Any] = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
+            content['meta'] = file.metadata() or {}
     except SafetensorError as error:
-        raise CheckpointError(f'{path} cannot be read as safetensors ({error}); fetch it again') from error
-    if 'mmlocat' in meta:
-        try:
-            meta['mmlocat'] = json.loads(meta['mmlocat'])
-        except ValueError as error:
-            raise CheckpointError(f'{path}: its mmlocat entry is no valid JSON ({error}); convert it again') from error
-    return tensors, meta
+        raise CheckpointError(f'{path} cannot be read as safetensors ({error}): it is cut off or damaged, so fetch it '
+                              'again') from error
+    return content
 
 
-def _known_grid(metadata: Mapping, meta: Mapping, config: Mapping, path: Path) -> Optional[Grid]:
+def _known_grid(metadata: Mapping, meta: Dict[str, Any], path: Path) -> Optional[Grid]:
     """Finds the pretraining grid in a LocAtViT's metadata, a converted file's meta, or a hub snapshot's config."""
-    found = [entry['ref_grid'] for entry in metadata.values() if isinstance(entry, Mapping) and 'ref_grid' in entry]
-    ours = meta.get('mmlocat')
-    if not found and isinstance(ours, Mapping) and ours.get('ref_grid') is not None:
-        found = [ours['ref_grid']]
-    sizes = [config.get(key) for key in ('img_size', 'patch_size')]
-    if not found and all(isinstance(size, (int, list)) for size in sizes):
-        sides = [size if isinstance(size, list) else [size, size] for size in sizes]
-        found = [[image // patch for image, patch in zip(*sides)]]
-    if not found:
+    for entry in (*metadata.values(), meta.get('mmlocat')):
+        if isinstance(entry, Mapping) and entry.get('ref_grid'):
+            height, width = entry['ref_grid']
+            return height, width
+    config = path.parent / 'config.json'
+    if path.name not in WEIGHT_FILES or not config.is_file():
         return None
-    grid = found[0]
-    if not isinstance(grid, (tuple, list)) or len(grid) != 2 or not all(isinstance(n, int) and n > 0 for n in grid):
-        raise CheckpointError(f'{path}: its ref_grid {grid!r} is no pair of positive whole numbers')
-    return tuple(grid)
+    settings = json.loads(config.read_text(encoding='utf-8'))
+    sizes = [settings.get(key) for key in ('img_size', 'patch_size')]
+    if not all(isinstance(size, (int, list)) for size in sizes):
+        return None
+    images, patches = (size if isinstance(size, list) else [size, size] for size in sizes)
+    return images[0] // patches[0], images[1] // patches[1]

@@ -3,52 +3,51 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import pickle
 import re
 from collections import OrderedDict
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Callable, Dict, Union
+from typing import Any, BinaryIO, Callable, Dict
 
 import numpy as np
 import torch
 
+from mmlocat.utils import first_line
+
 from .errors import CheckpointError
+
+try:
+    from mmengine.logging import HistoryBuffer
+except ImportError:  # reading weights does not need MMEngine
+    HistoryBuffer = type('HistoryBuffer', (), {})
 
 # PyTorch 2.5 introduced the context manager that extends its list of allowed types.
 _EXTENDS_LIST = hasattr(torch.serialization, 'safe_globals')
+# How the versions of PyTorch name what they refuse.
 _NAMED = re.compile(r"(?:GLOBAL|function|but got|class|object of type) <?(?:class |function )?'?([\w.]+)")
+# Stands for OneCycleParamScheduler, so that a pickle can name the class but not create an instance.
+_ONE_CYCLE = object()
 
 
-def load_pickle(path: Union[str, Path], map_location: Any = 'cpu', trust_pickle: bool = False) -> Any:
-    """Loads what ``torch.save`` wrote.
-
-    Args:
-        path: The file.
-        map_location: As in ``torch.load``.
-        trust_pickle: Whether any type may be unpickled, which can run any code that is in the file.
-
-    Returns:
-        The object in the file.
+def load_pickle(path: Path, map_location: Any, trust_pickle: bool) -> Any:
+    """Loads what ``torch.save`` wrote; any type, which can run code, only if the file is trusted.
 
     Raises:
         CheckpointError: The file holds a type that is not plain data, or cannot be unpickled.
     """
     try:
         with open(path, 'rb') as file:  # as a file object: PyTorch reads any name in '.safetensors' as that
-            try:
-                return _load(file, map_location, trust_pickle)
-            except pickle.UnpicklingError as error:
-                # No complete pickle ends with the name of a type, so here the file is truncated, perhaps in that name.
-                if not file.read(1):
-                    raise EOFError(f'it ends after {file.tell()} bytes, in the middle') from error
-                raise
-    except pickle.UnpicklingError as error:
-        raise _explain(path, str(error)) from error
+            return _load(file, map_location, trust_pickle)
     except Exception as error:  # a damaged pickle may raise anything
-        raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {error}); '
-                              'it is damaged or not a checkpoint, so fetch it again') from error
+        named = _NAMED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if named is None:
+            raise CheckpointError(f'{path} cannot be unpickled ({type(error).__name__}: {first_line(error)}); it is '
+                                  'cut off, damaged or not a checkpoint, so fetch it again') from error
+        raise CheckpointError(f'{path} holds {named[1]}, which is no plain data: loading it could run code (or the '
+                              'file is damaged). If you trust its source, pass --trust-pickle (trust_pickle=True); '
+                              'better, save its weights alone, as .safetensors') from error
 
 
 def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
@@ -70,10 +69,10 @@ def plain_types() -> Dict[str, Any]:
         'collections.OrderedDict': OrderedDict,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
-        '_codecs.encode': _encode,
+        '_codecs.encode': codecs.encode,  # in protocol 2, bytes are text together with the encoding to apply
         'builtins.getattr': _known_function,
         '__builtin__.getattr': _known_function,
-        'mmengine.logging.history_buffer.HistoryBuffer': _history_buffer(),
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _ONE_CYCLE,
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
@@ -86,33 +85,12 @@ def plain_types() -> Dict[str, Any]:
     return types
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    # In protocol 2, Python 3 pickles bytes as text together with the encoding to apply.
-    return text.encode(encoding)
-
-
-@lru_cache(maxsize=None)
-def _history_buffer() -> Any:
-    try:
-        from mmengine.logging import HistoryBuffer
-    except ImportError:  # reading weights does not need MMEngine
-        return type('HistoryBuffer', (), {})
-    return HistoryBuffer
-
-
-class _OneCycle:
-    """Stands for the scheduler's class, so that a pickle can name the class but not create an instance."""
-
-
-_ONE_CYCLE = _OneCycle()
-
-
 def _known_function(owner: Any, name: str) -> Callable:
     """Replaces ``getattr``, by which a Runner's checkpoint refers to functions, and allows only known ones.
 
     They are the statistics of a HistoryBuffer ('min', 'max', ...) and the curves of a OneCycleLR ('_annealing_cos').
     """
-    if owner is _history_buffer() and not name.startswith('_'):
+    if owner is HistoryBuffer and not name.startswith('_'):
         return getattr(owner, name)
     if owner is _ONE_CYCLE and name.startswith('_annealing_'):
         from mmengine.optim.scheduler import OneCycleParamScheduler
@@ -126,25 +104,11 @@ class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         from torch._weights_only_unpickler import _get_allowed_globals
         allowed = {**_get_allowed_globals(), **plain_types()}
-        full_name = f'{module}.{name}'
-        if full_name not in allowed:
-            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {full_name}')
-        return allowed[full_name]
+        if f'{module}.{name}' not in allowed:
+            raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {module}.{name}')
+        return allowed[f'{module}.{name}']
 
 
 _RESTRICTED = SimpleNamespace(
-    __name__=__name__,
-    Unpickler=_RestrictedUnpickler,
-    UnpicklingError=pickle.UnpicklingError,
+    __name__=__name__, Unpickler=_RestrictedUnpickler, UnpicklingError=pickle.UnpicklingError,
     load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load())
-
-
-def _explain(path: Union[str, Path], problem: str) -> CheckpointError:
-    named = _NAMED.search(problem)
-    if named is None:
-        short = problem.split('WeightsUnpickler error:')[-1].strip().split('\n')[0]
-        return CheckpointError(f'{path} cannot be unpickled ({short}); it is damaged or not a checkpoint, so fetch it '
-                               'again, or pass --trust-pickle (trust_pickle=True) if you trust its source')
-    return CheckpointError(f'{path} holds an object of type {named.group(1)}, which is no plain data: loading it could '
-                           'run code. If you trust its source, pass --trust-pickle (trust_pickle=True); better, save '
-                           'its weights alone, as .safetensors')

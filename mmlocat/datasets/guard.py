@@ -28,13 +28,7 @@ class SampleGuard:
         self.ignore_index = ignore_index
 
     def __call__(self, results: dict) -> dict:
-        """Checks the image and label map that are loaded so far.
-
-        Args:
-            results: The dict that mmcv's transforms pass on.
-
-        Returns:
-            The same dict.
+        """Checks the image and label map that are loaded so far, in the dict that mmcv's transforms pass on.
 
         Raises:
             ValueError: The image holds NaN or infinity, the label map has several channels or another size than the
@@ -46,44 +40,35 @@ class SampleGuard:
         elif image is not None and image.dtype.kind == 'f' and not np.isfinite(image).all():
             raise ValueError(f'{results.get("img_path")}: the image holds NaN or infinity; make the file anew, or take '
                              'it out of the data')
-        if label is not None and self.classes is not None:
-            wrong = [int(value) for value in np.ravel(label) if not 0 <= value < self.classes]
-            if wrong:
-                raise ValueError(f'{results.get("img_path")}: label {wrong[0]}, but the model predicts {self.classes} '
-                                 f'classes, 0 to {self.classes - 1}; correct the list of images, or num_classes of the '
-                                 "model's head")
+        if label is not None:
+            self._check_values(results.get('img_path'), np.atleast_1d(label), None)
         return results
 
     def _check_map(self, results: dict, label_map: np.ndarray) -> None:
-        path = results.get('seg_map_path')
+        path, loaded = results.get('seg_map_path'), results.get('ori_shape')
         if label_map.ndim != 2:
             raise ValueError(f'{path}: a label map has one channel, got shape {label_map.shape}; convert it to class '
                              'numbers, docs/data.md shows the layouts')
-        loaded = results.get('ori_shape')
         if loaded is not None and tuple(loaded[:2]) != label_map.shape:
-            turned = tuple(loaded[1::-1]) == label_map.shape
             raise ValueError(
                 f'{path}: {label_map.shape[1]} x {label_map.shape[0]} px, but its image {results.get("img_path")} has '
-                f'{loaded[1]} x {loaded[0]}; ' +
-                ("if the image's EXIF orientation turned it, LoadImageFromFile takes "
-                 "color_type='color_ignore_orientation' to keep the stored pixels, which the label belongs to"
-                 if turned else 'make the label anew, or take both out of the data'))
-        if self.classes is None or int(label_map.max()) < self.classes:
+                f"{loaded[1]} x {loaded[0]}; make the label anew, or, if the image's EXIF orientation turned it, give "
+                "LoadImageFromFile color_type='color_ignore_orientation' to keep the stored pixels")
+        self._check_values(path, label_map, self.ignore_index)
+
+    def _check_values(self, path: Optional[str], labels: np.ndarray, ignored: Optional[int]) -> None:
+        if self.classes is None or (int(labels.max()) < self.classes and int(labels.min()) >= 0):
             return
-        beyond = np.unique(label_map[(label_map >= self.classes) & (label_map != self.ignore_index)])
-        if len(beyond):
-            values = ', '.join(map(str, beyond[:_MOST_VALUES])) + (' ...' if len(beyond) > _MOST_VALUES else '')
+        wrong = [value for value in np.unique(labels).tolist() if not 0 <= value < self.classes and value != ignored]
+        if wrong:
+            values = ', '.join(map(str, wrong[:_MOST_VALUES])) + (' ...' if len(wrong) > _MOST_VALUES else '')
             raise ValueError(f'{path}: label values {values}, but the model predicts {self.classes} classes, 0 to '
-                             f'{self.classes - 1} (ignored: {self.ignore_index}); correct the labels, or num_classes '
-                             "of the heads, or the data set's reduce_zero_label; tools/data/check.py lists such files")
+                             f'{self.classes - 1}; correct the labels, num_classes of the heads, or the data set\'s '
+                             'reduce_zero_label; tools/data/check.py lists such files')
 
 
 def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
-    """Yields the data sets inside wrappers such as ConcatDataset and RepeatDataset.
-
-    Args:
-        dataset: The data set of a data loader.
-    """
+    """Yields the data sets inside wrappers such as ConcatDataset and RepeatDataset."""
     if isinstance(dataset, BaseDataset):
         yield dataset
         return
@@ -93,15 +78,9 @@ def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
 
 
 def guard_samples(dataset: Any, classes: Optional[int], ignore_index: int = 255) -> int:
-    """Inserts a ``SampleGuard`` after every loading step, in the pipelines of a built data set.
+    """Inserts a ``SampleGuard`` after every loading step in the pipelines of a built data set, and counts them.
 
-    Args:
-        dataset: A data set, wrapped or not; changed in place. Its config stays as it is.
-        classes: See ``SampleGuard``.
-        ignore_index: See ``SampleGuard``.
-
-    Returns:
-        The number of inserted guards.
+    The data set may be wrapped; it is changed in place, its config stays as it is.
     """
     guard = SampleGuard(classes, ignore_index)
     return sum(_guard(base.pipeline.transforms, guard) for base in base_datasets(dataset))

@@ -29,13 +29,11 @@ def publish(source: str, target: Union[str, Path], *, trust_pickle: bool = False
     Raises:
         CheckpointError: The source cannot be read.
         FileNotFoundError: The source does not exist.
-        ValueError: The target does not end in .pth, or its folder does not exist.
+        ValueError: The target does not end in .pth.
     """
     target = Path(target)
     if target.suffix != '.pth':
         raise ValueError(f'{target} must end in .pth')
-    if not target.resolve().parent.is_dir():
-        raise ValueError(f'{target}: the folder {target.resolve().parent} does not exist; make it first')
     checkpoint = read_checkpoint(source, trust_pickle=trust_pickle)
     if checkpoint.nesting not in ('', 'state_dict'):
         raise CheckpointError(f'{source} has its weights under {checkpoint.nesting!r}, so it is none of MMEngine; '

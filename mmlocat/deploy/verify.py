@@ -1,93 +1,91 @@
-"""Checks a converted checkpoint: runs it and its source, each in the model that reads it, on the same random images."""
+"""Checks exported and converted models: compares their outputs with those of the model that they were made from."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from mmlocat.checkpoints.names import to_mmlocat_names
 from mmlocat.checkpoints.reader import read_checkpoint
-from mmlocat.utils import require_modules, with_progress
 
-from .compare import Difference, difference
-from .convert import Conversion
-
-TOLERANCE = 1e-5  # times the largest output, or times 1 if that is smaller
+_TOLERANCE = 1e-5  # of conversions, times the largest output, or times 1 if that is smaller
 
 
-def compare(result: Conversion, staged: Path) -> List[Difference]:
-    """Compares tokens after all blocks and the final norm, at the size of pretraining and at a larger, oblong one.
+class Difference(NamedTuple):
+    """The largest difference of two models' outputs for the same images."""
 
-    Args:
-        result: What ``convert`` made.
-        staged: The written file, or folder for the hub.
+    shape: Tuple[int, ...]  # of the images
+    largest: float  # absolute difference of any output
+    scale: float  # the largest output
+    reader: str  # what computed the outputs that were compared
 
-    Returns:
-        The largest difference at each size.
+
+def difference(reader: str, shape: Sequence[int], expected: Sequence[Tensor], actual: Sequence[Tensor],
+               tolerance: float) -> Difference:
+    """Returns the largest difference of outputs from those expected, which ``reader`` computed for images of a shape.
 
     Raises:
-        RuntimeError: A difference exceeds the tolerance.
+        RuntimeError: It is more than ``tolerance`` times the largest output, or times 1 if that is smaller.
     """
-    patch, image = result.arguments['patch_size'], result.arguments['img_size']
-    sizes = [tuple(image), (image[0] + 2 * patch[0], image[1] + patch[1])]
-    own = _locatvit(result.arguments, result.backbone)
-    state = read_checkpoint(str(staged)).state_dict
-    differences = []
-    for size in with_progress(sizes, lambda size: f'comparing outputs at {size[0]} x {size[1]} px'):
-        reader, run = _reader(result, state, size)
-        images = torch.randn(1, result.arguments['in_channels'], *size, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            differences.append(difference(reader, images.shape, own(images)[-1:], [run(images)], TOLERANCE))
-    return differences
+    shape = tuple(shape)
+    shapes = [[tuple(output.shape) for output in outputs] for outputs in (expected, actual)]
+    if shapes[0] != shapes[1]:
+        raise RuntimeError(f'{reader} gives shapes {shapes[1]} for images of shape {shape}, the model {shapes[0]}; '
+                           'nothing was written')
+    largest = max((one - other).abs().max().item() for one, other in zip(expected, actual))
+    scale = max(one.abs().max().item() for one in expected)
+    allowed = tolerance * max(1.0, scale)
+    if not largest <= allowed:
+        raise RuntimeError(f'{reader} differs by {largest:.2g} on images of shape {shape} (allowed {allowed:.2g}); '
+                           'nothing was written')
+    return Difference(shape, largest, scale, reader)
 
 
-def _locatvit(arguments: Dict[str, Any], backbone: Dict[str, Tensor]) -> nn.Module:
+def verify(layout: str, arguments: Dict[str, Any], backbone: Dict[str, Tensor], written: Path) -> Difference:
+    """Compares a converted file with the weights of LocAtViT that it was made from, at the size of pretraining.
+
+    Compared are tokens after all blocks and the final norm. The model that the layout is for computes them from the
+    file: MMPretrain's or, where it is installed, timm's for a plain ViT. Otherwise LocAtViT reads the file back.
+
+    Raises:
+        RuntimeError: The difference exceeds the tolerance.
+    """
+    shape = (1, arguments['in_channels'], *arguments['img_size'])
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    state = read_checkpoint(str(written)).state_dict
+    if layout == 'mmpretrain':
+        reader, run = "MMPretrain's VisionTransformer", _in_mmpretrain(arguments, state)
+    elif layout == 'timm' and not arguments['gaug'] and find_spec('timm'):
+        reader, run = "timm's VisionTransformer", _in_timm(arguments, state)
+    else:
+        names = to_mmlocat_names(state)
+        reader = 'LocAtViT, reading it back'
+        run = _in_mmlocat(arguments, {name: value for name, value in names.items() if name in backbone})
+    with torch.no_grad():
+        expected, actual = _in_mmlocat(arguments, backbone)(images), run(images)
+    return difference(reader, shape, [expected], [actual], _TOLERANCE)
+
+
+def _in_mmlocat(arguments: Dict[str, Any], weights: Dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
     from mmlocat.models import LocAtViT
-    model = LocAtViT(out_type='raw', **arguments)
-    model.load_state_dict(backbone)
-    return model.eval()
+    model = _loaded(LocAtViT(out_type='raw', **arguments), weights)
+    return lambda images: model(images)[-1]
 
 
-def _reader(result: Conversion, state: Dict[str, Tensor],
-            size: Tuple[int, int]) -> Tuple[str, Callable[[Tensor], Tensor]]:
-    """Builds the model that reads the layout, with the written weights."""
-    if result.layout == 'mmpretrain':
-        return _in_mmpretrain(result.arguments, state, size)
-    if result.layout == 'timm' and not result.arguments['gaug']:
-        try:
-            require_modules(('timm', ), 'timm', '--verify')
-        except ImportError:
-            pass
-        else:
-            return _in_timm(result.arguments, state)
-    names = to_mmlocat_names(state)
-    model = _locatvit(result.arguments, {name: value for name, value in names.items() if name in result.backbone})
-    return 'LocAtViT, reading it back', lambda images: model(images)[-1]
-
-
-def _in_mmpretrain(arguments: Dict[str, Any], state: Dict[str, Tensor], size: Tuple[int, int]) -> Tuple[str, Callable]:
-    """Builds MMPretrain's model for one image size, because it resizes position embeddings without antialiasing."""
+def _in_mmpretrain(arguments: Dict[str, Any], state: Dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
     from mmpretrain.models.backbones import VisionTransformer
-
-    from mmlocat.models.backbones.position import resize_position_embedding
-    prefix = 'backbone.'
-    weights = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
-    patch = arguments['patch_size']
-    grids = [tuple(side // width for side, width in zip(sides, patch)) for sides in (arguments['img_size'], size)]
-    weights['pos_embed'] = resize_position_embedding(weights['pos_embed'].float(), *grids,
-                                                     int(arguments['with_cls_token']))
     own = ('gaug', 'num_registers', 'with_pos_embed', 'no_embed_class')
-    model = VisionTransformer(out_type='raw', **{**{k: v for k, v in arguments.items() if k not in own},
-                                                 'img_size': size})
-    model.load_state_dict(weights, strict=True)
-    model.eval()
-    return "MMPretrain's VisionTransformer", lambda images: model(images)[-1]
+    model = VisionTransformer(out_type='raw', **{name: value for name, value in arguments.items() if name not in own})
+    prefix = 'backbone.'
+    _loaded(model, {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)})
+    return lambda images: model(images)[-1]
 
 
-def _in_timm(arguments: Dict[str, Any], state: Dict[str, Tensor]) -> Tuple[str, Callable]:
+def _in_timm(arguments: Dict[str, Any], state: Dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
     from timm.models.vision_transformer import VisionTransformer
     arch = arguments['arch']
     model = VisionTransformer(
@@ -97,7 +95,12 @@ def _in_timm(arguments: Dict[str, Any], state: Dict[str, Tensor]) -> Tuple[str, 
         mlp_ratio=arch['feedforward_channels'] / arch['embed_dims'], qkv_bias=arguments['qkv_bias'],
         init_values=arguments.get('layer_scale_init_value'), class_token=arguments['with_cls_token'],
         pos_embed='learn' if arguments['with_pos_embed'] else 'none', no_embed_class=arguments['no_embed_class'],
-        reg_tokens=arguments['num_registers'], pre_norm=arguments['pre_norm'], dynamic_img_size=True)
-    model.load_state_dict({name: value for name, value in state.items() if not name.startswith('head.')}, strict=True)
+        reg_tokens=arguments['num_registers'], pre_norm=arguments['pre_norm'])
+    return _loaded(model, {name: value for name, value in state.items()
+                           if not name.startswith('head.')}).forward_features
+
+
+def _loaded(model: nn.Module, weights: Dict[str, Tensor]) -> nn.Module:
+    model.load_state_dict(weights, strict=True)
     model.eval()
-    return "timm's VisionTransformer", model.forward_features
+    return model

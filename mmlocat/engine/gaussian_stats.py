@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Dict, List, Tuple
 
 import torch
@@ -18,13 +19,7 @@ PREFIX = 'gaug'
 
 
 def tag(block: int, head: int, name: str) -> str:
-    """Returns the name of a scalar.
-
-    Args:
-        block: Number of the block, from 1.
-        head: Number of the head, from 1.
-        name: 'sigma' or 'alpha' for the mean, 'sigma_std' or 'alpha_std' for the spread.
-    """
+    """Returns the name of a scalar of a block and a head, from 1: 'sigma', 'alpha', 'sigma_std' or 'alpha_std'."""
     return f'{PREFIX}/block{block:02d}/head{head:02d}/{name}'
 
 
@@ -61,30 +56,28 @@ class GaussianStatsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Finds the GAug modules of the model."""
-        self._stop()
         model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._modules = [module for module in model.modules() if isinstance(module, GaussianAttention)]
         if not self._modules:
             runner.logger.info('GaussianStatsHook: this model has no GAug, so there is nothing to record.')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Registers forward hooks, in an iteration that is recorded."""
+        """Listens to the modules, in an iteration that is recorded."""
         if self._modules and self.every_n_train_iters(runner, self.interval):
-            self._handles = [module.listen(self._listener(index)) for index, module in enumerate(self._modules)]
+            self._handles = [module.listen(partial(self._hear, index)) for index, module in enumerate(self._modules)]
 
-    def _listener(self, index: int):
-
-        def listen(variance: Tensor, alpha: Tensor) -> None:
-            if index not in self._moments:  # a recomputed block runs twice
-                self._moments[index] = _moments(variance, alpha)
-
-        return listen
+    def _hear(self, index: int, variance: Tensor, alpha: Tensor) -> None:
+        if index not in self._moments:  # a recomputed block runs twice
+            self._moments[index] = _moments(variance, alpha)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Sums the statistics over all processes and writes them."""
         if not self._handles:
             return
-        moments = self._stop()
+        for handle in self._handles:
+            handle.remove()
+        moments = [self._moments[index] for index in sorted(self._moments)]
+        self._handles, self._moments = [], {}
         if len(moments) < len(self._modules):
             runner.logger.warning(
                 f'GaussianStatsHook heard of {len(moments)} of {len(self._modules)} blocks in iteration '
@@ -94,17 +87,6 @@ class GaussianStatsHook(Hook):
         gathered = torch.cat(moments, dim=1)  # one message and one copy from the device for all blocks
         all_reduce(gathered)
         runner.visualizer.add_scalars(_scalars(gathered.cpu().split(counts, dim=1)), step=runner.iter + 1)
-
-    def after_train(self, runner: Runner) -> None:
-        """Removes the forward hooks."""
-        self._stop()
-
-    def _stop(self) -> List[Tensor]:
-        for handle in self._handles:
-            handle.remove()
-        moments = [self._moments[index] for index in sorted(self._moments)]
-        self._handles, self._moments = [], {}
-        return moments
 
 
 @torch.no_grad()

@@ -48,20 +48,9 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
                 raise ValueError(f'layer-wise decay needs {name} in optim_wrapper.optimizer, to multiply it'
                                  + (' (0 for none)' if name == 'weight_decay' else ''))
 
-    def add_params(self,
-                   params: List[dict],
-                   module: nn.Module,
-                   prefix: str = '',
-                   get_layer_depth: Optional[Callable] = None,
-                   **kwargs) -> None:
-        """Appends a parameter group for each trained parameter of ``module``.
-
-        Args:
-            params: The groups so far.
-            module: The model, or, when the parent calls this for its children, a part of it.
-            prefix: The prefix of the names of the module's parameters.
-            get_layer_depth: Returns depth and number of depths for a parameter's name; the model's own by default.
-            **kwargs: Arguments that the parent passes on.
+    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '',
+                   get_layer_depth: Optional[Callable] = None, **kwargs) -> None:
+        """Appends a parameter group for each trained parameter of the model or, where the parent calls it, of a part.
 
         Raises:
             TypeError: The backbone has no ``get_layer_depth``.

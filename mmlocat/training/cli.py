@@ -19,7 +19,6 @@ from mmlocat.utils import add_trust_option, share_folder, stoppable
 from .hardware import leave_processes
 from .interrupt import TrainingStopped
 from .nonfinite import NonFiniteError
-from .runner import runner_class
 from .saving import CheckpointNotSaved
 
 # Errors whose messages say what happened and what to do, so that they are logged without a traceback.
@@ -27,11 +26,7 @@ _SPEAK_FOR_THEMSELVES = (CheckpointNotSaved, NonFiniteError)
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that trainings and tests have in common.
-
-    Args:
-        parser: The tool's parser.
-    """
+    """Adds the options that trainings and tests have in common."""
     add_config_arguments(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
     add_trust_option(parser)
@@ -40,15 +35,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Reads the config of a job and applies the options that ``add_job_arguments`` added.
-
-    Args:
-        args: The parsed arguments.
-
-    Raises:
-        FileNotFoundError: There is no such config.
-        ValueError: It cannot be read, or an option does not fit it.
-    """
+    """Reads the config of a job by ``load_config``, and applies the options that ``add_job_arguments`` added."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
@@ -61,29 +48,10 @@ def read_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def build_runner(config: Config, job: str):
-    """Builds the Runner of a job; it runs the checks whether the config names a checked Runner or not.
-
-    Args:
-        config: A config of MMPretrain or MMSegmentation; left as it is.
-        job: 'train' or 'test'.
-
-    Returns:
-        The Runner; call ``prepare_training`` or ``prepare_test`` next.
-    """
-    return runner_class(config).from_cfg(config, job)
-
-
 def prepare_or_exit(prepare: Callable[[], Callable]) -> Callable:
-    """Prepares a job; an error ends the process with one line on stderr and exit code 1.
+    """Returns what ``prepare`` returns, a job as a function; an error ends the process with one line and exit code 1.
 
     Errors while the job runs are handled by ``run_job`` and go into its log.
-
-    Args:
-        prepare: Returns the job as a function.
-
-    Returns:
-        What ``prepare`` returns.
     """
     try:
         return prepare()
@@ -103,58 +71,42 @@ def run_job(prepare: Callable[[], Callable]) -> None:
 
     Ctrl-C ends it with one line and exit code 130. An error while it runs goes into its log, traceback included; the
     last line on stderr names the log, and the exit code is 1.
-
-    Args:
-        prepare: ``training_job`` or ``test_job`` of the tools, which return the job as a function.
     """
-    code: Optional[int] = None
-    with stoppable(lambda: f'The log: {log_file()}' if log_file() else ''):
+    code = 0
+    with stoppable(_log):
         job = prepare_or_exit(prepare)
         try:
             job()
         except TrainingStopped as stopped:
             code = stopped.code
         except Exception as error:
-            report_failure(error)
+            _report(error)
             sys.exit(1)
     del job
     leave_processes()
-    if code is not None:
+    if code:
         sys.exit(code)
 
 
-def log_file() -> Optional[str]:
-    """Returns the path of this process's log; None before it has one, and in all processes but the first."""
+def _log() -> str:
+    """Returns a sentence that names this process's log; '' before it has one, and in all processes but the first."""
     files = [handler.baseFilename for handler in MMLogger.get_current_instance().handlers
              if isinstance(handler, logging.FileHandler)]
-    return files[0] if files else None
+    return f'The log: {files[0]}' if files else ''
 
 
-def report_failure(error: Exception) -> None:
-    """Writes an error into the log, and prints it with the log's path as the last line on stderr.
-
-    Args:
-        error: The error that ended the job.
-    """
+def _report(error: Exception) -> None:
+    """Writes the error that ended a job into its log, and prints it with the log's path as the last line on stderr."""
     known = isinstance(error, _SPEAK_FOR_THEMSELVES)
     message = str(error) if known else f'{type(error).__name__}: {error}'
     MMLogger.get_current_instance().error(message, exc_info=None if known else error)
     if str(error).startswith('Caught '):  # raised in a data-loader worker; the message holds the whole traceback
         message = message.rstrip().splitlines()[-1]
-    message = message.rstrip('.') + '.'
-    path = log_file()
-    print(f'Error: {message}{f" The log: {path}" if path else ""}', file=sys.stderr, flush=True)
+    print(f'Error: {message.rstrip(".")}. {_log()}'.rstrip(), file=sys.stderr, flush=True)
 
 
 def training_job(argv: Optional[List[str]] = None) -> Callable[[], object]:
-    """Prepares a training as ``tools/train.py`` does, in this process.
-
-    Args:
-        argv: The arguments of the tool; those of the process by default.
-
-    Returns:
-        A function that trains.
-    """
+    """Prepares a training as ``tools/train.py`` does, in this process; by default with the process's arguments."""
     return runpy.run_path(str(share_folder() / 'tools' / 'train.py'))['training_job'](argv)
 
 

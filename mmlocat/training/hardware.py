@@ -1,4 +1,4 @@
-"""Adapts GPU recipes to machines without CUDA, reports the changes, and checks launches of several processes."""
+"""Adapts a recipe to this launch: to a machine without CUDA, and to the total batch of its processes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,33 @@ import os
 from typing import Any, List, Optional
 
 import torch
-from mmengine._strategy import DDPStrategy, FSDPStrategy
 from mmengine.config import Config
 from mmengine.registry import MODELS, STRATEGIES
 from torch import nn
 
 from .amp import move_amp_to_cpu
-from .context import Context
-from .resolve import is_kind, resolve_type
+from .config_types import is_kind, resolve_type
+from .context import TRAIN, Context, flatten
+from .fsdp import FSDPStrategy
 
 
 def check_launcher(config: Config, context: Context) -> List[str]:
-    """Makes sure that ``--launcher pytorch`` was started by torchrun.
-
-    Raises:
-        RuntimeError: The environment holds no rank for this process.
-    """
-    if config.get('launcher') == 'pytorch' and 'RANK' not in os.environ:
+    """Makes sure that the processes are started as ``--launcher`` says, and on GPUs where it needs some."""
+    launcher = config.get('launcher', 'none')
+    if launcher in ('slurm', 'mpi') and not torch.cuda.is_available():
+        raise RuntimeError(f'--launcher {launcher} needs CUDA, and there is none; on CPUs use --launcher pytorch '
+                           '(tools/dist_train.sh)')
+    if launcher == 'none' and _shards(config):
+        raise RuntimeError('FSDP shards over processes, and this is one without a launcher: start it with '
+                           'tools/dist_train.sh CONFIG GPUS, or leave out _base_/fsdp.py')
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
         raise RuntimeError('--launcher pytorch needs torchrun: use tools/dist_train.sh CONFIG GPUS or '
                            'tools/dist_test.sh CONFIG CHECKPOINT GPUS')
+    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
+    over_nccl = flatten(config.get('env_cfg') or {}).get('dist_cfg.backend', 'nccl') == 'nccl'
+    if launcher == 'pytorch' and torch.cuda.is_available() and over_nccl and processes > gpus:
+        raise RuntimeError(f'{processes} processes on this machine with {gpus} GPU{"s" * (gpus > 1)}: NCCL takes one a '
+                           'GPU; start fewer, or all of them on CPUs with CUDA_VISIBLE_DEVICES= before the command')
     return []
 
 
@@ -35,21 +43,11 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
 
     SyncBN raises on a CPU and becomes BN, mixed precision runs on CPU autocast (mmengine's AmpOptimWrapper
     asserts a GPU), several processes communicate over gloo.
-
-    Raises:
-        RuntimeError: The launcher is 'slurm' or 'mpi', which mmengine can only start on GPUs; or mixed precision in
-            float16 is asked for, and this torch has none on CPUs; or there are more processes than GPUs.
-        ValueError: Mixed precision in another dtype is asked for.
     """
-    launcher = config.get('launcher', 'none')
     if torch.cuda.is_available():
-        _check_gpus(config, launcher)
         return []
     changes = []
-    if launcher in ('slurm', 'mpi'):
-        raise RuntimeError(f'--launcher {launcher} needs CUDA, and there is none; on CPUs use --launcher pytorch '
-                           '(tools/dist_train.sh)')
-    if launcher == 'pytorch':
+    if config.get('launcher') == 'pytorch':
         config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
         # mmengine would pass the local rank as a device, which DistributedDataParallel refuses on a CPU.
         wrapper = dict(
@@ -57,36 +55,16 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
             broadcast_buffers=False,
             find_unused_parameters=config.get('find_unused_parameters', False))
         config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
-        _put_strategy_on_cpu(config, wrapper)
+        if _shards(config):
+            wrapper = dict(type='MMFullyShardedDataParallel')
+            config.strategy.model_wrapper = {**wrapper, **config.strategy.get('model_wrapper', {}), 'device_id': 'cpu'}
         changes.append('processes talk over gloo')
     if _replace_sync_bn(config.get('model', {}), config.get('default_scope')):
         changes.append('SyncBN runs as BN')
     dtype = move_amp_to_cpu(config)
     if dtype:
         changes.append(f'mixed precision runs in {dtype} on CPU autocast')
-    if not changes:
-        return []
-    return [f'No CUDA device: {", ".join(changes)}.']
-
-
-def _check_gpus(config: Config, launcher: str) -> None:
-    """Refuses two processes on one GPU, which NCCL would refuse later with a long error."""
-    processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
-    backend = ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('backend', 'nccl')
-    if launcher == 'pytorch' and backend == 'nccl' and processes > max(1, gpus):
-        raise RuntimeError(f'{processes} processes on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}: '
-                           'NCCL takes one a GPU; start fewer, or all of them on CPUs with CUDA_VISIBLE_DEVICES= '
-                           'before the command')
-
-
-def _put_strategy_on_cpu(config: Config, wrapper: dict) -> None:
-    """Does for the strategy of a FlexibleRunner what ``model_wrapper_cfg`` does for a Runner."""
-    strategy = config.get('strategy')
-    if _shards(config):
-        default = dict(type='MMFullyShardedDataParallel')
-        strategy['model_wrapper'] = {**default, **(strategy.get('model_wrapper') or {}), 'device_id': 'cpu'}
-    elif is_kind(strategy, DDPStrategy, STRATEGIES):
-        strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {}), 'device_ids': None}
+    return [f'No CUDA device: {", ".join(changes)}.'] if changes else []
 
 
 def _shards(config: Config) -> bool:
@@ -95,16 +73,16 @@ def _shards(config: Config) -> bool:
 
 def _replace_sync_bn(node: Any, scope: Optional[str]) -> int:
     """Turns every norm config of type SyncBN below ``node`` into BN; returns how many there were."""
-    if isinstance(node, dict):
-        kind = resolve_type(node, MODELS, scope)
-        # mmcv has a class of this name too; importing it needs mmcv's compiled operations.
-        found = isinstance(kind, type) and (issubclass(kind, nn.SyncBatchNorm) or kind.__name__ == 'SyncBatchNorm')
-        if found:
-            node['type'] = 'BN'
-        return found + sum(_replace_sync_bn(value, scope) for value in node.values())
     if isinstance(node, (list, tuple)):
         return sum(_replace_sync_bn(value, scope) for value in node)
-    return 0
+    if not isinstance(node, dict):
+        return 0
+    kind = resolve_type(node, MODELS, scope)
+    # mmcv has a class of this name too; importing it needs mmcv's compiled operations.
+    found = isinstance(kind, type) and (issubclass(kind, nn.SyncBatchNorm) or kind.__name__ == 'SyncBatchNorm')
+    if found:
+        node['type'] = 'BN'
+    return found + sum(_replace_sync_bn(value, scope) for value in node.values())
 
 
 def join_processes(config: Config, context: Context) -> List[str]:
@@ -113,10 +91,10 @@ def join_processes(config: Config, context: Context) -> List[str]:
     mmengine's own initialisation (0.10.7, OneDL 0.10.12) calls ``torch.cuda.set_device`` first, which raises without
     CUDA. When mmengine checks for CUDA before that call, this is not needed any more.
     """
-    if config.get('launcher') == 'pytorch' and not torch.cuda.is_available():
-        if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group('gloo')
-            atexit.register(leave_processes)
+    launched = config.get('launcher') == 'pytorch' and not torch.distributed.is_initialized()
+    if launched and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+        atexit.register(leave_processes)
     return []
 
 
@@ -131,47 +109,52 @@ def leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def check_sharding(config: Config, context: Context) -> List[str]:
-    """Makes sure that FSDP, if the config asks for it, runs here.
-
-    Raises:
-        RuntimeError: It does not; the message has the reason.
-    """
-    if not _shards(config):
-        return []
-    if config.get('launcher', 'none') == 'none':
-        raise RuntimeError('FSDP shards over processes, and this is one without a launcher: start it with '
-                           'tools/dist_train.sh CONFIG GPUS, or leave out _base_/fsdp.py')
-    if torch.cuda.is_available():
-        return []
-    try:
-        torch.cpu.Stream(priority=-1)
-        processes = torch.distributed.get_world_size()
-        torch.distributed.reduce_scatter_tensor(torch.zeros(1), torch.zeros(processes))
-    except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
-        raise RuntimeError(f'FSDP on CPUs needs a newer PyTorch than {torch.__version__}, whose gloo or CPU streams '
-                           f'cannot ({error}); use GPUs, PyTorch 2.14, or leave out _base_/fsdp.py') from error
-    return []
-
-
 def world_size(launcher: str) -> int:
     """Returns the number of processes of this launch, before the process group exists."""
-    if launcher == 'pytorch':
-        return int(os.environ.get('WORLD_SIZE', 1))
-    if launcher == 'slurm':
-        return int(os.environ.get('SLURM_NTASKS', 1))
-    if launcher == 'mpi':
-        return int(os.environ.get('OMPI_COMM_WORLD_SIZE', 1))
-    return 1
-
-
-def local_rank() -> int:
-    """Returns this process's number on its machine, from the launcher's environment variables."""
-    names = ('LOCAL_RANK', 'SLURM_LOCALID') if 'RANK' in os.environ else ('SLURM_LOCALID', 'LOCAL_RANK')
-    return int(next((os.environ[name] for name in names if name in os.environ), 0))
+    names = dict(pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
+    return int(os.environ.get(names.get(launcher, ''), 1))
 
 
 def is_main_process() -> bool:
     """Whether this is the first process, which prints for all, by the launcher's environment variables."""
-    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', os.environ.get('OMPI_COMM_WORLD_RANK', '0')))
-    return int(rank) == 0
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return int(next((os.environ[name] for name in names if name in os.environ), 0)) == 0
+
+
+def total_batch(config: Config, processes: int) -> Optional[int]:
+    """Returns the images per optimizer step: batch size x processes x accumulated steps; None without a batch size."""
+    batch = (config.get('train_dataloader') or {}).get('batch_size')
+    steps = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    return batch * processes * steps if isinstance(batch, int) else None
+
+
+def adapt_total_batch(config: Config, context: Context) -> List[str]:
+    """Scales the learning rate to the total batch of this launch, if ``auto_scale_lr.enable`` asks for it.
+
+    mmengine's own scaling, which ignores accumulated gradients and the peak of a OneCycleLR, is switched off, and
+    ``auto_scale_lr.base_batch_size`` is set to the total batch that the new rate is for. If nothing asks for it, a
+    training whose total batch is not the recipe's gets a remark.
+    """
+    scale = config.get('auto_scale_lr') or {}
+    asked, recipe, total = scale.get('enable'), scale.get('base_batch_size'), total_batch(config, context.processes)
+    if asked:
+        if recipe is None:
+            raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config: '
+                             'the total batch that its learning rate was chosen for')
+        scale['enable'] = False
+    if recipe is None or total in (None, recipe) or not (asked or context.job == TRAIN):
+        return []
+    batch, old = config.train_dataloader.batch_size, config.optim_wrapper.optimizer.lr
+    steps, new = total // (batch * context.processes), old * total / recipe
+    size = f'Total batch {total} ({context.processes} x {batch}{f" x {steps}" if steps > 1 else ""})'
+    if not asked:
+        fitting, rest = divmod(recipe, context.processes * steps)
+        other = '' if rest or not fitting else f'train_dataloader.batch_size={fitting} by --cfg-options, or '
+        return [f"{size} is not the recipe's {recipe}. To keep to the recipe: {other}--auto-scale-lr (learning rate "
+                f'{old:g} -> {new:g}).']
+    scale['base_batch_size'], config.optim_wrapper.optimizer.lr = total, new
+    schedulers = config.get('param_scheduler') or []
+    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        if 'eta_max' in scheduler:  # of a OneCycleLR
+            scheduler['eta_max'] = scheduler['eta_max'] * total / recipe
+    return [f'{size} instead of {recipe}: learning rate scaled from {old:g} to {new:g}.']

@@ -9,12 +9,13 @@ from typing import List, Optional
 
 from mmengine.config import Config
 
-from mmlocat.checkpoints import sniff
 from mmlocat.checkpoints.errors import CheckpointError
+from mmlocat.checkpoints.reader import container
+from mmlocat.utils.machine import versions
 
 from .context import Context, flatten
-from .provenance import canonical_config, read_record, versions
-from .recipe import total_batch
+from .hardware import total_batch
+from .provenance import canonical_config, read_record
 from .saving import LAST_CHECKPOINT, last_checkpoint
 
 _SAVED_STATE = re.compile(r'((iter|epoch)_\d+|interrupted)\.pth')
@@ -85,7 +86,7 @@ def _problem(path: Path) -> Optional[str]:
     if not path.is_file():
         return 'does not exist'
     try:
-        sniff.container(path)
+        container(path)
     except CheckpointError as error:
         return str(error).replace(f'{path} ', '', 1)
     return None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
-from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
 from mmengine.config import Config
@@ -20,17 +18,15 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, FlexibleRunner, Runne
 from torch import Generator, nn
 from torch.utils.data import DataLoader
 
-from mmlocat.launch import LOG_NOTE
-
 from .checks import run_checks
+from .config_types import resolve_type
 from .context import BUILD, TEST, TRAIN, Context, begin_reading_once, changed_since_file, end_reading_once
 from .fsdp import WholeMetadataHook
 from .hardware import world_size
 from .interrupt import EpochLoop, MissedValidationHook, StopHook, shield_workers
 from .load_from import BareViTHook
 from .nonfinite import NonFiniteHook
-from .provenance import record_test, record_training
-from .resolve import resolve_type
+from .provenance import RecordHook
 from .saving import AtomicCheckpointHook, save_atomically
 from .seeding import StepSeedHook, seeded
 
@@ -74,11 +70,8 @@ class ChecksMixin:
         runner.context, context.runner = context, runner
         for remark in context.remarks:
             runner.logger.info(remark)
-        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook()):
+        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context)):
             runner.register_hook(hook)
-        note = os.environ.get(LOG_NOTE)  # where the launcher, which started this process, looks for the log's path
-        if note and int(os.environ.get('LOCAL_RANK', 0)) == 0:
-            Path(note).write_text(str(Path(runner.log_dir) / f'{runner.timestamp}.log'), encoding='utf-8')
         # The attention's messages (its choice of a back-end) go into the same log.
         logger = logging.getLogger('mmlocat')
         logger.handlers, logger.propagate = list(runner.logger.handlers), False
@@ -96,12 +89,10 @@ class ChecksMixin:
         if self._check(TRAIN):
             for hook in (self._stop, StepSeedHook(), MissedValidationHook()):
                 self.register_hook(hook)
-            record_training(self, self.context)
 
     def prepare_test(self) -> None:
         """Builds and checks what a test needs, once; ``test`` calls it if the caller has not."""
-        if self._check(TEST):
-            record_test(self, self.context)
+        self._check(TEST)
 
     def _check(self, moment: str) -> bool:
         """Runs the checks of a moment; returns whether they had not run before."""

@@ -1,32 +1,30 @@
-"""Checks the data before a training: the quick form of ``tools/data/check.py``."""
+"""Checks the data of a job before it begins: the files, the classes beside the model's, and then every sample."""
 
 from __future__ import annotations
 
-from typing import List
+from typing import Any, Dict, List, Tuple
 
 from mmengine.config import Config
+from torch import nn
 
 from mmlocat.datasets.check import QUICK_FILES, check_data
+from mmlocat.datasets.guard import base_datasets, guard_samples
 
-from .context import Context
+from .context import TRAIN, Context
 from .hardware import is_main_process
+from .iou_metric import count_class_areas
 
 
 def check_training_data(config: Config, context: Context) -> List[str]:
-    """Makes sure that the data of a training are there.
+    """Makes sure that the data of a training are there: the quick form of ``tools/data/check.py``.
 
     Folders, lists, pairs and counts are checked for all files, and a few samples are opened. Data sets that verify
     their own files, as DigitScenes does, are skipped. With several processes only the first one checks.
-
-    Raises:
-        RuntimeError: Data are missing or damaged; the message has the first fault and the command that fixes it.
     """
-    if not context.options['data'] or not is_main_process():
-        return []
     loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
-    if not loaders:
+    if not loaders or not context.options['data'] or not is_main_process():
         return []
-    reports = check_data(config, loaders, QUICK_FILES, trust=True)
+    reports = check_data(config, loaders, QUICK_FILES)
     errors = [(report.title, error) for report in reports for error in report.errors]
     if errors:
         title, first = errors[0]
@@ -36,3 +34,44 @@ def check_training_data(config: Config, context: Context) -> List[str]:
                            f'{config.filename or "CONFIG"} lists all; --no-data-check, or checks.data=False, trains '
                            'without this look)')
     return [f'{report.title} data: {remark.message}.' for report in reports for remark in report.remarks]
+
+
+def build_data(config: Config, context: Context) -> List[str]:
+    """Builds the loops of the job with their data, and checks their samples."""
+    runner, name = context.runner, 'val' if context.job == TRAIN else 'test'
+    if context.job == TRAIN:
+        ranks_differ = bool((config.get('randomness') or {}).get('diff_rank_seed'))
+        loader = runner.build_dataloader(runner._train_dataloader, seed=runner.seed, diff_rank_seed=ranks_differ)
+        # Before the loop is built, because upstream mmengine starts the workers with it.
+        _check_samples(context.model, loader.dataset, 'train')
+        runner._train_dataloader = loader
+        runner.train_loop  # noqa: B018 - builds it
+    if getattr(runner, f'_{name}_loop') is not None:  # the public property would build it
+        loop = getattr(runner, f'{name}_loop')
+        _check_samples(context.model, loop.dataloader.dataset, name)
+        count_class_areas(getattr(loop, 'evaluator', None))
+    return []
+
+
+def _check_samples(model: nn.Module, dataset: Any, name: str) -> None:
+    """Refuses data with more classes than a head predicts, and makes the data set check each sample that it loads."""
+    heads = _heads(model)
+    for part in base_datasets(dataset):
+        classes = len(part.metainfo.get('classes') or ())
+        for key, (predicted, _) in heads.items():
+            if classes > predicted:
+                raise ValueError(f'{name} data: {type(part).__name__} has {classes} classes, the model predicts '
+                                 f'{predicted}; set model.{key}.num_classes={classes}')
+    guard_samples(dataset, *min(heads.values(), default=(None, 255)))
+
+
+def _heads(model: nn.Module) -> Dict[str, Tuple[int, int]]:
+    """Returns the number of label values and the ignored one of each head, by its key in a config."""
+    model = getattr(model, 'module', model)  # inside a model of test-time augmentation
+    heads: Dict[str, Any] = {key: getattr(model, key, None) for key in ('decode_head', 'auxiliary_head', 'head')}
+    for key, head in list(heads.items()):
+        if isinstance(head, nn.ModuleList):
+            heads.update({f'{key}.{i}': part for i, part in enumerate(head)})
+    # A single class has two label values: the class and the background.
+    return {key: (max(head.num_classes, 2), getattr(head, 'ignore_index', 255)) for key, head in heads.items()
+            if isinstance(getattr(head, 'num_classes', None), int)}

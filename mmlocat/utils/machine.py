@@ -12,8 +12,8 @@ from typing import Any, Dict
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Names of distributions; of those that provide the same modules, only one is installed.
-_DISTRIBUTIONS = ('triton', 'pytorch-triton', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain',
-                  'onedl-mmsegmentation', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
+_DISTRIBUTIONS = ('numpy', 'torchvision', 'triton', 'pytorch-triton', 'onedl-mmengine', 'onedl-mmcv',
+                  'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
 
 
 def processor(device: str) -> str:
@@ -53,6 +53,20 @@ def commit() -> str:
     return found[:12] + (', with changes' if changed else '')
 
 
+def versions() -> Dict[str, str]:
+    """Returns the versions of Python and of the packages that a result depends on."""
+    import torch
+
+    import mmlocat
+    found = {'python': platform.python_version(), 'mmlocat': mmlocat.__version__, 'torch': torch.__version__}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 def machine_and_software(device: str) -> Dict[str, Any]:
     """Describes date, processor, driver, CUDA, versions and commit, as JSON-ready data.
 
@@ -60,16 +74,8 @@ def machine_and_software(device: str) -> Dict[str, Any]:
         device: Such as 'cpu' or 'cuda'.
     """
     import torch
-
-    import mmlocat
-    versions = {'python': platform.python_version(), 'mmlocat': mmlocat.__version__, 'torch': torch.__version__}
-    for name in _DISTRIBUTIONS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     cuda = device.startswith('cuda')
     driver = _output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader').split('\n')[0] or 'unknown'
     return dict(date=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), device=device, card=processor(device),
-                driver=driver if cuda else None, cuda=torch.version.cuda if cuda else None, versions=versions,
+                driver=driver if cuda else None, cuda=torch.version.cuda if cuda else None, versions=versions(),
                 commit=commit())

@@ -12,13 +12,7 @@ from .segmentor import DEMO_MAX_SIDE, Segmentor, load_segmentor
 
 
 class ModelFiles(NamedTuple):
-    """A trained model.
-
-    Args:
-        title: Its name in pictures.
-        config: Its config file.
-        checkpoint: Its weights.
-    """
+    """A trained model's name in pictures, its config file and its weights."""
 
     title: str
     config: Union[str, Path]
@@ -84,11 +78,7 @@ def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argp
 
 
 def output_folder(option: str, folder: str) -> Path:
-    """Returns the folder that results go to.
-
-    Raises:
-        ValueError: It is a file.
-    """
+    """Returns the folder that an option names for results; ValueError if it is a file."""
     if Path(folder).exists() and not Path(folder).is_dir():
         raise ValueError(f'{option} {folder} is a file; it names a folder')
     return Path(folder)
@@ -107,14 +97,13 @@ def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFile
         ValueError: A config is no segmentor's.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
-    wanted = [(args.config, args.checkpoint, 'locatvit')]
+    def load(config: Optional[str], checkpoint: Optional[str], arm: str) -> Segmentor:
+        title = f'{Path(config).stem}, {Path(checkpoint).stem}' if config else ''
+        files = ModelFiles(title, config, checkpoint) if config else trained(arm)
+        return load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, files.title,
+                              args.max_side or (None if config else DEMO_MAX_SIDE))
+
+    models = [load(args.config, args.checkpoint, 'locatvit')]
     if args.against is not None:
-        wanted.append((*(args.against or (None, None)), 'vit'))
-    found = [ModelFiles(Path(config).stem, config, checkpoint) if config else trained(arm)
-             for config, checkpoint, arm in wanted]
-    titles = [files.title for files in found]
-    if len(found) == 2 and titles[0] == titles[1]:
-        titles = [f'{files.title}, {Path(files.checkpoint).stem}' for files in found]
-    return [load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, title,
-                           args.max_side or (None if config else DEMO_MAX_SIDE))
-            for title, files, (config, *_) in zip(titles, found, wanted)]
+        models.append(load(*(args.against or (None, None)), 'vit'))
+    return models

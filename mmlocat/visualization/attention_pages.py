@@ -86,7 +86,7 @@ def _show_picture(axes, image: np.ndarray, block: BlockMaps, head: int, patches:
         _add_bar(axes, colours)
 
 
-def _draw_block(subject: Subject, block: BlockMaps) -> Figure:
+def draw_block(subject: Subject, block: BlockMaps) -> Figure:
     """Draws the page of one block, a row for each head: Gaussians of the whole image, then each query patch."""
     (rows, columns), (height, width) = block.grid, block.patch_size
     spread = list(product(*(range(length // 6, length, max(1, length // 3)) for length in block.grid)))
@@ -175,7 +175,7 @@ def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> 
 
     def write() -> None:
         for block in with_progress(maps.blocks, lambda block: f'block {block.index + 1}'):
-            save(_draw_block(subject, block), out / f'block{block.index + 1:02d}.png')
+            save(draw_block(subject, block), out / f'block{block.index + 1:02d}.png')
         save(_draw_summary(subject), out / 'summary.png')
         print(f'Wrote a page for each of {len(maps.blocks)} blocks, and summary.png, to {out}')
 

@@ -1,20 +1,19 @@
-"""Puts a picture beside its segmentations by one or more models, with a legend."""
+"""Puts a picture beside its segmentations by one or more models, with legends."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import List, Sequence
 
 import numpy as np
-from PIL import Image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from .picture_layout import LINE, SWATCH, below, beside, swatch, text_width, write
-
-Size = Tuple[int, int]  # width and height in px, as Pillow has them
-
-_MARGIN = 16  # px
-_MOST_CLASSES = 24  # in a legend; of more classes, those that cover most of the picture are named
-_LONG_SIDE = (320, 768)  # px of a panel
+_MOST_CLASSES, _COLUMNS = 24, 3  # in a legend; of more classes, those that cover most of the picture are named
+_SIDE, _TITLE, _ROW, _DPI = 4.0, 0.6, 0.2, 100  # inches: longer side of a panel, above it, a row of a legend
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class Prediction:
 
     Args:
         title: The model's name, above its panel.
-        labels: Class of each pixel, shape (H, W), of any size: it is stretched over the picture.
+        labels: Class of each pixel, shape (H, W), of any size: it is stretched over the picture. Labels outside the
+            list of classes (such as 255, ignored) stay uncoloured.
         classes: Names of all classes.
         palette: Colours of all classes, RGB from 0 to 255.
     """
@@ -34,113 +34,55 @@ class Prediction:
     palette: Sequence[Sequence[int]]
 
 
-def panel_size(width: int, height: int) -> Size:
-    """Returns the size at which a picture is shown: small ones enlarged by whole numbers, large ones reduced."""
-    least, most = _LONG_SIDE
-    side = max(width, height)
-    scale = -(-least // side) if side < least else min(1.0, most / side)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def paint(image: np.ndarray, prediction: Prediction, opacity: float = 0.6) -> np.ndarray:
-    """Colours a picture by class and outlines segments; coloured pixels are first made grey, so hues show classes only.
+def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str = '') -> np.ndarray:
+    """Puts a picture and each model's segmentation of it side by side, with a legend below each.
 
     Args:
         image: RGB, shape (H, W, 3), uint8.
-        prediction: Labels outside the list of classes (such as 255, ignored) stay uncoloured.
-        opacity: Opacity of the colours, from 0 (the picture alone) to 1.
-
-    Returns:
-        RGB, shape (H, W, 3), uint8.
-    """
-    height, width = image.shape[:2]
-    labels = Image.fromarray(np.ascontiguousarray(prediction.labels, dtype=np.int32))
-    labels = np.asarray(labels.resize((width, height), Image.Resampling.NEAREST))
-    known = (labels >= 0) & (labels < len(prediction.classes))
-    colours = np.asarray(prediction.palette, dtype=np.float32)[np.where(known, labels, 0)]
-    weight = (opacity * known)[..., None].astype(np.float32)
-    grey = (image @ np.float32([0.299, 0.587, 0.114]))[..., None]
-    painted = np.where(weight > 0, grey * (1 - weight) + colours * weight, image)
-    if opacity > 0:
-        outline = np.zeros(labels.shape, bool)
-        outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-        outline[1:] |= labels[1:] != labels[:-1]
-        painted[outline] = 255
-    return painted.round().astype(np.uint8)
-
-
-def named_classes(predictions: Sequence[Prediction]) -> Tuple[List[int], str]:
-    """Returns which classes a legend names, and a remark on those it leaves out.
-
-    Args:
-        predictions: Predictions of models with the same classes.
-
-    Returns:
-        Indices in the order of the list of classes, all of a short list; of a long one those that cover most. The
-        remark is empty where nothing that occurs is left out.
-    """
-    count = len(predictions[0].classes)
-    if count <= _MOST_CLASSES:
-        return list(range(count)), ''
-    areas = np.zeros(count)
-    for prediction in predictions:
-        labels = prediction.labels[(prediction.labels >= 0) & (prediction.labels < count)]
-        areas += np.bincount(labels.ravel(), minlength=count)[:count] / max(1, prediction.labels.size)
-    found = [int(index) for index in np.argsort(-areas, kind='stable') if areas[index] > 0]
-    rest = areas[found[_MOST_CLASSES:]].sum() / len(predictions)
-    remark = f'and {len(found) - _MOST_CLASSES} more classes on {rest:.1%} of the picture' if rest else ''
-    return sorted(found[:_MOST_CLASSES]), remark
-
-
-def _legend(predictions: Sequence[Prediction], width: int, fixed: bool) -> Image.Image:
-    """Draws the legend of models with the same classes; ``fixed`` gives every frame of a video the same height."""
-    classes, palette = predictions[0].classes, predictions[0].palette
-    shown, remark = named_classes(predictions)
-    column = min(width, SWATCH + 8 + max(text_width(name) for name in classes) + 20)
-    cells = [beside([swatch(tuple(map(int, palette[index]))), write(classes[index], column - SWATCH - 8)])
-             for index in shown]
-    slots = min(len(classes), _MOST_CLASSES) if fixed else max(1, len(cells))
-    cells += [Image.new('RGB', (column, LINE), 'white')] * (slots - len(cells))
-    columns = max(1, width // column)
-    rows = [beside(cells[first:first + columns]) for first in range(0, slots, columns)]
-    if remark or (fixed and len(classes) > _MOST_CLASSES):
-        rows.append(write(remark, width))
-    return below(rows)
-
-
-def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str = '', opacity: float = 0.6,
-            fixed_legend: bool = False) -> np.ndarray:
-    """Puts a picture, each model's segmentation of it, and the legend on one sheet.
-
-    Args:
-        image: RGB, shape (H, W, 3), uint8.
-        predictions: One for each model; models with other classes than the first get their own legends.
+        predictions: One for each model.
         caption: A line at the top.
-        opacity: See ``paint``.
-        fixed_legend: Whether the sheet's size must not depend on which classes occur, as in a video.
 
     Returns:
-        RGB, uint8; height and width are even, as video codecs want them.
+        RGB, uint8. The size depends on the picture's shape and the numbers of models and classes alone, as frames of a
+        video need it; height and width are even, as video codecs want them.
     """
-    width, height = panel_size(image.shape[1], image.shape[0])
-    resample = Image.Resampling.NEAREST if width > image.shape[1] else Image.Resampling.LANCZOS
-    shown = np.asarray(Image.fromarray(image).resize((width, height), resample))
-    panels = [('Picture', shown), *((p.title, paint(shown, p, opacity)) for p in predictions)]
-    sheet = beside([below([write(title, width), Image.fromarray(panel)]) for title, panel in panels], _MARGIN)
+    height, width = (_SIDE * side / max(image.shape[:2]) for side in image.shape[:2])
+    count, width = 1 + len(predictions), max(width, _SIDE / 2)
+    rows = max(math.ceil(min(_MOST_CLASSES, len(prediction.classes)) / _COLUMNS) for prediction in predictions)
+    below = 0.2 + rows * _ROW
+    total = round(below + height + _TITLE, 1)
+    figure = Figure(figsize=(round(count * width, 1), total), dpi=_DPI)
+    figure.suptitle(caption, fontsize=9)
+    for number, prediction in enumerate([None, *predictions]):
+        axes = figure.add_axes(((number + 0.02) / count, below / total, 0.96 / count, height / total))
+        axes.set_axis_off()
+        # Grey below a segmentation, so that hues show classes only.
+        shown = axes.imshow(image if prediction is None else image.mean(axis=2), cmap='gray', vmin=0, vmax=255)
+        axes.set_title('Picture' if prediction is None else prediction.title, fontsize=9)
+        if prediction is not None:
+            colours = ListedColormap(np.divide(prediction.palette, 255))
+            last = len(prediction.classes) - 1
+            axes.imshow(np.ma.masked_outside(prediction.labels, 0, last), cmap=colours, vmin=-0.5, vmax=last + 0.5,
+                        alpha=0.6, interpolation='nearest', extent=shown.get_extent())
+            handles = [Patch(color=colours(index), label=prediction.classes[index])
+                       for index in named_classes(prediction)]
+            axes.legend(handles=handles, loc='upper center', bbox_to_anchor=(0.5, 0), ncol=_COLUMNS, fontsize=7,
+                        frameon=False)
+    return pixels_of(figure)
 
-    groups: Dict[str, List[Prediction]] = {}
-    for prediction in predictions:
-        key = str((list(prediction.classes), np.asarray(prediction.palette).tolist()))
-        groups.setdefault(key, []).append(prediction)
-    for group in groups.values():
-        legend = _legend(group, sheet.width, fixed_legend)
-        if len(groups) > 1:
-            legend = below([write(f'Classes of {group[0].title}', sheet.width), legend])
-        sheet = below([sheet, legend], _MARGIN)
-    if caption:
-        sheet = below([write(caption, sheet.width), sheet])
 
-    width, height = sheet.width + 2 * _MARGIN, sheet.height + 2 * _MARGIN
-    page = Image.new('RGB', (width + width % 2, height + height % 2), 'white')
-    page.paste(sheet, (_MARGIN, _MARGIN))
-    return np.asarray(page)
+def named_classes(prediction: Prediction) -> List[int]:
+    """Returns which classes a legend names: all of a short list; of a long one those that cover most."""
+    count = len(prediction.classes)
+    if count <= _MOST_CLASSES:
+        return list(range(count))
+    found, areas = np.unique(prediction.labels, return_counts=True)
+    ordered = [int(index) for index in found[np.argsort(-areas)] if 0 <= index < count]
+    return sorted(ordered[:_MOST_CLASSES])
+
+
+def pixels_of(figure: Figure) -> np.ndarray:
+    """Draws a figure of matplotlib; returns its pixels, RGB, uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import Optional, Union
 
 import numpy as np
 from mmengine.config import Config
@@ -24,43 +24,29 @@ DEMO_MAX_SIDE = 72
 
 
 class Segmentor(MMSegInferencer):
-    """mmseg's inferencer around a loaded model, with a title for captions; see ``load_segmentor``.
-
-    ``model.dataset_meta`` has ``classes`` and ``palette``.
+    """mmseg's inferencer around a loaded model, with a title for pictures; ``load_segmentor`` makes one.
 
     Args:
-        model: The segmentor, its weights loaded.
-        config: The model's config; it defines the test pipeline.
-        device: Where the model is.
+        model: The segmentor, its weights loaded; its ``dataset_meta`` has ``classes`` and ``palette``.
         title: Its name in pictures.
         max_side: ``predict`` shrinks pictures to this many px before the test pipeline; None leaves them.
     """
 
-    def __init__(self, model: nn.Module, config: Config, device: str, title: str, max_side: Optional[int]) -> None:
+    def __init__(self, model: nn.Module, title: str, max_side: Optional[int]) -> None:
         self.title, self.max_side = title, max_side
         self._loaded = model
-        super().__init__(config, device=device)
+        super().__init__(model.cfg, device=str(next(model.parameters()).device))
         self.show_progress = False
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> nn.Module:
-        # These attributes are private in mmengine's BaseInferencer, the same from 0.10.3 to onedl's 0.10.8. Its own
-        # constructor takes no model: it would build one and read the weights again, and only log those that do not fit.
+        # Private in mmengine's BaseInferencer, the same from 0.10.3 to onedl's 0.10.12. Its own constructor takes no
+        # model: it would build one and read the weights again, and only log those that do not fit.
         return self._loaded
 
-    def predict(self, pictures: Sequence[np.ndarray]) -> List[Prediction]:
-        """Segments pictures of one size.
-
-        Args:
-            pictures: Each BGR, shape (H, W, 3), uint8.
-
-        Returns:
-            Their predictions, in the order given.
-        """
-        inputs = [shrink(picture, self.max_side) for picture in pictures]
-        samples = self(inputs, batch_size=len(inputs), return_datasamples=True)
-        samples = samples if isinstance(samples, (list, tuple)) else [samples]
-        return [Prediction(self.title, sample.pred_sem_seg.data[0].cpu().numpy(), **self.model.dataset_meta)
-                for sample in samples]
+    def predict(self, picture: np.ndarray) -> Prediction:
+        """Segments a picture: BGR, shape (H, W, 3), uint8."""
+        sample = self(shrink(picture, self.max_side), return_datasamples=True)
+        return Prediction(self.title, sample.pred_sem_seg.data[0].cpu().numpy(), **self.model.dataset_meta)
 
 
 def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], device: Optional[str] = None,
@@ -72,7 +58,7 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
         checkpoint: Weights of the whole model: a file, or an address that ``mmlocat.checkpoints`` reads.
         device: Such as 'cpu' or 'cuda:0'; by default the best available.
         trust_pickle: Whether the checkpoint may hold anything; it can run code.
-        title: See ``Segmentor``.
+        title: See ``Segmentor``; by default the config's name.
         max_side: See ``Segmentor``.
 
     Raises:
@@ -85,22 +71,19 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
         raise ValueError(f'config {config} is of no segmentor of MMSegmentation with a test_dataloader; '
                          'give the config that the checkpoint was trained with')
     settings.visualizer = dict(type='SegLocalVisualizer')  # the inferencer requires one; it is not used
-    device = device or get_device()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # about losses, which are not computed here
-        model = load_model(settings, checkpoint, device, trust_pickle=trust_pickle)
+        model = load_model(settings, checkpoint, device or get_device(), trust_pickle=trust_pickle)
         model.dataset_meta = _dataset_meta(settings, model)
-        return Segmentor(model, settings, device, title or Path(config).stem, max_side)
+        return Segmentor(model, title or Path(config).stem, max_side)
 
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
     """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
-    read = model.checkpoint_meta
-    written_by_mmseg_0 = dict(classes=read.get('CLASSES'), palette=read.get('PALETTE'))
     dataset = DATASETS.get(config.test_dataloader.dataset.type)
-    for meta in (read.get('dataset_meta') or {}, written_by_mmseg_0, getattr(dataset, 'METAINFO', {})):
-        classes, palette = meta.get('classes'), meta.get('palette')
-        if classes and palette and len(classes) == len(palette) == model.num_classes:
+    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, getattr(dataset, 'METAINFO', {})):
+        classes, palette = meta.get('classes') or (), meta.get('palette') or ()
+        if len(classes) == len(palette) == model.num_classes:
             return dict(classes=list(classes), palette=[list(colour) for colour in palette])
     from matplotlib import colormaps
     # Evenly spaced in lightness, so that people with any colour vision can tell neighbours apart.

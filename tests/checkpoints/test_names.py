@@ -74,32 +74,6 @@ def in_clip(state):
     return {**text, **renamed}
 
 
-def in_transformers(state, prefix='vit.'):
-    """Our weights under the names of Transformers' ViT, query, key and value apart."""
-    names = {'cls_token': 'embeddings.cls_token', 'pos_embed': 'embeddings.position_embeddings',
-             'patch_embed.projection.weight': 'embeddings.patch_embeddings.projection.weight',
-             'patch_embed.projection.bias': 'embeddings.patch_embeddings.projection.bias',
-             'ln1.weight': 'layernorm.weight', 'ln1.bias': 'layernorm.bias'}
-    blocks = (('attn.proj.', 'attention.output.dense.'), ('ffn.layers.0.0.', 'intermediate.dense.'),
-              ('ffn.layers.1.', 'output.dense.'), ('ln1.', 'layernorm_before.'), ('ln2.', 'layernorm_after.'))
-    renamed = {}
-    for name, value in state.items():
-        if not name.startswith('layers.'):
-            renamed[prefix + names[name]] = value
-            continue
-        _, number, rest = name.split('.', 2)
-        if 'attn.qkv.' in rest:
-            for part, piece in zip(('query', 'key', 'value'), value.chunk(3)):
-                renamed[f'{prefix}encoder.layer.{number}.attention.attention.{part}.{rest.split(".")[-1]}'] = piece
-            continue
-        for ours, theirs in blocks:
-            if rest.startswith(ours):
-                rest = theirs + rest[len(ours):]
-                break
-        renamed[f'{prefix}encoder.layer.{number}.{rest}'] = value
-    return renamed
-
-
 def plain(**options):
     arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
     return LocAtViT(arch, 12, 4, gaug=False, **options)
@@ -107,8 +81,6 @@ def plain(**options):
 
 @pytest.mark.parametrize(('disguise', 'options', 'name'), [
     (in_clip, dict(pre_norm=True, patch_cfg=dict(bias=False)), 'CLIP'),
-    (in_transformers, {}, 'Transformers'),
-    (lambda state: in_transformers(state, ''), {}, 'Transformers'),
     (lambda state: {name.replace('attn.qkv.', 'attn.attn.in_proj_').replace('attn.proj.', 'attn.attn.out_proj.'): value
                     for name, value in state.items()}, {}, 'MMSegmentation ViT'),
 ])

@@ -1,4 +1,4 @@
-"""read_checkpoint: what it takes, and at least 25 kinds of file that it refuses, each by its own message."""
+"""read_checkpoint: what it takes, and what it refuses, by a message that names the file."""
 
 import argparse
 import io
@@ -8,7 +8,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -50,7 +49,7 @@ def test_reading_once_opens_a_file_once(tmp_path, monkeypatch):
     from mmengine.runner.checkpoint import CheckpointLoader
 
     from mmlocat.checkpoints import reader
-    from mmlocat.checkpoints.schemes import install_reader
+    from mmlocat.checkpoints.mmengine_loader import install_reader
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     install_reader()
     opened, load = [], reader.load_pickle
@@ -122,7 +121,7 @@ class Evil:
 def test_no_code_is_run_unless_trusted(zipped, tmp_path):
     file = saved(dict(state_dict=WEIGHTS, x=Evil(tmp_path / 'ran')), tmp_path / 'x.pth',
                  _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r'x\.pth holds an object of type (posix|nt|os)\.mkdir.*--trust-pickle'):
+    with pytest.raises(CheckpointError, match=r'x\.pth holds (posix|nt|os)\.mkdir, .*--trust-pickle'):
         read_checkpoint(file)
     assert not (tmp_path / 'ran').exists()
     read_checkpoint(file, trust_pickle=True)
@@ -178,24 +177,11 @@ def cut(name, part):
     return make
 
 
-def other_zip(folder):
-    with zipfile.ZipFile(folder / 'x.pth', 'w') as archive:
-        archive.writestr('readme.txt', 'hello')
-    return folder / 'x.pth'
-
-
 def torchscript(folder):
     with zipfile.ZipFile(folder / 'x.pt', 'w') as archive:
         archive.writestr('m/data.pkl', '')
         archive.writestr('m/constants.pkl', '')
     return folder / 'x.pt'
-
-
-def tar(folder):
-    saved(WEIGHTS, folder / 'inner.pth')
-    with tarfile.open(folder / 'x.pth.tar', 'w') as archive:
-        archive.add(folder / 'inner.pth', 'inner.pth')
-    return folder / 'x.pth.tar'
 
 
 def header(entries):
@@ -230,37 +216,27 @@ BROKEN = [
     (write('x.pth', b'version https://git-lfs.github.com/spec/v1\noid sha256:00'), CheckpointError,
      'is a Git LFS pointer, not the weights; run git lfs pull'),
     (write('x.pth', b'\x1f\x8b\x08\x00'), CheckpointError, 'is a gzip archive'),
-    (write('x.pth', b'BZh91AY'), CheckpointError, 'is a bzip2 archive'),
-    (write('x.pth', b'\xfd7zXZ\x00'), CheckpointError, 'is an xz archive'),
-    (write('x.h5', b'\x89HDF\r\n'), CheckpointError, 'is an HDF5 file'),
-    (write('x.npy', b'\x93NUMPY\x01'), CheckpointError, 'is a NumPy array'),
-    (write('x.pth', b'\x89PNG\r\n'), CheckpointError, 'is a picture'),
-    (write('x.pth', b'{"a": 1}'), CheckpointError, 'is a text or JSON file'),
     (write('x.pth', b'hello, I am text'), CheckpointError, r"begins with b'hello, I', which is neither"),
-    (tar, CheckpointError, 'is a tar archive'),
-    (other_zip, CheckpointError, 'is a ZIP archive of readme.txt'),
     (torchscript, CheckpointError, 'is a TorchScript program, which runs code'),
     (cut('x.pth', 0.5), CheckpointError, 'is cut off: its table of contents is missing'),
-    (cut_in_a_name, CheckpointError, r'legacy\.pth cannot be unpickled \(EOFError: it ends after \d+ bytes'),
+    (cut_in_a_name, CheckpointError, r'legacy\.pth (cannot be unpickled|holds torch\.\w+, .* is damaged)'),
     (cut('legacy.pth', 0.7), CheckpointError, r'legacy\.pth cannot be unpickled'),
-    (cut('x.safetensors', 0.9), CheckpointError, r'header says \d+: it is cut off'),
-    (cut('x.safetensors', 0.1), CheckpointError, 'its header cannot be read'),
-    (cut('x.safetensors', 2), CheckpointError, r'header says \d+: it is damaged'),
-    (write('x.safetensors', header(b'{"a": 1')), CheckpointError, 'its header cannot be read'),
-    (write('x.safetensors', struct.pack('<Q', 1 << 40) + b'{'), CheckpointError, 'would have 1099511627776 bytes'),
-    (pickled(lambda: torch.nn.Linear(1, 1)), CheckpointError, r'holds an object of type torch\.nn\.modules\.linear'),
-    (pickled(lambda: dict(state_dict=WEIGHTS, path=Path('x'))), CheckpointError, r'of type pathlib'),
+    *((cut('x.safetensors', part), CheckpointError, r'x\.safetensors cannot be read as safetensors .* fetch it again')
+      for part in (0.9, 0.1, 2)),
+    (write('x.safetensors', header(b'{"a": 1')), CheckpointError, 'cannot be read as safetensors'),
+    (write('x.safetensors', struct.pack('<Q', 1 << 40) + b'{'), CheckpointError, 'cannot be read as safetensors'),
+    (pickled(lambda: torch.nn.Linear(1, 1)), CheckpointError, r'holds torch\.nn\.modules\.linear\.\w+, '),
+    (pickled(lambda: dict(state_dict=WEIGHTS, path=Path('x'))), CheckpointError, 'holds pathlib'),
     (pickled([1, 2]), CheckpointError, 'holds a list, not weights by name'),
     (pickled(torch.ones(2)), CheckpointError, 'holds a Tensor, not weights by name'),
     (pickled(dict(epoch=3)), CheckpointError, 'holds no weights: neither tensors by name nor a state_dict.*epoch'),
     (pickled(dict(state_dict={})), CheckpointError, 'holds no weights'),
     (lambda folder: 'hf://locatvit_base', ValueError, 'is no hub address; expected hf://OWNER/REPO'),
     (lambda folder: 's3://bucket/x.pth', ValueError, 's3:// is not read here; give a file, a folder, hf://'),
-    (lambda folder: 'timm://no_such_vit', ValueError, "timm has no model 'no_such_vit'"),
     (lambda folder: 'http://127.0.0.1:9/', ValueError, 'names no file'),
-    (snapshot('{'), CheckpointError, r'config\.json is no valid JSON'),
-    (with_record('{'), CheckpointError, 'its mmlocat entry is no valid JSON'),
-    (with_record('{"ref_grid": [14, 0]}'), CheckpointError, r'ref_grid \[14, 0\] is no pair of positive'),
+    (snapshot('{'), CheckpointError, r'the config\.json beside it, cannot be read \(Expecting'),
+    (with_record('{'), CheckpointError, 'its record of the pretraining grid, .* cannot be read'),
+    (with_record('{"ref_grid": [14]}'), CheckpointError, 'its record of the pretraining grid, .* cannot be read'),
 ]
 
 

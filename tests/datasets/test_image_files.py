@@ -149,7 +149,7 @@ def test_a_label_of_the_stored_pixels_of_a_turned_image_is_refused_and_can_be_ke
     suffix, _ = written(tmp_path, 'EXIF 6')
     label = LABEL.repeat(HEIGHT // 2, 0).repeat(WIDTH // 2, 1)
     settings = segmentation(tmp_path, suffix, label, *steps)
-    message = (f'one.png: 24 x 36 px, but its image {tmp_path}/images/one.jpg has 36 x 24; if .*EXIF orientation .*'
+    message = (f'one.png: 24 x 36 px, but its image {tmp_path}/images/one.jpg has 36 x 24; make .* anew, or, .*EXIF .*'
                "color_type='color_ignore_orientation'")
     dataset = DATASETS.build(settings)
     guard_samples(dataset, 4)
@@ -187,7 +187,7 @@ def label_of(change):
 
 LABELS = {
     'beyond the classes': (lambda label: label + 2, 'one.png: label values 4, 5, but the model predicts 4 classes, 0 '
-                                                    r'to 3 \(ignored: 255\); correct the labels, or num_classes'),
+                                                    'to 3; correct the labels, num_classes'),
     'of colours': (lambda label: label[..., None].repeat(3, 2), r'has one channel, got shape \(36, 24, 3\)'),
     'too small': (lambda label: label[:-1], 'one.png: 24 x 35 px, but its image .*one.png has 24 x 36; make the label'),
 }
@@ -210,7 +210,7 @@ def test_an_image_of_nan_and_a_label_out_of_range_name_their_file(tmp_path):
     guard = SampleGuard(10)
     image = np.zeros((4, 4, 3), np.float32)
     assert guard(dict(img=image, img_path='a.npy', gt_label=9))['gt_label'] == 9
-    with pytest.raises(ValueError, match='a.npy: label 10, but the model predicts 10 classes, 0 to 9'):
+    with pytest.raises(ValueError, match='a.npy: label values 10, but the model predicts 10 classes, 0 to 9'):
         guard(dict(img=image, img_path='a.npy', gt_label=10))
     image[1, 2, 0] = np.nan
     with pytest.raises(ValueError, match='a.npy: the image holds NaN or infinity; make the file anew'):

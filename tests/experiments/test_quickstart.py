@@ -38,7 +38,7 @@ def test_the_notebook_runs(digit_scenes, tmp_path, clean_environment):
     assert 'after: LocAtViT (1, 150,' in text
     pictures = [output for cell in notebook.cells for output in cell.get('outputs', [])
                 if 'image/png' in output.get('data', {})]
-    assert len(pictures) == 3
+    assert len(pictures) == 2
 
 
 def test_it_is_committed_without_outputs():

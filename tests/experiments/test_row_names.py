@@ -4,22 +4,23 @@ import csv
 
 import pytest
 
-from mmlocat.experiments.leaderboard.names import PAPER, parse, published, published_for
+from mmlocat.experiments.leaderboard.names import NOT_SUPPORTED, PAPER, parse, published
 from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(('name', 'expected'), [
-    ('vit_imagenet', ('vit', 'base', '', '', 'imagenet')),
-    ('locatvit-tiny-reg4_linear_pascal_context59.py', ('locatvit', 'tiny', 'reg4', 'linear', 'pascal_context59')),
-    ('locatvit-gaug_linear_ade20k', ('locatvit', 'base', 'gaug', 'linear', 'ade20k')),
-    ('vit-small_upernet_coco_stuff164k', ('vit', 'small', '', 'upernet', 'coco_stuff164k')),
-    ('vit-tiny_mini-imagenet', ('vit', 'tiny', '', '', 'mini-imagenet')),
-    ('vit-nano-long_digitscenes', ('vit', 'nano', 'long', '', 'digitscenes')),
-    ('deit-retrofit_upernet_ade20k', ('deit', 'base', 'retrofit', 'upernet', 'ade20k')),
+    ('vit_imagenet', ('vit', 'ViT', 'base', '', 'imagenet')),
+    ('locatvit-tiny-reg4_linear_pascal_context59.py',
+     ('locatvit-tiny-reg4', 'LocAtRegViT', 'tiny', 'linear', 'pascal_context59')),
+    ('locatvit-gaug_linear_ade20k', ('locatvit-gaug', 'ViT + GAug', 'base', 'linear', 'ade20k')),
+    ('vit-small_upernet_coco_stuff164k', ('vit-small', 'ViT', 'small', 'upernet', 'coco_stuff164k')),
+    ('vit-tiny_mini-imagenet', ('vit-tiny', 'ViT', 'tiny', '', 'mini-imagenet')),
+    ('vit-nano-long_digitscenes', ('vit-nano-long', 'ViT (long)', 'nano', '', 'digitscenes')),
+    ('deit-retrofit_upernet_ade20k', ('deit-retrofit', 'deit (retrofit)', 'base', 'upernet', 'ade20k')),
 ])
 def test_parts(name, expected):
     leaf = parse(name)
-    assert (leaf.family, leaf.size, leaf.variant, leaf.head, leaf.dataset) == expected
+    assert (leaf.arch, *leaf.entry) == expected
 
 
 @pytest.mark.parametrize(('name', 'value'), [
@@ -36,13 +37,13 @@ def test_parts(name, expected):
     ('locatvit-reg4_imagenet', None),  # a blank of the paper
 ])
 def test_published_numbers(name, value):
-    assert published_for(parse(name)).value == value
+    assert published()[parse(name).entry] == value
 
 
 @pytest.mark.parametrize('name', ['locatvit_upernet_ade20k', 'vit-small_linear_ade20k', 'vit-nano_linear_digitscenes',
                                   'vit-tiny_mini-imagenet', 'vit-nano-long_digitscenes', 'deit_linear_ade20k'])
 def test_what_stands_in_no_table(name):
-    assert published_for(parse(name)) is None
+    assert parse(name).entry not in published()
 
 
 def test_the_table_is_whole_and_blanks_are_kept():
@@ -50,13 +51,13 @@ def test_the_table_is_whole_and_blanks_are_kept():
         rows = list(csv.DictReader(file))
     assert len(rows) == 20 and len(published()) == 80
     printed = sum(bool(row[name]) for row in rows for name in row if name.endswith(('_miou', '_top1')))
-    assert sum(entry.value is not None for entry in published()) == printed == 59
-    assert {entry.model for entry in published() if not entry.supported} == {'Swin', 'LocAtSwin'}
+    assert sum(value is not None for value in published().values()) == printed == 59
+    assert {entry.model for entry in published()} >= set(NOT_SUPPORTED)
 
 
 def test_leaves_are_named_by_the_rule_and_distinct():
-    leaves = [parse(path.name) for path in (ROOT / 'configs').glob('*.py')]
-    entries = [published_for(leaf) for leaf in leaves if published_for(leaf)]
+    entries = [parse(path.name).entry for path in (ROOT / 'configs').glob('*.py')]
+    entries = [entry for entry in entries if entry in published()]
     assert len(entries) == len(set(entries)) >= 4
 
 

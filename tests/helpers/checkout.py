@@ -27,8 +27,8 @@ SUITES = {
   - {config: vit-nano_linear_digitscenes.py, seeds: [0], checkpoint: vit-nano_digitscenes}
 ''',
     'paper': '''rows:
-  - {config: '*_imagenet.py', only: paper, exclude: ['*-*', '*_*_*', locatvit_imagenet], seeds: [0]}
-  - {config: vit_linear_ade20k.py, seeds: [0], default-checkpoint: '{arch}_imagenet'}
+  - {config: vit_imagenet.py, seeds: [0]}
+  - {config: vit_linear_ade20k.py, seeds: [0], checkpoint: vit_imagenet}
   - {config: locatvit_linear_ade20k.py, seeds: [0]}
 '''}
 # What Slurm would do on GPUs: start --ntasks processes that know one another. mmengine's launcher for it wants CUDA.

@@ -6,8 +6,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmlocat.config import load_config
+from mmlocat.experiments.demo_models import demo_model
 from mmlocat.experiments.suite.rows import load_suite
-from mmlocat.experiments.trained import demo_model
 
 PRODUCTS = dict(linear='iter_1.pth', upernet='iter_1.pth', pretrain='epoch_1.pth')
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import linear
 
 from mmlocat.attention import available_backends
+from mmlocat.checkpoints.names import to_timm_names
 from mmlocat.models import LocAtJumbo, LocAtSwin, LocAtViT, PatchRefinement
 from tests.conftest import assert_close, device_of, golden_names, load_golden, runs_here
 
@@ -96,6 +97,14 @@ def test_tokens_logits_and_their_gradients(case):
     assert (logits - case.tensors[f'logits_{case.size}']).abs().max() <= 1e-5
     scalar = (logits * case.tensors[f'grad_logits_{case.size}']).sum()
     check_gradients(case, f'logits_grads_{case.size}/', scalar, model, images)
+
+
+def test_weights_go_back_to_published_names_bit_equal(case):
+    saved = backbone_of(case).state_dict()
+    published = {name: value for name, value in weights_of(case).items() if not name.startswith('head.')}
+    back = saved if 'Swin' in case.kind else to_timm_names(saved)
+    assert back.keys() == published.keys()
+    assert all(torch.equal(back[name], value) for name, value in published.items())
 
 
 @pytest.mark.parametrize('backend', [name for name in available_backends() if name != 'streaming'])

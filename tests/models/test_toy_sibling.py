@@ -162,7 +162,7 @@ def test_it_is_exported(part, tmp_path):
     torch.save(build_model(settings).state_dict(), tmp_path / 'x.pth')
     result = export_onnx(settings, str(tmp_path / 'x.pth'), tmp_path / 'x.onnx', part=part)
     assert result.task == ('segmentor' if part == 'model' else part) and len(result.differences) == 5
-    assert result.outputs == (('logits', ) if part == 'model' else ('block_0', ))
+    assert result.outputs == (['logits'] if part == 'model' else ['block_0'])
     with pytest.raises(CheckpointError, match='x.pth: the checkpoint lacks'):
         export_onnx(config('segmentor', depth=3), str(tmp_path / 'x.pth'), tmp_path / 'y.onnx', part='backbone')
 

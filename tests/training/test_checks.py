@@ -8,16 +8,13 @@ from mmengine.config import Config
 
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
-from mmlocat.training.context import Context, changed_since_file
-from mmlocat.training.hardware import adapt_to_hardware
+from mmlocat.training.context import TEST, Context, changed_since_file
+from mmlocat.training.hardware import adapt_to_hardware, adapt_total_batch, check_launcher
 from mmlocat.training.initial_weights import (
-    check_initial_weights,
-    check_tested_weights,
-    fit_initial_weights,
-    fit_tested_weights,
+    find_weights,
+    fit_weights,
     set_initial_checkpoint,
 )
-from mmlocat.training.recipe import compare_total_batch, scale_learning_rate
 from tests.conftest import ROOT
 
 
@@ -31,18 +28,17 @@ def recipe(**options):
 
 
 def check_total_batch(config, processes):
-    context = Context(processes=processes)
-    return scale_learning_rate(config, context) + compare_total_batch(config, context)
+    return adapt_total_batch(config, Context('train', processes=processes))
 
 
 def check_weights(config, **options):
     """Runs both checks of initial weights: what can be read, and what fits the model."""
     context = Context(options=dict(Context().options, **options), runner=SimpleNamespace(model=None))
     set_initial_checkpoint(config, context)
-    remarks = check_initial_weights(config, context)
+    remarks = find_weights(config, context)
     if config.model.get('type'):
         context.runner.model = build_model(config)
-        remarks += fit_initial_weights(config, context)
+        remarks += fit_weights(config, context)
     return remarks
 
 
@@ -98,7 +94,7 @@ def test_configs_without_cuda(monkeypatch):
     assert adapted.model.auxiliary_head[0].norm_cfg.type == 'BN'
     assert adapted.optim_wrapper == dict(type='CPUAmpOptimWrapper', optimizer=dict())
     with pytest.raises(RuntimeError, match='--launcher slurm needs CUDA'):
-        adapt_to_hardware(config('slurm'), Context())
+        check_launcher(config('slurm'), Context())
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     untouched = config()
@@ -151,10 +147,10 @@ def test_a_checkpoint_of_another_config_is_not_tested(tmp_path):
     init_default_scope('mmseg')
 
     def check(config):
-        config.load_from, context = file, Context(runner=SimpleNamespace(model=build_model(config)))
-        check_tested_weights(config, context)
+        config.load_from, context = file, Context(TEST, runner=SimpleNamespace(model=build_model(config)))
+        find_weights(config, context)
         assert 'init_cfg' not in config.model.backbone  # the checkpoint holds the backbone
-        fit_tested_weights(config, context)
+        fit_weights(config, context)
 
     for name, config in configs.items():
         torch.save(MODELS.build(config.model).state_dict(), file)
@@ -182,7 +178,7 @@ def test_hub_addresses_are_fetched_first(monkeypatch):
 
     monkeypatch.setattr('huggingface_hub.hf_hub_download', offline)
     config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='hf://sinahmr/locatvit_base'))
-    with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub cannot be reached'):
+    with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub does not give model'):
         check_weights(config)
 
 

@@ -15,7 +15,7 @@ from mmlocat.models.building import build_model
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
 from mmlocat.training.context import TRAIN, Context
-from mmlocat.training.hardware import adapt_to_hardware
+from mmlocat.training.hardware import check_launcher
 from mmlocat.training.iou_metric import areas_on_cpu, count_class_areas
 from mmlocat.training.model_check import check_model
 from mmlocat.training.seeding import prepare_determinism
@@ -112,14 +112,15 @@ def test_sync_bn_of_one_process_cannot_train_on_one_value():
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setenv('RANK', '0')
     config = load_config(LINEAR)
     for launcher, processes in (('pytorch', '1'), ('none', '2'), ('slurm', '2')):
         monkeypatch.setenv('LOCAL_WORLD_SIZE', processes)
         config.launcher = launcher
-        assert adapt_to_hardware(copy.deepcopy(config), Context()) == []
+        assert check_launcher(copy.deepcopy(config), Context()) == []
     config.launcher = 'pytorch'
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
-    with pytest.raises(RuntimeError, match='2 processes on this machine, which has 1 GPU: .*CUDA_VISIBLE_DEVICES='):
-        adapt_to_hardware(copy.deepcopy(config), Context())
+    with pytest.raises(RuntimeError, match='2 processes on this machine with 1 GPU: .*CUDA_VISIBLE_DEVICES='):
+        check_launcher(copy.deepcopy(config), Context())
     config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
-    assert adapt_to_hardware(config, Context()) == []
+    assert check_launcher(config, Context()) == []

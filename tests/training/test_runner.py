@@ -18,12 +18,12 @@ from mmlocat.models import LocAtViT
 from mmlocat.training import CheckedFlexibleRunner, CheckedRunner, amp, runner_class
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
+from mmlocat.training.config_types import resolve_type
 from mmlocat.training.context import Context
 from mmlocat.training.fsdp import wrap_transformer_blocks
 from mmlocat.training.hardware import adapt_to_hardware
 from mmlocat.training.initial_weights import on_meta
 from mmlocat.training.interrupt import EpochLoop
-from mmlocat.training.resolve import resolve_type
 from mmlocat.training.saving import AtomicCheckpointHook
 from tests.conftest import ROOT
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmlocat.models import LocAtViT
 from mmlocat.training.context import Context
 from mmlocat.training.fsdp import WholeMetadataHook, wrap_transformer_blocks
-from mmlocat.training.hardware import adapt_to_hardware, check_sharding
+from mmlocat.training.hardware import adapt_to_hardware, check_launcher
 from mmlocat.training.runner import CheckedFlexibleRunner, runner_class
 from tests.conftest import ROOT
 
@@ -25,11 +25,9 @@ def test_strategies_are_put_on_the_cpu(monkeypatch):
     config = leaf(launcher='pytorch', **Config.fromfile(str(FSDP)))
     adapt_to_hardware(config, Context())
     assert config.strategy.model_wrapper.device_id == 'cpu' and config.strategy.model_wrapper.use_orig_params
-    for strategy in (dict(type='FSDPStrategy'), dict(type='DDPStrategy', model_wrapper=dict(static_graph=True))):
-        config = leaf(launcher='pytorch', strategy=strategy)
-        adapt_to_hardware(config, Context())
-        wrapper = config.strategy.model_wrapper
-        assert wrapper.get('device_id') == 'cpu' or (wrapper.device_ids is None and wrapper.static_graph)
+    config = leaf(launcher='pytorch', strategy=dict(type='FSDPStrategy'))
+    adapt_to_hardware(config, Context())
+    assert config.strategy.model_wrapper == dict(type='MMFullyShardedDataParallel', device_id='cpu')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     config = leaf(launcher='pytorch', strategy=dict(type='FSDPStrategy'))
     adapt_to_hardware(config, Context())
@@ -37,19 +35,9 @@ def test_strategies_are_put_on_the_cpu(monkeypatch):
 
 
 def test_sharding_without_a_launcher_is_refused():
-    check_sharding(leaf(), Context())
+    check_launcher(leaf(), Context())
     with pytest.raises(RuntimeError, match='FSDP shards over processes.*tools/dist_train.sh CONFIG GPUS'):
-        check_sharding(leaf(**Config.fromfile(str(FSDP))), Context())
-
-
-def test_sharding_that_torch_cannot_do_is_refused_with_the_reason(monkeypatch):
-    def no_streams(priority=0):
-        raise TypeError('Stream() takes no arguments')
-
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(torch.cpu, 'Stream', no_streams)
-    with pytest.raises(RuntimeError, match=r'needs a newer PyTorch than .*\(Stream\(\) takes no arguments\); use GPUs'):
-        check_sharding(leaf(launcher='pytorch', strategy=dict(type='ResumableFSDPStrategy')), Context())
+        check_launcher(leaf(**Config.fromfile(str(FSDP))), Context())
 
 
 def test_what_a_flexible_runner_would_ignore_is_refused(tmp_path):

@@ -5,8 +5,14 @@ import signal
 import time
 
 import pytest
+from mmengine.config import Config
 
-from mmlocat.training.work_dir import claim_work_dir
+from mmlocat.training.context import Context
+from mmlocat.training.provenance import claim_work_dir
+
+
+def claim(folder):
+    claim_work_dir(Config(dict(work_dir=str(folder))), Context())
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks a process')
@@ -15,8 +21,8 @@ def test_a_work_dir_is_one_trainings_until_that_has_ended(tmp_path):
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        claim_work_dir(folder)
-        claim_work_dir(folder)  # its own once more
+        claim(folder)
+        claim(folder)  # its own once more
         os.write(write, b'1')
         time.sleep(60)
         os._exit(1)
@@ -24,9 +30,15 @@ def test_a_work_dir_is_one_trainings_until_that_has_ended(tmp_path):
         assert os.read(read, 1) == b'1'
         message = rf'another training \(process {child} on .*\) writes to {folder}; give .*--work-dir'
         with pytest.raises(RuntimeError, match=message):
-            claim_work_dir(folder)
-        claim_work_dir(tmp_path / 'other')
+            claim(folder)
+        claim(tmp_path / 'other')
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    claim_work_dir(folder)  # nothing is left of a killed process
+    claim(folder)  # nothing is left of a killed process
+
+
+def test_a_file_is_no_work_dir(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ValueError, match='--work-dir .*file is a file; it names a folder'):
+        claim(tmp_path / 'file')

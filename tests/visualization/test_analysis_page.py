@@ -64,7 +64,7 @@ def test_commands_run(command, place, digit_scenes, monkeypatch):
     before = written(place)
     # The same work on less of it.
     if script.endswith('attention_maps.py'):
-        monkeypatch.setattr(attention_pages, '_draw_block', lambda *given: Figure())
+        monkeypatch.setattr(attention_pages, 'draw_block', lambda *given: Figure())
     elif script.endswith('features.py'):
         arguments += ['--max-images', '8']
         arguments += [] if 'my_data/images' in arguments else ['--data-root', str(digit_scenes)]

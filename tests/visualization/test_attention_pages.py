@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmlocat.models import LocAtViT
 from mmlocat.visualization import attention_pages, collect
-from mmlocat.visualization.attention_pages import Subject, _draw_block, _draw_summary
+from mmlocat.visualization.attention_pages import Subject, _draw_summary, draw_block
 from tests.conftest import NANO, ROOT
 from tests.helpers.demo_layout import write_demo_models
 from tests.helpers.legible import assert_legible
@@ -41,7 +41,7 @@ def subject(size=(24, 40), patches=((1, 1), (3, 8)), **options):
 def test_a_page_has_a_row_a_head_and_can_be_read(options, heads, panels, monkeypatch):
     monkeypatch.setitem(NANO, 'num_heads', heads)
     looked = subject(**options)
-    for figure in (_draw_block(looked, looked.maps.blocks[1]), _draw_summary(looked)):
+    for figure in (draw_block(looked, looked.maps.blocks[1]), _draw_summary(looked)):
         words, has_gaug = assert_legible(figure), looked.maps.blocks[1].has_gaug
         if figure.axes and any(word.startswith('Block') for word in words):
             assert len([axes for axes in figure.axes if axes.get_label() != '<colorbar>']) == panels
@@ -53,7 +53,7 @@ def test_a_page_has_a_row_a_head_and_can_be_read(options, heads, panels, monkeyp
 def test_the_panels_show_the_numbers():
     looked = subject(patches=((2, 3), ))
     block = looked.maps.blocks[0]
-    figure = _draw_block(looked, block)
+    figure = draw_block(looked, block)
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.get_label() != '<colorbar>' and axes.images]
     row = block.attention((2, 3))
     for head, first in ((0, 0), (1, 4)):  # picture, sigma twice, alpha
@@ -71,8 +71,8 @@ def test_the_panels_show_the_numbers():
 
 @pytest.mark.parametrize('arm', ['locatvit', 'vit'])
 def test_the_tool_writes_pages(arm, demo, picture, tmp_path, monkeypatch):
-    seen, draw = [], attention_pages._draw_block
-    monkeypatch.setattr(attention_pages, '_draw_block', lambda *given: seen.append(given[0]) or draw(*given))
+    seen, draw = [], attention_pages.draw_block
+    monkeypatch.setattr(attention_pages, 'draw_block', lambda *given: seen.append(given[0]) or draw(*given))
     points = ['--at', '80,10', '--at', '5,55', '79,9'] if arm == 'locatvit' else []
     run_tool('analysis/attention_maps.py', picture, '--arm', arm, '--demo-dir', demo, *points, '--out', tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir() if path != picture)

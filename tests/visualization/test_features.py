@@ -125,7 +125,7 @@ def test_the_demo_models_on_digit_scenes(demo, digit_scenes, tmp_path, capsys):
 
 
 def test_a_folder_with_labels_and_without(demo, folder, tmp_path):
-    from mmlocat.experiments.trained import demo_model
+    from mmlocat.experiments.demo_models import demo_model
     models = [part for arm in ('vit', 'locatvit') for part in ('--model', 'Both', demo_model(
         arm, 'pretrain', demo).config, demo_model(arm, 'pretrain', demo).checkpoint)]
     run_tool('analysis/features.py', folder / 'images', *models, '--out', tmp_path / 'a')

@@ -10,7 +10,7 @@ from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.models import LocAtViT
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.visualization import collect, prepare_image
-from mmlocat.visualization.attention_pages import Subject, _draw_block
+from mmlocat.visualization.attention_pages import Subject, draw_block
 from mmlocat.visualization.maps import largest_side
 from tests.conftest import NANO, runs_here
 
@@ -141,7 +141,7 @@ def test_a_backbone_of_another_class_is_drawn_by_what_it_answers():
             weights = torch.from_numpy(row.with_gaug.reshape(2, 1, -1))
             assert torch.allclose((weights @ module.value)[:, 0], module.attended[0, :, number], atol=1e-5)
     assert np.abs(row.difference).max() > 1e-4
-    figure = _draw_block(Subject(np.full((24, 32, 3), 90, np.uint8), found, [(2, 3)], 'A sibling'), found.blocks[1])
+    figure = draw_block(Subject(np.full((24, 32, 3), 90, np.uint8), found, [(2, 3)], 'A sibling'), found.blocks[1])
     assert len(figure.axes) == 2 * 8
 
 

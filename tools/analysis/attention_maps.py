@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Tuple
 
-from mmlocat.experiments.trained import DEMO_WORK_DIR, demo_arms, demo_model
+from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_arms, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse

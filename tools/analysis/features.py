@@ -4,7 +4,7 @@
 import argparse
 from typing import List, Union
 
-from mmlocat.experiments.trained import DEMO_WORK_DIR, DemoModel, demo_model
+from mmlocat.experiments.demo_models import DEMO_WORK_DIR, DemoModel, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from mmlocat.experiments.suite.plan import Launcher, plan_suite
+from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.rows import load_suite
-from mmlocat.experiments.suite.run import run_suite, show_plan, too_few_gpus
+from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite, show_plan
 from mmlocat.utils import stoppable
 from mmlocat.utils.tables import console
 
@@ -25,16 +25,12 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1,
                         help='steps side by side, over Slurm or on CPUs (default: 1)')
     parser.add_argument('--rows', nargs='+', metavar='PATTERN', help='only rows of these names, and what they need')
-    parser.add_argument('--dry-run', action='store_true', help='print commands and estimated cost')
-    parser.add_argument('--tflops', type=float, metavar='T',
-                        help='sustained speed of a GPU in 1e12 FLOPs/s, to estimate GPU-hours that nobody measured')
+    parser.add_argument('--dry-run', action='store_true', help='print what is left, and its commands')
     parser.add_argument('--readme', type=Path,
                         help='Markdown file: at the end, replace the text between <!-- suite:SUITE --> and its end')
     args = parser.parse_args()
     if args.gpus < 1 or args.jobs < 1:
         parser.error('--gpus and --jobs take positive whole numbers')
-    if args.tflops is not None and args.tflops <= 0:
-        parser.error(f'--tflops must be positive, got {args.tflops:g}')
     if args.work_dir and args.work_dir.exists() and not args.work_dir.is_dir():
         parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
     return args
@@ -48,7 +44,7 @@ def main() -> int:
         work_dir = (args.work_dir or Path('work_dirs') / suite.name).resolve()
         if args.rows:
             suite = suite.select(args.rows)
-        trials = plan_suite(suite, work_dir, Launcher(args.gpus, args.slurm), args.tflops)
+        trials = plan_suite(suite, work_dir, args.gpus, args.slurm)
     except (OSError, ValueError, RuntimeError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
@@ -56,11 +52,11 @@ def main() -> int:
     if args.dry_run:
         show_plan(trials, screen)
         return 0
-    on_cpus = not args.slurm and too_few_gpus(suite, screen)
+    on_cpus = not args.slurm and hide_too_few_gpus(suite, screen)
     if args.jobs > 1 and not args.slurm and not on_cpus and torch.cuda.is_available():
         print('Error: --jobs on this machine would make trainings share its GPUs; use it with --slurm', file=sys.stderr)
         return 2
-    return run_suite(suite, trials, work_dir, args.jobs, screen, on_cpus, args.readme)
+    return run_suite(suite, trials, work_dir, args.jobs, screen, args.readme)
 
 
 if __name__ == '__main__':

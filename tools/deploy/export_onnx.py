@@ -4,8 +4,7 @@
 import argparse
 
 from mmlocat.config import add_config_arguments, load_config
-from mmlocat.deploy.export import OPSET, Export, export_onnx
-from mmlocat.deploy.runtime import TOLERANCE
+from mmlocat.deploy.export import Export, export_onnx
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import add_trust_option, stoppable
 from mmlocat.utils.tables import Table, console
@@ -19,10 +18,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('output', help='file to write, ending in .onnx')
     parser.add_argument('--part', choices=['model', 'backbone'], default='model',
                         help='model: logits; backbone: features of out_indices (default: model)')
-    parser.add_argument('--pixels', action='store_true', help='take RGB values from 0 to 255, normalised in the graph')
-    parser.add_argument('--opset', type=int, default=OPSET, help=f"version of ONNX's operators (default: {OPSET})")
-    parser.add_argument('--tolerance', type=float, default=TOLERANCE,
-                        help=f'allowed difference, of the largest output or 1 (default: {TOLERANCE:g})')
     parser.add_argument('--no-check', action='store_true', help='do not compare with PyTorch by onnxruntime')
     add_trust_option(parser)
     return parser.parse_args()
@@ -35,14 +30,11 @@ def main() -> None:
 
     def export() -> Export:
         config = load_config(args.config, args.cfg_options)
-        with screen.status('reading the checkpoint') as status:
-            return export_onnx(
-                config, args.checkpoint, args.output, part=args.part, pixels=args.pixels, check=not args.no_check,
-                tolerance=args.tolerance, opset=args.opset, trust_pickle=args.trust_pickle, report=status.update)
+        with screen.status('exporting'):
+            return export_onnx(config, args.checkpoint, args.output, part=args.part, check=not args.no_check,
+                               trust_pickle=args.trust_pickle)
 
     result = prepare_or_exit(export)
-    for remark in result.remarks:
-        screen.print(f'Note: {remark}.')
     if result.differences:
         table = Table(('images', 'largest difference', 'largest output'),
                       'onnxruntime against PyTorch, at sizes not seen at export')

@@ -3,13 +3,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from mmlocat.deploy.compare import Difference
 from mmlocat.deploy.convert import LAYOUTS, Conversion, convert
-from mmlocat.deploy.verify import compare
 from mmlocat.utils import add_trust_option, stoppable
-from mmlocat.utils.tables import Table
 
 
 def read_options() -> argparse.Namespace:
@@ -18,7 +14,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('source', help='file, folder of a hub snapshot, hf://OWNER/REPO, timm://NAME or a web address')
     parser.add_argument('target', help='.safetensors or .pth file; for --to hub a new folder')
     parser.add_argument('--to', required=True, choices=LAYOUTS, dest='layout', help='the layout')
-    parser.add_argument('--verify', action='store_true', help='run source and result on the same images at two sizes')
+    parser.add_argument('--verify', action='store_true', help='run source and result on the same images')
     parser.add_argument('--backbone-only', action='store_true', help='leave heads out')
     parser.add_argument('--num-heads', type=int, help='attention heads, where the weights do not show them')
     parser.add_argument(
@@ -28,38 +24,30 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report(result: Conversion, differences: 'list[Difference]') -> None:
+def report(target: str, result: Conversion) -> None:
     """Prints what was converted, and the result of the comparison."""
-    arch = result.arguments['arch']
-    table = Table(('part', 'dtype', 'tensors', 'parameters'), f'{result.source.source} ({result.source.format} names, '
-                  f'{result.source.container}) -> {result.target} ({result.layout})', words=2)
-    for row in result.rows():
-        table.add(*row)
-    table.print()
+    arch, source = result.arguments['arch'], result.source
+    print(f'{source.source} ({source.format} names, {source.container}) -> {target}: {len(result.backbone)} tensors of '
+          f'the backbone, {len(result.heads)} of heads')
     print(f'{arch["num_layers"]} blocks of {arch["embed_dims"]} channels, {arch["num_heads"]} heads, '
           f'GAug: {"yes" if result.arguments["gaug"] else "no"}, pretraining grid {result.grid}')
-    for difference in differences:
-        print(f'{difference.shape[2]} x {difference.shape[3]} px: {difference.reader} differs by at most '
-              f'{difference.largest:.2g} (largest output {difference.scale:.3g})')
+    if result.difference:
+        print(f'{result.difference.reader} differs by at most {result.difference.largest:.2g} (largest output '
+              f'{result.difference.scale:.3g})')
 
 
 def main() -> int:
     """Converts the weights; returns 1 if the result is in doubt."""
     args = read_options()
-    differences: list = []
-
-    def check(result: Conversion, staged: Path) -> None:
-        differences.extend(compare(result, staged))
-
     try:
         result = convert(args.source, args.target, args.layout, trust_pickle=args.trust_pickle,
                          backbone_only=args.backbone_only, num_heads=args.num_heads,
                          ref_grid=tuple(args.ref_grid) if args.ref_grid else None, prr=not args.without_prr,
-                         check=check if args.verify else None)
+                         verify=args.verify)
     except (RuntimeError, ValueError, ImportError, OSError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
-    report(result, differences)
+    report(args.target, result)
     return 0
 
 

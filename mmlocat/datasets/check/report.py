@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
-from .sources import Advice
+from .sources import Source
 
 _EXAMPLES = 3
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One error or remark about the data.
+class Finding(NamedTuple):
+    """One error, which would make training fail or go wrong, or one remark about the data."""
 
-    Args:
-        message: What was found, with examples.
-        fix: The command that fixes it, or what to do.
-        is_error: Whether training would fail or go wrong; otherwise it is a remark.
-    """
-
-    message: str
-    fix: str = ''
+    message: str  # with examples
+    fix: str = ''  # what to do about it
     is_error: bool = True
 
 
@@ -33,10 +26,8 @@ class Report:
         loaders: The config's data loaders that read it: 'train', 'val', 'test'.
         dataset: Its type.
         root: Its folder.
-        advice: The commands that fix it.
+        source: The official data set, if it is one.
         images: Number of images found; None if it could not be checked.
-        labels: Number of these that have a label; None if labels are not files.
-        official: Number of images of the official data set, if it is one.
         read: Number of samples opened.
         class_folders: Names of the folders whose order gives the labels; empty where labels come from elsewhere.
         findings: Errors and remarks.
@@ -45,10 +36,8 @@ class Report:
     loaders: List[str]
     dataset: str
     root: str
-    advice: Advice = field(default_factory=Advice)
+    source: Optional[Source] = None
     images: Optional[int] = None
-    labels: Optional[int] = None
-    official: Optional[int] = None
     read: int = 0
     class_folders: List[str] = field(default_factory=list)
     findings: List[Finding] = field(default_factory=list)
@@ -57,6 +46,11 @@ class Report:
     def title(self) -> str:
         """The names of the data loaders, as shown to the user."""
         return ', '.join(self.loaders)
+
+    @property
+    def official(self) -> Optional[int]:
+        """Number of images of the official data set, if it is one."""
+        return self.source and self.source.counts['train' if self.loaders[0] == 'train' else 'val']
 
     @property
     def errors(self) -> List[Finding]:
@@ -68,7 +62,14 @@ class Report:
         """The findings that are not errors."""
         return [finding for finding in self.findings if not finding.is_error]
 
-    def error(self, message: str, fix: str = '') -> None:
+    def advice(self, own: str = '') -> str:
+        """Returns how to mend the files of an official data set, else ``own``, by default to name another place."""
+        if self.source is not None:
+            return f'docs/data.md, section {self.source.name}, has the layout and the commands that fetch the data'
+        return own or (f'--cfg-options {self.loaders[0]}_dataloader.dataset.data_root=FOLDER names another place; '
+                       'docs/data.md shows the layouts')
+
+    def error(self, message: str, fix: str) -> None:
         """Adds an error."""
         self.findings.append(Finding(message, fix))
 
@@ -76,31 +77,16 @@ class Report:
         """Adds a remark."""
         self.findings.append(Finding(message, fix, is_error=False))
 
-    def some(self, text: str, names: Sequence[str], of: Optional[int], fix: str, where: str = '',
-             is_error: bool = True) -> None:
-        """Adds a finding about several files, with their number and examples; does nothing if ``names`` is empty.
-
-        Args:
-            text: The kind of the files, or of their fault.
-            names: The files.
-            of: The total number; None leaves it out.
-            fix: See ``Finding``.
-            where: Text that follows the number.
-            is_error: See ``Finding``.
-        """
+    def some(self, text: str, names: Sequence[str], of: int, fix: str) -> None:
+        """Adds an error about several of ``of`` files, with their number and examples; does nothing for none."""
         if names:
-            number = f'{len(names):,}' + ('' if of is None else f' of {of:,}') + where
-            self.findings.append(Finding(f'{text}: {number} ({examples(names)})', fix, is_error))
+            self.error(f'{text}: {len(names):,} of {of:,} ({examples(names)})', fix)
 
 
 def examples(names: Sequence[str]) -> str:
     """Returns the first few of ``names`` and how many more there are."""
     more = len(names) - _EXAMPLES
     return ', '.join(names[:_EXAMPLES]) + (f' and {more:,} more' if more > 0 else '')
-
-
-def _counted(number: int, word: str) -> str:
-    return f'{number} {word}' if number == 1 else f'{number} {word}s'
 
 
 def render(reports: Sequence[Report]) -> str:
@@ -110,12 +96,12 @@ def render(reports: Sequence[Report]) -> str:
         lines.append(f'{report.title}: {report.dataset}{" in " if report.root else ""}{report.root}')
         if report.images is not None:
             official = '' if report.official is None else f' (officially {report.official:,})'
-            labels = '' if report.labels is None else f', {report.labels:,} labels'
-            lines.append(f'  {report.images:,} images{official}{labels}; {report.read:,} opened')
+            lines.append(f'  {report.images:,} images{official}; {report.read:,} opened')
         for finding in report.findings:
             lines.append(f'  {"error" if finding.is_error else "remark"}: {finding.message}')
             if finding.fix:
                 lines.append(f'    to mend it: {finding.fix}')
-    lines.append(f'{_counted(sum(len(report.errors) for report in reports), "error")}, '
-                 f'{_counted(sum(len(report.remarks) for report in reports), "remark")}.')
+    counts = (('error', sum(len(report.errors) for report in reports)),
+              ('remark', sum(len(report.remarks) for report in reports)))
+    lines.append(', '.join(f'{count} {word}{"" if count == 1 else "s"}' for word, count in counts) + '.')
     return '\n'.join(lines)

@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os.path as osp
 from typing import Any, List, Optional, Sequence, Tuple
 
-import mmengine.fileio as fileio
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
 
-from .classification import check_classification, compare_class_folders
-from .reading import Loading, open_samples
-from .report import Report
-from .segmentation import allowed_values, check_segmentation
-from .sources import advise, find_source
+from mmlocat.utils import first_line
 
-LOADERS = ('train', 'val', 'test')
+from .reading import open_samples
+from .report import Report
+from .samples import compare_class_folders, find_samples
+from .sources import SOURCES
+
 QUICK_FILES = 8  # files of each split that the quick check opens
 SAMPLED_FILES = 500  # files of each split that the full check opens by default
 
 
-def check_data(config: Config,
-               loaders: Sequence[str] = LOADERS,
-               files: Optional[int] = SAMPLED_FILES,
-               seed: int = 0,
-               progress: bool = False,
-               trust: bool = False) -> List[Report]:
+def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test'),
+               files: Optional[int] = SAMPLED_FILES, progress: bool = False) -> List[Report]:
     """Checks the data that a config names.
 
     Folders, lists, pairs of images and labels, suffixes and counts are checked for all files; whether files can be
-    read, and which values labels hold, for ``files`` samples of each split.
+    read, and which values labels hold, for ``files`` samples of each split. A data set whose class says
+    ``VOUCHES_FOR_FILES = True`` checks its own files and is left alone.
 
     Args:
         config: A config of MMPretrain or MMSegmentation; left as it is.
         loaders: Which of 'train', 'val' and 'test' to check.
-        files: How many samples to open of each split; None opens all.
-        seed: Seed of their choice.
+        files: How many samples to open of each split, always the same ones; None opens all.
         progress: Whether to draw progress bars.
-        trust: Whether to skip data sets that verify their files themselves (``VOUCHES_FOR_FILES``).
 
     Returns:
         A report for each data set; one that several data loaders share has one report.
@@ -48,21 +43,21 @@ def check_data(config: Config,
     Raises:
         ValueError: The config has no data set in any of ``loaders``.
     """
-    reports = []
     found = _datasets(config, loaders)
     if not found:
         raise ValueError(f'the config names no data: it has no {", ".join(f"{name}_dataloader" for name in loaders)}')
-    for names, settings in found:
-        with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
-            kind = settings.get('type')
+    reports = []
+    with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
+        for names, settings in found:
+            kind = settings.pop('type')
+            report = Report(names, getattr(kind, '__name__', str(kind)), settings.get('data_root') or '')
             kind = kind if inspect.isclass(kind) else registry.get(str(kind))
             if kind is None:
-                report = Report(names, str(settings.get('type')), '')
-                report.error(f'there is no data set of type {settings.get("type")}; is the module that registers it '
-                             'in custom_imports?')
-                reports.append(report)
-            elif not (trust and getattr(kind, 'VOUCHES_FOR_FILES', False)):
-                reports.append(_check(kind, names, settings, _model_classes(config), files, seed, progress))
+                report.error(f'there is no data set of type {report.dataset}', 'name the module that registers it in '
+                             'custom_imports')
+            elif not getattr(kind, 'VOUCHES_FOR_FILES', False):
+                _check(kind, settings, report, _model_classes(config), files, progress)
+            reports.append(report)
     compare_class_folders(reports)
     return reports
 
@@ -72,10 +67,9 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
     found: List[Tuple[List[str], dict]] = []
     for name in loaders:
         for settings in _unwrap((config.get(f'{name}_dataloader') or {}).get('dataset')):
-            settings = {key: copy.deepcopy(value) for key, value in settings.items()}
-            # Only the image-loading step of a pipeline matters here.
-            settings['pipeline'] = [step for step in settings.get('pipeline') or []
-                                    if isinstance(step, dict) and _name(step.get('type')) == 'LoadImageFromFile']
+            settings = {key: copy.deepcopy(value) for key, value in settings.items() if key != '_scope_'}
+            # Only this matters of a pipeline here.
+            settings['pipeline'] = 'ignore_orientation' in str(settings.get('pipeline'))
             for names, other in found:
                 if settings == other:
                     names.append(name)
@@ -83,11 +77,6 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
             else:
                 found.append(([name], settings))
     return found
-
-
-def _name(kind: Any) -> str:
-    """Returns the name of a type that a config gives as a class, a name, or a name with a scope before it."""
-    return kind.__name__ if inspect.isclass(kind) else str(kind).rpartition('.')[2]
 
 
 def _unwrap(settings: Any) -> List[dict]:
@@ -109,59 +98,44 @@ def _model_classes(config: Config) -> Optional[int]:
     return head.get('num_classes')
 
 
-def _check(kind: type, names: List[str], settings: dict, model_classes: Optional[int], files: Optional[int], seed: int,
-           progress: bool) -> Report:
-    root = settings.get('data_root') or ''
-    report = Report(names, kind.__name__, root)
-    if getattr(kind, 'load_data_list', None) not in (BaseSegDataset.load_data_list, CustomDataset.load_data_list):
-        report.remark(f'{kind.__name__} is not checked: it finds its files as neither BaseSegDataset nor CustomDataset '
-                      'does')
-        return report
-    source = find_source(kind, settings)
-    split = 'train' if names[0] == 'train' else 'val'
-    advice = report.advice = advise(source, split, names[0], root)
-    makes_its_data = getattr(kind, 'VOUCHES_FOR_FILES', False)
-    if root and not makes_its_data and not fileio.isdir(root, settings.get('backend_args')):
-        report.error(f'data root {root} does not exist', advice.images)
-        return report
-    dataset = _build(kind, settings, report)
-    if dataset is None:
-        return report
-    report.root = dataset.data_root or ''
-    if isinstance(dataset, BaseSegDataset):
-        classes = len(dataset.metainfo.get('classes') or ())
-        samples = check_segmentation(dataset, report)
-        as_stored = any('ignore_orientation' in str(step.get('color_type')) for step in settings['pipeline'])
-        loading = Loading(dataset.backend_args, as_stored, allowed_values(dataset))
-        if report.images and loading.allowed is None:
-            report.remark(f'{report.dataset} names no classes: label values are not judged')
-    else:
-        classes = len(dataset.CLASSES or ())
-        samples, loading = check_classification(dataset, report, model_classes), Loading()
-    open_samples(report, samples, files, seed, loading, progress)
-    if model_classes is not None and classes > model_classes:
-        report.error(f'{report.dataset} has {classes:,} classes, the model predicts {model_classes:,}',
-                     "give the model's heads num_classes of the data")
-    if source and report.images is not None:
-        report.official = source.counts[split]
-        if report.images != report.official:
-            report.remark(f'{report.images:,} images, not the {report.official:,} of {source.name}; '
-                          'well if a subset is meant', advice.images)
-    return report
-
-
-def _build(kind: type, settings: dict, report: Report) -> Optional[Any]:
-    """Builds the data set, to get its folders, suffixes and classes; loads no annotation."""
-    arguments = {key: value for key, value in settings.items() if key not in ('type', '_scope_')}
+def _check(kind: type, settings: dict, report: Report, model_classes: Optional[int], files: Optional[int],
+           progress: bool) -> None:
+    as_stored = settings.pop('pipeline')
+    if settings.get('backend_args') or not issubclass(kind, (BaseSegDataset, CustomDataset)):
+        report.remark(f'{report.dataset} is not checked: it does not read local files as BaseSegDataset and '
+                      'CustomDataset do')
+        return
+    report.source = SOURCES.get(kind.__name__)
+    if report.root and not osp.isdir(report.root):
+        report.error(f'data root {report.root} does not exist', report.advice())
+        return
+    dataset = None
     try:
-        return kind(**{**arguments, 'pipeline': [], 'lazy_init': True})
-    except Exception as error:  # third-party data sets may raise anything
-        # Some assert that their folder exists, without a message.
-        prefix = settings.get('data_prefix') or {}
-        folder = prefix if isinstance(prefix, str) else prefix.get('img_path') or ''
-        folder = fileio.join_path(report.root, folder) if report.root else folder
-        if folder and not fileio.isdir(folder):
-            report.error(f'folder of images {folder} does not exist', report.advice.images)
-        else:
-            report.error(f'{report.dataset} cannot be built: {type(error).__name__}: {error}')
-        return None
+        dataset = kind(**settings, pipeline=[], lazy_init=True)
+        report.root = dataset.data_root or ''
+        named = dataset.metainfo.get('classes') or ()
+        samples = find_samples(dataset, report, len(named) or model_classes)
+    except Exception as error:  # data sets may raise anything, and some assert without a word that a folder exists
+        places = settings if dataset is None else vars(dataset)
+        named = ', '.join(f'{key}={places[key]!r}' for key in ('ann_file', 'data_prefix') if places.get(key))
+        report.error(f'{report.dataset} cannot list its files ({named}): {type(error).__name__}: {first_line(error)}',
+                     report.advice())
+        return
+    values = None
+    if isinstance(dataset, BaseSegDataset):
+        # As the files hold them, before ``reduce_zero_label`` and ``label_map`` are applied.
+        in_files = dataset.METAINFO.get('classes') if dataset.label_map else named
+        if in_files:
+            values = range(len(in_files) + bool(dataset.reduce_zero_label))
+        elif samples:
+            report.remark(f'{report.dataset} names no classes: label values are not judged')
+    # 255 is mmseg's value for "ignored", which its transforms use too.
+    ignored = (255, getattr(dataset, 'ignore_index', 255))
+    open_samples(report, samples, files, progress, values, ignored, as_stored)
+    classes = len(dataset.metainfo.get('classes') or ())
+    if model_classes is not None and (classes > model_classes or report.class_folders and classes < model_classes):
+        report.error(f'{report.dataset} has {classes:,} classes, the model predicts {model_classes:,}',
+                     "give the model's heads num_classes of the data, or complete the class folders")
+    if report.source and report.images not in (None, report.official):
+        report.remark(f'{report.images:,} images, not the {report.official:,} of {report.source.name}; '
+                      'well if a subset is meant', report.advice())

@@ -8,18 +8,21 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
+from PIL import Image
 
 from mmlocat.utils import staged
 
+from .render import render_scene
 from .sources import SPLITS, Sources, load_sources
 
-TASKS = ('classification', 'segmentation')
 _VERSION = 1  # increase it when any pixel changes
-_CHUNK = 500
+_TASKS = ('classification', 'segmentation')
+_CHUNK = 500  # scenes that a process draws at a time
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,13 @@ class DigitScenesSpec:
         return json.loads(json.dumps({'version': _VERSION, **asdict(self)}))
 
 
-DEFAULT_SPEC = DigitScenesSpec()
-
-
 def default_root(seed: int = 0) -> Path:
     """Returns where DigitScenes of a seed is cached: under ``$MMLOCAT_DATA``, else the user's cache folder."""
-    base = os.environ.get('MMLOCAT_DATA')
-    if not base:
-        base = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmlocat'
-    if Path(base).exists() and not Path(base).is_dir():
-        raise ValueError(f'MMLOCAT_DATA={base} is a file; it names the folder for data')
-    return Path(base) / f'digit_scenes-v{_VERSION}-seed{seed}'
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return Path(os.environ.get('MMLOCAT_DATA') or cache / 'mmlocat') / f'digit_scenes-v{_VERSION}-seed{seed}'
 
 
-def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
-                         spec: DigitScenesSpec = DEFAULT_SPEC,
+def prepare_digit_scenes(root: Optional[Union[str, Path]] = None, spec: DigitScenesSpec = DigitScenesSpec(),
                          progress: bool = True) -> Path:
     """Makes sure that the data set lies at ``root``; generates it if nothing is there.
 
@@ -84,7 +79,6 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
         with FileLock(str(root) + '.lock'):
             if not root.exists():
                 with staged(root) as scratch:
-                    scratch.mkdir()
                     _generate(scratch, spec, progress)
     found = read_manifest(root)['spec']
     if found != spec.describe():
@@ -94,35 +88,28 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None,
 
 
 def read_manifest(root: Path) -> dict:
-    """Reads the manifest of a data set.
+    """Reads the specification and the checksums that were written with a data set.
 
     Raises:
-        RuntimeError: The folder has none, or one that is not JSON.
+        RuntimeError: The folder has none, or they are not JSON.
     """
-    path = Path(root) / 'manifest.json'
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise RuntimeError(f'{root} is not a DigitScenes folder: it has no readable manifest.json; give data_root '
-                           'a name that does not exist yet, and the data will be made there') from error
-    except ValueError as error:
-        raise RuntimeError(f'{path} is damaged; delete {root} and it will be made anew') from error
+        return json.loads((root / 'manifest.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f'{root} is not a DigitScenes folder: it has no readable manifest.json ({error}); give '
+                           'data_root a name that does not exist yet, and the data will be made there') from error
 
 
 def verify_split(root: Path, task: str, split: str) -> None:
     """Compares the files of one split with the checksum written when they were made.
 
-    Args:
-        root: The data set's folder.
-        task: 'classification' or 'segmentation'.
-        split: 'train', 'val' or 'test'.
-
     Raises:
         RuntimeError: A file is missing, or the files are not those that were made.
     """
-    expected = read_manifest(root)['sha256'][task][split]
+    manifest = read_manifest(root)
+    expected = manifest['sha256'][task][split]
     try:
-        found = _checksum(split_files(Path(root), task, split))
+        found = _checksum(split_files(root, task, split, manifest['spec'][task][SPLITS.index(split)]))
     except FileNotFoundError as error:
         raise RuntimeError(f'{error.filename} is missing; delete {root} and it will be made anew') from error
     if found != expected:
@@ -130,19 +117,15 @@ def verify_split(root: Path, task: str, split: str) -> None:
                            'delete the folder and it will be made anew')
 
 
-def split_files(root: Path, task: str, split: str) -> List[Path]:
-    """Lists the files of a split in order, annotations after images."""
-    return _files(root, task, split, read_manifest(root)['spec'][task][SPLITS.index(split)])
-
-
-def _files(root: Path, task: str, split: str, count: int) -> List[Path]:
+def split_files(root: Path, task: str, split: str, count: int) -> List[Path]:
+    """Lists the ``count`` images of a split in order: for classification after their list, else before label maps."""
     names = [f'{i:05d}.png' for i in range(count)]
     if task == 'classification':
         return [root / task / f'{split}.txt'] + [root / task / split / name for name in names]
     return [root / task / kind / split / name for kind in ('images', 'annotations') for name in names]
 
 
-def _checksum(files: Iterable[Path]) -> str:
+def _checksum(files: List[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.read_bytes())
@@ -151,48 +134,37 @@ def _checksum(files: Iterable[Path]) -> str:
 
 def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
     from rich.progress import track
-    sources = load_sources(spec.seed)
-    jobs = []
-    for task in TASKS:
-        for split, count in zip(SPLITS, getattr(spec, task)):
-            folders = [split] if task == 'classification' else [f'images/{split}', f'annotations/{split}']
-            for folder in folders:
-                (root / task / folder).mkdir(parents=True)
-            jobs += [(root, spec, sources[split], task, split, first, min(first + _CHUNK, count))
-                     for first in range(0, count, _CHUNK)]
+    jobs = [(task, split, i) for task in _TASKS for split, count in zip(SPLITS, getattr(spec, task))
+            for i in range(count)]
+    for split in SPLITS:
+        for folder in ('classification', 'segmentation/images', 'segmentation/annotations'):
+            (root / folder / split).mkdir(parents=True)
     # Forked, like data-loader workers. This is safe even after CUDA has been initialised: they draw with NumPy and
     # Pillow, and never use CUDA or PyTorch. A spawned process would import the caller's main script again.
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
-    labels: Dict[Tuple[str, str], List[int]] = {}
+    draw = partial(_draw, root, spec, load_sources(spec.seed))
+    lists: Dict[str, List[str]] = {split: [] for split in SPLITS}
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context(method)) as pool:
-        results = track(
-            pool.map(_render_chunk, jobs), description='Drawing DigitScenes', total=len(jobs), disable=not progress)
-        for job, first_labels in zip(jobs, results):
-            labels.setdefault(job[3:5], []).extend(first_labels)
-    for split in SPLITS:
-        lines = [f'{split}/{i:05d}.png {label}\n' for i, label in enumerate(labels['classification', split])]
+        drawn = track(pool.map(draw, jobs, chunksize=_CHUNK), 'Drawing DigitScenes', len(jobs), disable=not progress)
+        for (task, split, i), label in zip(jobs, drawn):
+            if task == 'classification':
+                lists[split].append(f'{split}/{i:05d}.png {label}\n')
+    for split, lines in lists.items():
         (root / 'classification' / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
-    sums = {task: {split: _checksum(_files(root, task, split, count))
-                   for split, count in zip(SPLITS, getattr(spec, task))} for task in TASKS}
+    sums = {task: {split: _checksum(split_files(root, task, split, count))
+                   for split, count in zip(SPLITS, getattr(spec, task))} for task in _TASKS}
     (root / 'manifest.json').write_text(json.dumps({'spec': spec.describe(), 'sha256': sums}, indent=2))
 
 
-def _render_chunk(job: Tuple[Path, DigitScenesSpec, Sources, str, str, int, int]) -> List[int]:
-    """Draws scenes ``first`` to ``last`` and returns the class of the first digit in each."""
-    from PIL import Image
-
-    from .render import render_scene
-    root, spec, sources, task, split, first, last = job
-    labels = []
-    for i in range(first, last):
-        # One generator per scene, so that neither the number of workers nor the order can change a pixel.
-        rng = np.random.default_rng([spec.seed, TASKS.index(task), SPLITS.index(split), i])
-        if task == 'classification':
-            image, _, classes = render_scene(sources, spec.classification_canvas, 1, rng)
-            Image.fromarray(image).save(root / task / split / f'{i:05d}.png')
-        else:
-            image, label_map, classes = render_scene(sources, spec.segmentation_canvas, 3, rng)
-            Image.fromarray(image).save(root / task / 'images' / split / f'{i:05d}.png')
-            Image.fromarray(label_map).save(root / task / 'annotations' / split / f'{i:05d}.png')
-        labels.append(classes[0])
-    return labels
+def _draw(root: Path, spec: DigitScenesSpec, sources: Dict[str, Sources], job: Tuple[str, str, int]) -> int:
+    """Draws one scene, (task, split, number), and returns the class of its first digit."""
+    task, split, number = job
+    # One generator per scene, so that neither the number of workers nor the order can change a pixel.
+    rng = np.random.default_rng([spec.seed, _TASKS.index(task), SPLITS.index(split), number])
+    canvas, digits, folder = ((spec.classification_canvas, 1, root / task) if task == 'classification' else
+                              (spec.segmentation_canvas, 3, root / task / 'images'))
+    image, label_map, classes = render_scene(sources[split], canvas, digits, rng)
+    Image.fromarray(image).save(folder / split / f'{number:05d}.png')
+    if task == 'segmentation':
+        Image.fromarray(label_map).save(root / task / 'annotations' / split / f'{number:05d}.png')
+    return classes[0]

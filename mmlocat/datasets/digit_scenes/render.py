@@ -19,13 +19,7 @@ _DILATION = 2  # px; thin strokes collapse every class to background at this sca
 
 def render_scene(sources: Sources, canvas: int, max_digits: int,
                  rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray, List[int]]:
-    """Draws one scene.
-
-    Args:
-        sources: The digits and photo regions of a split.
-        canvas: Height and width of the scene in px.
-        max_digits: Between one and this many digits are drawn.
-        rng: The only source of randomness.
+    """Draws one to ``max_digits`` digits on a scene of ``canvas`` px; ``rng`` is the only source of randomness.
 
     Returns:
         The image (canvas, canvas, 3) RGB uint8; the label map (canvas, canvas) uint8 with 0 for
@@ -40,12 +34,12 @@ def render_scene(sources: Sources, canvas: int, max_digits: int,
         centre = _free_place(boxes, size, canvas, rng)
         index = rng.integers(len(sources.digits))
         ink = _warp(sources.digits[index], size, centre, canvas, rng)
-        colour = _bright_colour(rng)
+        colour = rng.uniform(0.5, 1.0, 3)
         if centre is None:
             continue
         boxes.append((*centre, size))
         cover = np.asarray(ink, np.float64)[..., None] / 255
-        scene = scene * (1 - cover) + colour * cover
+        scene = scene * (1 - cover) + 255 * colour / colour.max() * cover
         stroke = ink.point(lambda value: 255 * (value > 127)).filter(ImageFilter.MaxFilter(2 * _DILATION + 1))
         label_map[np.asarray(stroke) > 0] = 1 + sources.labels[index]
         labels.append(int(sources.labels[index]))
@@ -59,11 +53,6 @@ def _background(sources: Sources, canvas: int, rng: np.random.Generator) -> np.n
     left = rng.integers(photo.shape[1] - canvas + 1)
     crop = photo[top:top + canvas, left:left + canvas, rng.permutation(3)]
     return crop * rng.uniform(0.35, 0.65)
-
-
-def _bright_colour(rng: np.random.Generator) -> np.ndarray:
-    colour = rng.uniform(0.5, 1.0, 3)
-    return 255 * colour / colour.max()
 
 
 def _free_place(boxes, size: float, canvas: int, rng: np.random.Generator):

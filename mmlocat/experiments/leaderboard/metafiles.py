@@ -7,8 +7,9 @@ arch is neither a ViT nor a LocAtViT is left out: it starts from others' weights
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import yaml
 
@@ -17,10 +18,10 @@ from mmlocat.config import load_config
 from mmlocat.models.building import input_shape
 from mmlocat.utils import atomic_write, share_folder, with_progress
 
-from .deviations import recipe_checkpoint
-from .names import DATASETS, Leaf, order, parse, published_for
+from .names import DATASETS, Leaf, order, parse, published
+from .runs import recipe
 
-FOLDER = 'configs/metafiles'
+_FOLDER = 'configs/metafiles'
 _PAPER = dict(Title='Locality-Attending Vision Transformer', URL='https://arxiv.org/abs/2603.04892')
 _COLLECTIONS = {
     'vit': ('ViT', ['Vision transformer']),
@@ -34,26 +35,14 @@ _HEADER = ('# Written by tools/analysis/metafiles.py. Results: published, '
 
 def family(leaf: Leaf) -> Optional[str]:
     """Returns the family a leaf is listed in: 'vit', 'locatvit' or 'digitscenes'; None for one that is left out."""
-    if leaf.dataset == 'digitscenes':
-        return 'digitscenes'
-    return leaf.family if leaf.family in _COLLECTIONS else None
+    name = 'digitscenes' if leaf.dataset == 'digitscenes' else leaf.arch.split('-')[0]
+    return name if name in _COLLECTIONS else None
 
 
 def leaves() -> List[Leaf]:
     """Returns every shipped leaf, in the order of tables."""
     return sorted((parse(path.name) for path in (share_folder() / 'configs').glob('*.py')),
-                  key=lambda leaf: (*order(leaf), leaf.name))
-
-
-def published_weights(leaf: Leaf) -> Optional[str]:
-    """Returns the address of a classifier's published weights, or None."""
-    if leaf.head or leaf.dataset != 'imagenet':
-        return None
-    for other in leaves():
-        source = recipe_checkpoint(other.name) if other.head and other.arch == leaf.arch else None
-        if source:
-            return source
-    return None
+                  key=lambda leaf: (*order(leaf.entry), leaf.name))
 
 
 def count_costs(leaf: Leaf) -> Tuple[int, int]:
@@ -63,79 +52,47 @@ def count_costs(leaf: Leaf) -> Tuple[int, int]:
     return cost.parameters, cost.macs
 
 
-def model_entry(leaf: Leaf, costs: Callable[[Leaf], Tuple[int, int]] = count_costs) -> dict:
-    """Returns a leaf's entry.
-
-    Args:
-        leaf: A listed one.
-        costs: Gives parameters and MACs.
-    """
-    parameters, macs = costs(leaf)
+def _entry(leaf: Leaf, costs: Tuple[int, int]) -> dict:
+    data = DATASETS.get(leaf.dataset, leaf.dataset)
     entry = {
         'Name': leaf.name,
         'In Collection': _COLLECTIONS[family(leaf)][0],
         'Config': f'configs/{leaf.name}.py',
-        'Metadata': {
-            'Parameters': parameters,
-            'FLOPs': macs,
-            'Training Data': [DATASETS.get(leaf.dataset, leaf.dataset)]
-        }
+        'Metadata': {'Parameters': costs[0], 'FLOPs': costs[1], 'Training Data': [data]}
     }
-    weights = published_weights(leaf)
+    # A classifier's published weights are those that a leaf with its frozen backbone names.
+    weights = recipe(f'{leaf.arch}_linear_ade20k')[1] if leaf.entry[2:] == ('', 'imagenet') else None
+    number = published().get(leaf.entry)
     if weights:
         entry['Weights'] = weights
-    number = published_for(leaf)
-    if number and number.value is not None:
-        entry['Results'] = [{
-            'Task': 'Semantic Segmentation' if leaf.head else 'Image Classification',
-            'Dataset': DATASETS[leaf.dataset],
-            'Metrics': {'mIoU' if leaf.head else 'Top 1 Accuracy': number.value}
-        }]
+    if number is not None:
+        task, name = ('Semantic Segmentation', 'mIoU') if leaf.head else ('Image Classification', 'Top 1 Accuracy')
+        entry['Results'] = [{'Task': task, 'Dataset': data, 'Metrics': {name: number}}]
     return entry
 
 
-def metafiles(costs: Callable[[Leaf], Tuple[int, int]] = count_costs) -> Dict[str, dict]:
-    """Returns the content of every metafile by its path below the checkout."""
+def metafiles(costs: Dict[str, Tuple[int, int]]) -> Dict[str, dict]:
+    """Returns the content of every metafile by its path; ``costs`` are parameters and MACs of each leaf, by name."""
     files: Dict[str, dict] = {}
     for name, (title, architecture) in _COLLECTIONS.items():
         own = [leaf for leaf in leaves() if family(leaf) == name]
-        collection = {
-            'Name': title,
-            'Metadata': {'Architecture': architecture},
-            'Paper': _PAPER,
-            'README': f'{FOLDER}/{name}.md'
-        }
+        collection = {'Name': title, 'Metadata': {'Architecture': architecture}, 'Paper': _PAPER,
+                      'README': f'{_FOLDER}/{name}.md'}
         # A collection once: the index imports both files.
         for task, collections in (('classification', [collection]), ('segmentation', [])):
-            entries = [model_entry(leaf, costs) for leaf in own if bool(leaf.head) == (task == 'segmentation')]
-            files[f'{FOLDER}/{name}_{task}.yml'] = {'Collections': collections, 'Models': entries}
+            entries = [_entry(leaf, costs[leaf.name]) for leaf in own if bool(leaf.head) == (task == 'segmentation')]
+            files[f'{_FOLDER}/{name}_{task}.yml'] = {'Collections': collections, 'Models': entries}
     return files
 
 
 def write(root: Path) -> List[Path]:
-    """Writes all metafiles and ``model-index.yml`` of a checkout.
-
-    Args:
-        root: The checkout.
-
-    Returns:
-        The files.
-    """
+    """Writes all metafiles and ``model-index.yml`` of a checkout, and returns them."""
     listed = [leaf for leaf in leaves() if family(leaf)]
-    counted = {leaf: count_costs(leaf) for leaf in with_progress(listed, lambda leaf: leaf.name)}
-    files = metafiles(counted.__getitem__)
-    contents = {name: _HEADER + _dump(content) for name, content in files.items()}
-    contents['model-index.yml'] = _dump({'Import': list(files)})
+    files = metafiles({leaf.name: count_costs(leaf) for leaf in with_progress(listed, lambda leaf: leaf.name)})
+    dump = partial(yaml.safe_dump, sort_keys=False, width=110)
+    contents = {name: _HEADER + dump(content) for name, content in files.items()}
+    contents['model-index.yml'] = dump({'Import': list(files)})
     for name, text in contents.items():
         with atomic_write(root / name) as file:
             file.write(text)
     return [root / name for name in contents]
-
-
-def _dump(content: dict) -> str:
-    class Dumper(yaml.SafeDumper):
-
-        def ignore_aliases(self, data) -> bool:
-            return True
-
-    return yaml.dump(content, Dumper=Dumper, sort_keys=False, width=110)

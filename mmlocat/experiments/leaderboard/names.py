@@ -10,7 +10,7 @@ import csv
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Optional, Tuple, Union
+from typing import Dict, NamedTuple, Optional, Tuple
 
 PAPER = Path(__file__).with_name('paper_results.csv')
 HEADS = {'': 'classifier', 'linear': 'frozen backbone, one-layer head', 'upernet': 'UperNet, fine-tuned'}
@@ -23,7 +23,6 @@ DATASETS = {
     'digitscenes': 'DigitScenes'
 }
 SIZES = ('tiny', 'small', 'base', 'nano')
-_BASE = 'base'
 # The paper's names of an architecture and a variant.
 _TITLES = {
     ('vit', ''): 'ViT',
@@ -43,7 +42,16 @@ _COLUMNS = {
     ('linear', 'pascal_context59'): 'pascal_context59_miou',
     ('linear', 'coco_stuff164k'): 'coco_stuff164k_miou'
 }
-NOT_SUPPORTED = ('Swin', 'LocAtSwin')
+NOT_SUPPORTED = ('Swin', 'LocAtSwin')  # models of the paper that this package does not have
+
+
+class Entry(NamedTuple):
+    """What a line of a table is about; the paper's names where it has one."""
+
+    model: str
+    size: str
+    head: str
+    dataset: str
 
 
 @dataclass(frozen=True)
@@ -52,32 +60,24 @@ class Leaf:
 
     Args:
         name: Without its suffix.
-        family: 'vit', 'locatvit', or what else the name begins with.
+        arch: Family, size and variant as the name has them.
+        model: In tables, the paper's name where it has one.
         size: One of ``SIZES``.
-        variant: What follows the size; '' for the model itself.
         head: 'linear', 'upernet', or '' for a classifier.
         dataset: The last part.
     """
 
     name: str
-    family: str
+    arch: str
+    model: str
     size: str
-    variant: str
     head: str
     dataset: str
 
     @property
-    def arch(self) -> str:
-        """Family, size and variant as the name has them."""
-        return self.name.split('_')[0]
-
-    @property
-    def model(self) -> str:
-        """The model's name in tables, the paper's where it has one."""
-        title = _TITLES.get((self.family, self.variant))
-        if title is None:
-            title = _TITLES.get((self.family, ''), self.family) + (f' ({self.variant})' if self.variant else '')
-        return title
+    def entry(self) -> Entry:
+        """The line of a table that the leaf stands for."""
+        return Entry(self.model, self.size, self.head, self.dataset)
 
     @property
     def pretraining(self) -> Optional[str]:
@@ -108,62 +108,27 @@ def parse(name: str) -> Leaf:
     if head not in HEADS or not dataset:
         head, dataset = '', rest
     family, *more = arch.split('-')
-    size = more.pop(0) if more and more[0] in SIZES else _BASE
-    return Leaf(stem, family, size, '-'.join(more), head, dataset)
-
-
-@dataclass(frozen=True)
-class Published:
-    """A number of the paper's table.
-
-    Args:
-        model: The paper's name.
-        size: 'tiny' or 'base'.
-        head: As in ``Leaf``.
-        dataset: As in ``Leaf``.
-        value: In percent; None where the paper has none.
-        parameters_m: In millions, as printed.
-    """
-
-    model: str
-    size: str
-    head: str
-    dataset: str
-    value: Optional[float]
-    parameters_m: float
-
-    @property
-    def supported(self) -> bool:
-        """Whether this package has the model."""
-        return self.model not in NOT_SUPPORTED
+    size = more.pop(0) if more and more[0] in SIZES else 'base'
+    variant = '-'.join(more)
+    plain = _TITLES.get((family, ''), family)
+    model = _TITLES.get((family, variant), f'{plain} ({variant})' if variant else plain)
+    return Leaf(stem, arch, model, size, head, dataset)
 
 
 @lru_cache(maxsize=None)
-def published() -> Tuple[Published, ...]:
-    """Returns the paper's table, one entry for each row and dataset, in its order; blanks are None."""
+def published() -> Dict[Entry, Optional[float]]:
+    """Returns the numbers of the paper's table in percent, in its order; None where it has a blank.
+
+    Its segmentation protocol is the linear head, so only leaves with that head, or none, stand in it.
+    """
     with open(PAPER, encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
-    return tuple(
-        Published(row['model'], row['size'], head, dataset, float(row[column]) if row[column] else None,
-                  float(row['params_m'])) for row in rows for (head, dataset), column in _COLUMNS.items())
+    return {Entry(row['model'], row['size'], head, dataset): float(row[column]) if row[column] else None
+            for row in rows for (head, dataset), column in _COLUMNS.items()}
 
 
-def published_for(leaf: Leaf) -> Optional[Published]:
-    """Returns the number of the paper that a leaf stands for; None where its table has no such entry.
-
-    The rule: the same model by the paper's name, the same size, and the dataset under the paper's protocol, which is
-    the linear head in segmentation.
-    """
-    if (leaf.family, leaf.variant) not in _TITLES:
-        return None
-    key = (leaf.model, leaf.size, leaf.head, leaf.dataset)
-    return next((entry for entry in published() if (entry.model, entry.size, entry.head, entry.dataset) == key), None)
-
-
-def order(entry: Union[Leaf, Published]) -> Tuple:
+def order(entry: Entry) -> Tuple:
     """Returns a sorting key: datasets, heads and sizes, then the paper's order of models."""
-    models: List[str] = list(dict.fromkeys(one.model for one in published()))
-    known = list(DATASETS)
-    return (known.index(entry.dataset) if entry.dataset in known else len(known), entry.dataset,
-            list(HEADS).index(entry.head), SIZES.index(entry.size),
-            models.index(entry.model) if entry.model in models else len(models))
+    datasets, models = [*DATASETS, entry.dataset], [*(one.model for one in published()), entry.model]
+    return (datasets.index(entry.dataset), entry.dataset, list(HEADS).index(entry.head), SIZES.index(entry.size),
+            models.index(entry.model))

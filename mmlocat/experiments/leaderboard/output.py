@@ -1,52 +1,56 @@
-"""Writes a board as Markdown, CSV, JSON, and between the markers of a README."""
+"""Writes a board as Markdown, JSON and a plot, and between the markers of a README."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
+
+from matplotlib.figure import Figure
 
 from mmlocat.utils import atomic_write
 from mmlocat.utils.tables import Table
 
-from .board import Row, Section, mean_and_spread
-from .runs import Run, Training
+from .board import Row, mean_and_spread
+from .names import NOT_SUPPORTED, metric
+from .runs import Run
 
 _LEGEND = ('Measured: mean ± sample standard deviation over the runs. Blank: not measured. A marked row is not the '
            'recipe of its config.')
+_PACKAGES = ('mmlocat', 'torch', 'mmengine', 'mmsegmentation', 'mmpretrain')  # their OneDL builds too
+# Okabe and Ito's colours, which colour-blind readers tell apart; the markers differ too.
+_PUBLISHED, _MEASURED, _DEVIATING, _RUN = '#d55e00', '#0072b2', '#cc79a7', '#999999'
 
 
-def _number(value: Optional[float], digits: int = 2, sign: bool = False) -> str:
-    return '' if value is None else f'{value:{"+" if sign else ""}.{digits}f}'
+def _sections(rows: Sequence[Row]) -> Dict[str, List[Row]]:
+    sections: Dict[str, List[Row]] = {}
+    for row in rows:
+        sections.setdefault(row.section, []).append(row)
+    return sections
 
 
-def _measured(row: Row) -> str:
-    return mean_and_spread(row.values) if row.supported else 'not yet supported'
-
-
-def section_markdown(section: Section) -> str:
-    """Returns a section as a Markdown table, with what makes its marked rows deviate below it.
+def section_markdown(rows: Sequence[Row]) -> str:
+    """Returns the rows of a section as a Markdown table, with what makes the marked ones deviate below it.
 
     Columns that the whole section leaves blank are left out.
     """
     notes: List[str] = []
     body = []
-    for row in section.rows:
+    for row in rows:
         title = row.title
         if row.deviations:
             notes.append('; '.join(row.deviations))
             title += f' [{len(notes)}]'
+        measured = 'not yet supported' if row.entry.model in NOT_SUPPORTED else mean_and_spread(row.values)
         body.append([
-            title, _number(row.published.value if row.published else None), _measured(row),
-            _number(row.difference, sign=True), str(len(row.values) or ''),
-            f'{row.parameters:,}' if row.parameters else '', f'{row.macs / 1e9:.4g}' if row.macs else '',
-            _number(row.images_per_second, 0 if (row.images_per_second or 0) >= 10 else 2)
+            title, '' if row.published is None else f'{row.published:.2f}', measured,
+            '' if None in (row.published, row.mean) else f'{row.mean - row.published:+.2f}', str(len(row.values) or ''),
+            f'{row.parameters:,}' if row.parameters else '', f'{row.macs / 1e9:.4g}' if row.macs else ''
         ])
-    header = ['model', f'published, {section.metric}', f'measured, {section.metric}', 'difference', 'runs',
-              'parameters', 'G MACs', 'images/s']
+    unit = metric(rows[0].entry.head)[1]
+    header = ['model', f'published, {unit}', f'measured, {unit}', 'difference', 'runs', 'parameters', 'G MACs']
     kept = [column for column in range(len(header)) if column in (0, 2) or any(line[column] for line in body)]
     table = Table([header[column] for column in kept])
     for line in body:
@@ -54,145 +58,65 @@ def section_markdown(section: Section) -> str:
     return f'{table.markdown()}\n' + ''.join(f'\n[{number}] {note}.\n' for number, note in enumerate(notes, 1))
 
 
-def provenance_markdown(sections: Sequence[Section]) -> str:
-    """Returns what every measured row came from as a Markdown table; the JSON has all of it, run by run."""
-    columns = ['config', 'config sha256', 'seeds', 'total batch', 'processes', 'device', 'commit', 'packages', 'tested',
-               'checkpoint sha256']
-    table = Table(columns, words=len(columns))
-    for row in (row for section in sections for row in section.rows if row.runs):
-        launches = [run.training.launches[-1] for run in row.runs if run.training]
-        entries = [*launches, *(run.test for run in row.runs)]
-        table.add(
-            row.config, _join(entry['config'][:8] for entry in launches),
-            _join(run.seed for run in row.runs), _join(entry['total_batch'] for entry in launches),
-            _join(entry['processes'] for entry in launches), _join(entry['device'] for entry in entries),
-            _join(_commit(entry['checkout']) for entry in entries), _join(_packages(entry) for entry in entries),
-            _join(run.test['date'][:10] for run in row.runs),
-            _join((run.test['checkpoint']['sha256'] or '')[:8] for run in row.runs))
-    return f'{table.markdown()}\n'
-
-
-def _join(values) -> str:
-    return ', '.join(dict.fromkeys(str(value) for value in values if value is not None))
-
-
-def _commit(checkout: Optional[dict]) -> str:
-    return f'{checkout["commit"][:8]}{" with changes" if checkout["dirty"] else ""}' if checkout else 'no checkout'
-
-
-def _packages(entry: dict) -> str:
-    return ' '.join(f'{name} {entry["versions"][name]}' for name in ('mmlocat', 'torch', 'mmengine', 'mmseg',
-                                                                     'mmpretrain') if name in entry['versions'])
-
-
-def summary_line(sections: Sequence[Section]) -> str:
-    """Returns one sentence on when and on what the rows were measured."""
-    entries = [run.test for section in sections for row in section.rows for run in row.runs]
-    entries += [run.training.launches[-1] for section in sections for row in section.rows for run in row.runs
-                if run.training]
+def provenance(runs: Sequence[Run]) -> str:
+    """Returns one sentence on when and on what runs were measured; the JSON has all of it, run by run."""
+    entries = [*(run.test for run in runs), *(run.training.launches[-1] for run in runs if run.training)]
     if not entries:
         return 'Nothing here has been measured.'
-    days = sorted({entry['date'][:10] for entry in entries})
-    when = days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'
-    return (f'Measured {when} on {_join(entry["device"] for entry in entries)}; '
-            f'{_join(_packages(entry) for entry in entries)}; '
-            f'commit {_join(_commit(entry["checkout"]) for entry in entries)}.')
+    days = sorted(entry['date'][:10] for entry in entries)
+    versions = (' '.join(f'{name} {version}' for wanted in _PACKAGES for name, version in entry['versions'].items()
+                         if name.replace('onedl-', '') == wanted) for entry in entries)
+    checkouts = [entry['checkout'] or dict(commit='unknown', dirty=False) for entry in entries]
+    commits = (checkout['commit'][:8] + (' with changes' if checkout['dirty'] else '') for checkout in checkouts)
+    return (f'Measured {" to ".join(dict.fromkeys([days[0], days[-1]]))} on '
+            f'{_join(entry["device"] for entry in entries)}; {_join(versions)}; commit {_join(commits)}.')
 
 
-def to_markdown(sections: Sequence[Section], provenance: bool = True, picture: Optional[str] = None) -> str:
+def _join(values: Iterable) -> str:
+    return ', '.join(dict.fromkeys(map(str, values)))
+
+
+def to_markdown(rows: Sequence[Row], by_row: bool = True, picture: Optional[str] = None) -> str:
     """Returns the whole board as Markdown.
 
     Args:
-        sections: From ``build_board``.
-        provenance: Whether the table of provenance follows; else one sentence.
+        rows: From ``build_board``.
+        by_row: Whether what every row came from follows; else one sentence for all.
         picture: Path of the plot as the text should name it, or None.
     """
     parts = [f'![Published and measured results]({picture})\n'] if picture else []
-    parts += [f'**{section.title}**\n\n{section_markdown(section)}' for section in sections]
-    parts.append(f'{_LEGEND} {summary_line(sections)}\n')
-    if provenance:
-        parts.append(f'**Provenance**\n\n{provenance_markdown(sections)}')
+    parts += [f'**{title}**\n\n{section_markdown(own)}' for title, own in _sections(rows).items()]
+    parts.append(f'{_LEGEND} {provenance([run for row in rows for run in row.runs])}\n')
+    if by_row:
+        parts.append('**Provenance**\n')
+        for row in (row for row in rows if row.runs):
+            digests = _join((run.test['checkpoint']['sha256'] or 'unknown')[:8] for run in row.runs)
+            parts.append(f'- {row.config}, seeds {_join(run.seed for run in row.runs)}, SHA-256 of the checkpoints '
+                         f'{digests}. {provenance(row.runs)}')
     return '\n'.join(parts)
 
 
-def _facts(row: Row) -> dict:
-    """Returns what CSV and JSON both say of a row."""
-    return dict(
-        model=row.entry.model, size=row.entry.size, config=row.config,
-        published=row.published.value if row.published else None, mean=row.mean, spread=row.spread,
-        difference=row.difference, parameters=row.parameters, macs=row.macs, images_per_second=row.images_per_second)
+def to_json(rows: Iterable[Row]) -> str:
+    """Returns everything, run by run, with full provenance and the IoU of each class."""
+    return json.dumps([
+        dict(vars(row), entry=row.entry._asdict(),
+             runs=[dict(asdict(run), seed=run.seed, value=run.value) for run in row.runs])
+        for row in rows], indent=1, default=str)
 
 
-def to_csv(sections: Sequence[Section]) -> str:
-    """Returns one line a row; blank where nothing was published or measured."""
-    columns = ('model size head dataset config metric published mean spread difference runs seeds parameters macs '
-               'images_per_second status deviations').split()
-    return _csv(columns, [dict(
-        _facts(row), head=section.head or 'classifier', dataset=section.dataset, metric=section.metric,
-        runs=len(row.values), seeds=' '.join(str(run.seed) for run in row.runs if run.seed is not None),
-        status='' if row.supported else 'not yet supported', deviations='; '.join(row.deviations))
-        for section in sections for row in section.rows])
-
-
-def class_csv(sections: Sequence[Section]) -> str:
-    """Returns the IoU of each class and run in percent, one line each; blank where the class does not occur."""
-    return _csv(['config', 'seed', 'deviates', 'iou', 'class'], [
-        {'config': row.config, 'seed': run.seed, 'deviates': bool(row.deviations), 'iou': iou, 'class': name}
-        for section in sections for row in section.rows for run in row.runs
-        for name, iou in zip(run.test['classes'] or (), run.test['class_iou'] or ())])
-
-
-def _csv(columns: List[str], rows: List[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def to_json(sections: Sequence[Section]) -> str:
-    """Returns everything, run by run, with full provenance."""
-    return json.dumps([dict(
-        title=section.title, head=section.head or 'classifier', dataset=section.dataset, metric=section.metric,
-        rows=[dict(_facts(row), supported=row.supported, shape=row.shape, deviations=row.deviations,
-                   runs=[_run(run) for run in row.runs]) for row in section.rows]) for section in sections], indent=1)
-
-
-def _run(run: Run) -> dict:
-    return dict(seed=run.seed, value=run.value, folder=str(run.folder), test=run.test, config=run.config,
-                training=_training(run.training), pretraining=_training(run.pretraining))
-
-
-def _training(training: Optional[Training]) -> Optional[dict]:
-    if training is None:
-        return None
-    return dict(config=training.leaf.name, folder=str(training.folder), launches=training.launches,
-                deviations=training.deviations)
-
-
-def readme_texts(sections: Sequence[Section], readme: Path, picture: Optional[Path] = None) -> Dict[str, str]:
-    """Returns what a README shows of a board, by marker: ``leaderboard:DATASET``.
-
-    Args:
-        sections: From ``build_board``.
-        readme: The Markdown file.
-        picture: The plot, if it is to be shown there.
-    """
+def readme_texts(rows: Sequence[Row], readme: Path, picture: Optional[Path] = None) -> Dict[str, str]:
+    """Returns what a README shows of a board and its plot, by marker: ``leaderboard:DATASET``."""
     link = os.path.relpath(picture, readme.parent) if picture else None
-    return {f'leaderboard:{dataset}': to_markdown([section for section in sections if section.dataset == dataset],
-                                                  provenance=False, picture=link)
-            for dataset in dict.fromkeys(section.dataset for section in sections)}
+    return {f'leaderboard:{dataset}': to_markdown([row for row in rows if row.entry.dataset == dataset], False, link)
+            for dataset in dict.fromkeys(row.entry.dataset for row in rows)}
 
 
 def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
-    """Replaces the text between ``<!-- MARKER -->`` and ``<!-- /MARKER -->``, atomically.
+    """Replaces the texts between ``<!-- MARKER -->`` and ``<!-- /MARKER -->``; returns the markers that it found.
 
     Args:
-        path: The Markdown file.
-        texts: What goes there, by marker. Other markers are left alone.
-
-    Returns:
-        The markers whose text was replaced.
+        path: A Markdown file.
+        texts: What goes there, by marker.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -207,9 +131,48 @@ def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
         raise ValueError(f'{path} has no pair of markers for {", ".join(texts)}; put, for example, '
                          f'"<!-- {first} -->" and "<!-- /{first} -->" on lines of their own')
     for marker in done:
-        before, rest = content.split(f'<!-- {marker} -->\n', 1)
-        after = rest.split(f'<!-- /{marker} -->', 1)[1]
-        content = f'{before}<!-- {marker} -->\n{texts[marker]}<!-- /{marker} -->{after}'
+        before, begin, rest = content.partition(f'<!-- {marker} -->\n')
+        _, end, after = rest.partition(f'<!-- /{marker} -->')
+        content = before + begin + texts[marker] + end + after
     with atomic_write(path) as file:
         file.write(content)
     return done
+
+
+def draw(path: Path, rows: Sequence[Row]) -> None:
+    """Draws a panel a section: what was published, single runs, their mean and sample spread.
+
+    Args:
+        path: Where the picture goes; the suffix says which kind.
+        rows: From ``build_board``.
+
+    Raises:
+        ValueError: No row has a number.
+    """
+    panels = _sections([row for row in rows if row.values or row.published])
+    if not panels:
+        raise ValueError('nothing to draw: no row is published or measured')
+    counts = [len(own) for own in panels.values()]
+    height = 0.9 * len(panels) + 0.32 * sum(counts) + 0.7
+    figure, handles = Figure(figsize=(7.5, height)), {}
+    axes = figure.subplots(len(panels), squeeze=False, gridspec_kw=dict(height_ratios=[n + 1.5 for n in counts]))
+    for axis, (title, own) in zip(axes[:, 0], panels.items()):
+        for place, row in enumerate(own):
+            if row.published is not None:
+                axis.plot(row.published, place, 'D', markersize=7, markerfacecolor='none',
+                          markeredgecolor=_PUBLISHED, markeredgewidth=1.5, label='published')
+            axis.plot(row.values, [place] * len(row.values), '|', markersize=9, color=_RUN, label='single run')
+            if row.mean is not None:
+                style = dict(fmt='X', color=_DEVIATING, label='measured, deviates from its recipe') if row.deviations \
+                    else dict(fmt='o', color=_MEASURED, label='measured, mean ± sample spread')
+                axis.errorbar(row.mean, place, xerr=row.spread, markersize=6, capsize=3, **style)
+        axis.set_yticks(range(len(own)), [row.title for row in own])
+        axis.set_ylim(len(own) - 0.4, -0.6)
+        axis.set_title(title, fontsize=11)
+        axis.set_xlabel(metric(own[0].entry.head)[1].replace(' %', ' (%)'))
+        axis.grid(True, axis='x', alpha=0.3)
+        handles.update((label, handle) for handle, label in zip(*axis.get_legend_handles_labels()))
+    figure.legend(handles.values(), handles.keys(), loc='lower center', ncol=2, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.6 / height, 1, 1))
+    with atomic_write(path, 'wb') as file:
+        figure.savefig(file, dpi=130, format=path.suffix.lstrip('.') or 'png')

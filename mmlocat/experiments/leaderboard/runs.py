@@ -1,74 +1,63 @@
-"""Reads records from work dirs, and joins every test with its training and its initial weights."""
+"""Reads records from work dirs, joins every test with its training and initial weights, and says what deviates."""
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-from mmlocat.training.provenance import FILE, read_record
+from mmlocat.config import load_config
+from mmlocat.training.initial_weights import initial_checkpoint
+from mmlocat.training.provenance import FILE, canonical_config, read_record
+from mmlocat.utils import share_folder
 
-from .deviations import recipe_checkpoint, test_deviations, training_deviations
 from .names import Leaf, metric, parse
+
+# What decides a result. The other keys are names that a config gives its parts, and settings of log and machine.
+_TRAINING_KEYS = ('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+                  'custom_hooks', 'default_hooks', 'runner_type', 'randomness')
+_TEST_KEYS = ('model', 'data_preprocessor', 'test_dataloader', 'test_cfg', 'test_evaluator')
+# Paths, logs, speed, and what has a rule of its own below: initial weights, total batch.
+_IGNORED = re.compile('|'.join(fnmatch.translate(pattern) for pattern in (
+    '*data_root', '*data_prefix*', '*ann_file', '*.num_workers', '*.persistent_workers', '*.pin_memory',
+    '*.prefetch_factor', '*_dataloader.batch_size', 'test_evaluator*.output_dir', 'train_cfg.val_interval',
+    'train_cfg.val_begin', 'train_cfg.dynamic_intervals*', 'optim_wrapper.accumulative_counts',
+    'default_hooks.logger*', 'default_hooks.timer*', 'default_hooks.checkpoint*', 'default_hooks.visualization*',
+    'randomness.deterministic', 'model.backbone.init_cfg*', 'model.pretrained', 'model.backbone.attention_backend',
+    'model.backbone.with_cp')))
+_SYNC_BN = ('SyncBN', 'MMSyncBN', 'mmcv.SyncBN')
 
 
 @dataclass
 class Training:
-    """A training that was recorded.
-
-    Args:
-        leaf: Its config.
-        folder: Its work dir.
-        launches: In order.
-        configs: By hash.
-        deviations: From its own recipe, initial weights not traced.
-    """
+    """A training that was recorded, with its work dir."""
 
     leaf: Leaf
     folder: Path
     launches: List[dict]
-    configs: Dict[str, dict]
-    deviations: List[str]
-
-    @property
-    def result(self) -> Optional[str]:
-        """SHA-256 of the last checkpoint; None before the end."""
-        finished = self.launches[-1]['finished']
-        return finished['checkpoint']['sha256'] if finished and finished['checkpoint'] else None
-
-    @property
-    def initial(self) -> Optional[dict]:
-        """Source and SHA-256 of the weights that the backbone started from."""
-        return self.launches[0]['initial_checkpoint']
+    config: dict  # the canonical one of the first launch
+    deviations: List[str]  # from its own recipe, initial weights not traced
 
 
 @dataclass
 class Run:
-    """One measured number: a test, with the training behind it.
+    """One measured number: a test, with the training behind it."""
 
-    Args:
-        leaf: The config tested.
-        folder: The work dir of the test.
-        test: Its record.
-        config: The canonical config of the training, or of the test where no training is known.
-        training: None where none of the work dirs holds it.
-        pretraining: The training whose result the backbone started from; None where none was or is known.
-        deviations: Why the number is not the recipe's; empty for one that is.
-    """
-
-    leaf: Leaf
-    folder: Path
-    test: dict
-    config: dict
-    training: Optional[Training] = None
-    pretraining: Optional[Training] = None
-    deviations: List[str] = field(default_factory=list)
+    leaf: Leaf  # the config tested
+    folder: Path  # the work dir of the test
+    test: dict  # its record
+    config: dict  # the canonical one of the test
+    training: Optional[Training] = None  # None where none of the work dirs holds it
+    pretraining: Optional[Training] = None  # whose result the backbone started from; None where none was or is known
+    deviations: List[str] = field(default_factory=list)  # why the number is not the recipe's
 
     @property
     def value(self) -> Optional[float]:
         """The leaf's metric, in percent; None if the test did not measure it."""
-        value = self.test['metrics'].get(metric(self.leaf.head)[0])
-        return None if value is None else float(value)
+        return self.test['metrics'].get(metric(self.leaf.head)[0])
 
     @property
     def seed(self) -> Optional[int]:
@@ -84,9 +73,6 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
     Args:
         work_dirs: Folders; records are looked for at any depth.
 
-    Returns:
-        One run for each leaf, checkpoint and way of testing.
-
     Raises:
         FileNotFoundError: A folder does not exist, or there is no record in any.
         ValueError: A record cannot be read.
@@ -101,8 +87,15 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
         raise FileNotFoundError(f'no {FILE} below {", ".join(map(str, work_dirs))}: test a checkpoint with '
                                 'tools/test.py, which writes it')
     records = {path.parent: read_record(path.parent) for path in files}
-    trainings = [_training(folder, record) for folder, record in records.items() if record['launches']]
-    by_result = {training.result: training for training in trainings if training.result}
+    by_result: Dict[str, Training] = {}
+    for folder, record in records.items():
+        finished = record['launches'][-1]['finished'] if record['launches'] else None
+        if finished and finished['checkpoint']:
+            launches, configs = record['launches'], record['configs']
+            by_result[finished['checkpoint']['sha256']] = Training(
+                parse(launches[0]['leaf']), folder, launches, configs[launches[0]['config']],
+                _training_deviations(launches, configs))
+    by_result.pop(None, None)  # of checkpoints that are no files
     runs: Dict[tuple, Run] = {}
     for folder, record in records.items():
         for test in record['tests']:
@@ -114,43 +107,14 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
     return list(runs.values())
 
 
-def recorded_run(test_folder: Path, training_folder: Path) -> Run:
-    """Returns what the last test in a folder measured of the training in another, not compared with any recipe.
-
-    Args:
-        test_folder: Work dir of the test.
-        training_folder: Work dir of the training whose result it tested.
-
-    Raises:
-        ValueError: A record cannot be read.
-    """
-    tested, trained = read_record(test_folder), read_record(training_folder)
-    test = tested['tests'][-1]
-    leaf = parse(test['leaf'])
-    training = Training(leaf, training_folder, trained['launches'], trained['configs'], [])
-    return Run(leaf, test_folder, test, tested['configs'][test['config']], training)
-
-
-def _training(folder: Path, record: dict) -> Training:
-    leaf = parse(record['launches'][0]['leaf'])
-    found = training_deviations(leaf.name, record['launches'], record['configs'])
-    names = list(dict.fromkeys(launch['leaf'] for launch in record['launches']))
-    if len(names) > 1:
-        found.append(f'resumed with another config: {", then ".join(names)}')
-    return Training(leaf, folder, record['launches'], record['configs'], found)
-
-
 def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str, Training]) -> Run:
-    leaf = parse(test['leaf'])
-    run = Run(leaf, folder, test, configs[test['config']])
-    run.training = by_result.get(test['checkpoint']['sha256'])
-    found = test_deviations(leaf.name, test, configs)
+    run = Run(parse(test['leaf']), folder, test, configs[test['config']], by_result.get(test['checkpoint']['sha256']))
+    found = _test_deviations(test, configs)
     if run.training is None:
         found.append('no finished training in these work dirs ends with this checkpoint')
     else:
-        run.config = run.training.configs[run.training.launches[0]['config']]
         found += run.training.deviations
-        if run.training.leaf.name != leaf.name:
+        if run.training.leaf.name != run.leaf.name:
             found.append(f'trained with {run.training.leaf.name}.py')
         found += _trace(run, by_result)
     run.deviations = list(dict.fromkeys(found))
@@ -159,14 +123,93 @@ def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str
 
 def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
     """Finds the training behind the initial weights; says what is wrong with them."""
-    initial, leaf = run.training.initial, run.leaf
-    if initial is None or initial['source'] == recipe_checkpoint(leaf.name):
+    initial, wanted = run.training.launches[0]['initial_checkpoint'], run.leaf.pretraining
+    if initial is None or initial['source'] == recipe(run.leaf.name)[1]:
         return []
     run.pretraining = by_result.get(initial['sha256'])
     if run.pretraining is None:
         return [f'starts from {initial["source"]}, which no training in these work dirs ends with']
     found = [f'pretraining: {text}' for text in run.pretraining.deviations]
-    if run.pretraining.leaf.name != leaf.pretraining:
-        expected = f'{leaf.pretraining}.py' if leaf.pretraining else 'from scratch'
-        found.insert(0, f'starts from the result of {run.pretraining.leaf.name}.py instead of {expected}')
+    if run.pretraining.leaf.name != wanted:
+        instead = f'{wanted}.py' if wanted else 'from scratch'
+        found.insert(0, f'starts from the result of {run.pretraining.leaf.name}.py instead of {instead}')
     return found
+
+
+@lru_cache(maxsize=None)
+def recipe(name: str) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+    """Returns the canonical config of a shipped leaf, and the initial weights that it names, each None if none."""
+    path = share_folder() / 'configs' / f'{name}.py'
+    if not path.is_file():
+        return None, None
+    config = load_config(str(path))
+    return canonical_config(config), initial_checkpoint(config)
+
+
+def _flatten(node: Any, prefix: str = '') -> Iterator[Tuple[str, Any]]:
+    """Yields dotted keys and plain values of nested dicts and lists; empty ones are values."""
+    entries = list(node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ())
+    if not entries:
+        yield prefix, node
+    for key, value in entries:
+        yield from _flatten(value, f'{prefix}.{key}' if prefix else str(key))
+
+
+def _changes(used: Dict[str, Any], shipped: Dict[str, Any], keys: Tuple[str, ...], processes: int) -> List[str]:
+    """Lists what differs between two canonical configs, of the top-level keys that count.
+
+    One text a difference, such as 'optim_wrapper.optimizer.lr = 0.01 (recipe: 0.001)'. In one process SyncBN is BN.
+    """
+    sides = []
+    for settings in (used, shipped):
+        flat = dict(_flatten({key: settings[key] for key in keys if settings.get(key) not in (None, {}, [])}))
+        sides.append({
+            key: 'BN' if processes == 1 and value in _SYNC_BN else value
+            for key, value in flat.items() if not _IGNORED.match(key)
+        })
+    values = {key: [side.get(key, '(none)') for side in sides] for key in sorted({*sides[0], *sides[1]})}
+    return [f'{key} = {own} (recipe: {expected})' for key, (own, expected) in values.items() if own != expected]
+
+
+def _training_deviations(launches: List[dict], configs: Dict[str, dict]) -> List[str]:
+    """Lists why a training is not the recipe of its leaf, from its record.
+
+    ``_trace`` judges where the initial weights come from, except that a frozen backbone must have some, and that a leaf
+    that names some starts from those.
+    """
+    names = list(dict.fromkeys(launch['leaf'] for launch in launches))
+    shipped, weights = recipe(names[0])
+    if shipped is None:
+        return [f'mmlocat ships no config {names[0]}.py']
+    found: List[str] = []
+    for launch in launches:
+        found += _changes(configs[launch['config']], shipped, _TRAINING_KEYS, launch['processes'])
+        expected = (shipped.get('auto_scale_lr') or {}).get('base_batch_size')
+        if expected is not None and launch['total_batch'] != expected:
+            found.append(f'total batch {launch["total_batch"]} instead of {expected}')
+    if len({launch['seed'] for launch in launches}) > 1:
+        found.append('resumed with another seed')
+    if len(names) > 1:
+        found.append(f'resumed with another config: {", then ".join(names)}')
+    first = launches[0]
+    initial = first['initial_checkpoint']
+    backbone = (configs[first['config']].get('model') or {}).get('backbone') or {}
+    if first['resumed_from']:
+        found.append(f'what came before {first["resumed_from"]["source"]} is not recorded')
+    elif initial is None and (backbone.get('frozen_stages') or -1) > 0:
+        found.append('the frozen backbone is random')
+    elif initial is None and (weights is not None or parse(names[0]).head):
+        found.append(f'starts from random weights instead of {weights or "pretrained ones"}')
+    elif weights is not None and initial['source'] != weights:
+        found.append(f'starts from {initial["source"]} instead of {weights}')
+    return list(dict.fromkeys(found))
+
+
+def _test_deviations(test: dict, configs: Dict[str, dict]) -> List[str]:
+    """Lists why a test, an entry of a record's tests, is not the one of its leaf; ``configs`` are the record's."""
+    shipped, _ = recipe(test['leaf'])
+    if shipped is None:
+        return [f'mmlocat ships no config {test["leaf"]}.py']
+    if test['tta']:
+        return ['test-time augmentation']
+    return _changes(configs[test['config']], shipped, _TEST_KEYS, processes=1)

@@ -1,23 +1,29 @@
-"""What a suite has measured: tables, what they say of two rows, and a picture, all from the records of its tests."""
+"""What a suite has measured: a table, what it says of two rows, and a picture of what these predict."""
 
 from __future__ import annotations
 
-import statistics
+from copy import deepcopy
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Sequence
 
-from mmlocat.experiments.leaderboard.board import Row, Section, add_costs, add_speed, mean_and_spread
-from mmlocat.experiments.leaderboard.names import DATASETS, metric
-from mmlocat.experiments.leaderboard.output import summary_line, to_json
-from mmlocat.experiments.leaderboard.runs import Run, recorded_run
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from mmengine.registry import init_default_scope
+from mmseg.apis import inference_model
+from mmseg.registry import DATASETS as SPLITS
+from PIL import Image
+
+from mmlocat.experiments.leaderboard.board import Row, mean_and_spread
+from mmlocat.experiments.leaderboard.names import DATASETS, HEADS, metric
+from mmlocat.experiments.leaderboard.output import provenance, to_json
+from mmlocat.experiments.leaderboard.runs import gather
+from mmlocat.models.building import load_model
 from mmlocat.utils import atomic_write
 from mmlocat.utils.tables import Table
 
 from .plan import Trial
 from .rows import Suite
-
-_HEADS = {'': 'classifier', 'linear': 'one layer, frozen', 'upernet': 'UperNet, fine-tuned'}
-_SPEED_SECONDS, _SPEED_BATCH = 5., 32
 
 
 class Report:
@@ -26,77 +32,36 @@ class Report:
     Args:
         suite: The suite.
         trials: Its trials; those whose tests are not done are left out.
-        work_dir: Where ``write`` puts the files.
+        work_dir: Where they lie; ``write`` puts its files there.
     """
 
     def __init__(self, suite: Suite, trials: Sequence[Trial], work_dir: Path) -> None:
-        self.suite, self.trials, self.work_dir = suite, trials, work_dir
+        self.suite, self.work_dir = suite, work_dir
         self.rows: Dict[str, Row] = {}
+        done = [trial for trial in trials if trial.test.done]
+        folders = [job.folder for trial in done for job in (trial.train, trial.test)]
+        by_folder = {run.folder: run for run in gather(folders)} if done else {}
         for row in suite.rows:
-            runs = [recorded_run(trial.test.folder, trial.train.folder)
-                    for trial in trials if trial.row.name == row.name and trial.test.done]
+            runs = [by_folder[trial.test.folder.resolve()] for trial in done if trial.row.name == row.name]
             if runs:
-                self.rows[row.name] = Row(runs[0].leaf, runs=runs, title=row.title)
+                self.rows[row.name] = Row(runs[0].leaf.entry, runs, title=row.title)
 
-    def measure(self) -> None:
-        """Counts the rows' parameters; for a suite that compares, measures images a second on this idle machine too."""
-        section = Section('', '', list(self._shown().values()))
-        add_costs([section])
-        if self.suite.compare:
-            add_speed([section], _SPEED_SECONDS, _SPEED_BATCH, 'cpu')
-
-    def _shown(self) -> Dict[str, Row]:
-        """Returns the rows of the tables: a classifier that heads start from stands in theirs."""
-        parents = {row.parent for row in self.suite.rows if row.name in self.rows}
-        return {name: row for name, row in self.rows.items() if row.head or name not in parents}
-
-    def _tops(self, name: str) -> Optional[Row]:
-        """Returns the row of the classifier that a row starts from, or is; None where there is none."""
-        if not self.rows[name].head:
-            return self.rows[name]
-        return self.rows.get(self.suite.row(name).parent or '')
-
-    def main_table(self) -> Table:
-        """Returns a line a row, means over seeds."""
+    def table(self) -> Table:
+        """Returns a line a row, means over seeds; a classifier that heads start from stands in their lines."""
         data = dict.fromkeys(DATASETS.get(row.entry.dataset, row.entry.dataset) for row in self.rows.values())
-        table = Table(['model', 'head', 'top-1 %', 'mIoU %', 'parameters', 'images/s'],
-                      f'{", ".join(data)}, test split', words=2)
-        for name, row in self._shown().items():
-            tops = self._tops(name)
-            table.add(
-                row.title, _HEADS[row.head], mean_and_spread(tops.values, 1) if tops else self._origin(name),
-                mean_and_spread(row.values, 1) if row.head else '', f'{row.parameters:,}' if row.parameters else '',
-                f'{row.images_per_second:.0f}' if row.images_per_second else '')
+        table = Table(['model', 'head', 'top-1 %', 'mIoU %', 'parameters'], f'{", ".join(data)}, test split', words=2)
+        parents = {row.parent for row in self.suite.rows if row.name in self.rows}
+        for name, row in self.rows.items():
+            if not row.entry.head and name in parents:
+                continue
+            planned = self.suite.row(name)
+            classifier = self.rows.get(planned.parent or '') if row.entry.head else row
+            untrained = 'untrained' if '--allow-random-backbone' in planned.train_args else ''
+            table.add(row.title, HEADS[row.entry.head],
+                      mean_and_spread(classifier.values, 1) if classifier else untrained,
+                      mean_and_spread(row.values, 1) if row.entry.head else '',
+                      f'{row.parameters:,}' if row.parameters else '')
         return table
-
-    def _origin(self, name: str) -> str:
-        return 'untrained' if '--allow-random-backbone' in self.suite.row(name).train_args else ''
-
-    def seed_table(self, classes: bool = True) -> Table:
-        """Returns a line a trial, what the means are made of; with the IoU of each class if asked for."""
-        names = self._classes() if classes else []
-        table = Table(['model', 'head', 'seed', 'top-1 %', 'mIoU %', *names], 'By seed', words=2)
-        for name, row in self._shown().items():
-            tops = self._tops(name)
-            by_seed = {run.seed: run.value for run in tops.runs} if tops else {}
-            for run in row.runs:
-                top = by_seed.get(run.seed)
-                table.add(row.title, _HEADS[row.head], run.seed, self._origin(name) if top is None else f'{top:.1f}',
-                          f'{run.value:.1f}' if row.head else '',
-                          *(_iou([run], index) for index in range(len(names))))
-        return table
-
-    def class_table(self) -> Table:
-        """Returns the IoU of each class, mean over seeds."""
-        shown = [row for row in self._shown().values() if row.head]
-        titles = [row.title + (' + UperNet' if row.head == 'upernet' else '') for row in shown]
-        table = Table(['IoU %', *titles], 'By class (mean over seeds)')
-        for index, name in enumerate(self._classes()):
-            table.add(name, *(_iou(row.runs, index) for row in shown))
-        return table
-
-    def _classes(self) -> List[str]:
-        return next((run.test['classes'] for row in self.rows.values() for run in row.runs if run.test['classes']), [])
 
     def verdict(self) -> str:
         """Says what the seeds at hand show of the two rows that the suite compares, and no more."""
@@ -107,42 +72,60 @@ class Report:
         differences = [run.value - base[run.seed] for run in second.runs if run.seed in base]
         if not differences:
             return ''
-        better = sum(difference > 0 for difference in differences)
-        return (f'{_HEADS[second.head].capitalize()}: {second.title} against {first.title} '
-                f'{mean_and_spread(differences, 1)} {metric(second.head)[0]} points (paired by seed), '
+        head, better = second.entry.head, sum(difference > 0 for difference in differences)
+        return (f'{HEADS[head].capitalize()}: {second.title} against {first.title} '
+                f'{mean_and_spread(differences, 1)} {metric(head)[0]} points (paired by seed), '
                 f'higher in {better} of {len(differences)} runs. '
                 'These are small models on small images; the size of a gap need not carry over.')
+
+    def markdown(self) -> str:
+        """Returns the table, the verdict, and on what both were measured."""
+        runs = [run for row in self.rows.values() for run in row.runs]
+        return '\n\n'.join(filter(None, [self.table().markdown(), self.verdict(), provenance(runs)])) + '\n'
 
     def write(self) -> None:
         """Writes summary.md, and summary.json with the full records; nothing where nothing is measured."""
         if not self.rows:
             return
-        sections = [Section(row.head, row.entry.dataset, [row]) for row in self.rows.values()]
         with atomic_write(self.work_dir / 'summary.json') as file:
-            file.write(to_json(sections))
+            file.write(to_json(self.rows.values()))
         with atomic_write(self.work_dir / 'summary.md') as file:
-            parts = [*(table.markdown() for table in self.tables(True)), self.verdict()]
-            file.write('\n\n'.join(parts).rstrip() + '\n')
-
-    def readme_text(self) -> str:
-        """Returns the main table, the verdict, and on what both were measured."""
-        table = self.main_table()
-        table.title = ''
-        sections = [Section('', '', list(self.rows.values()))]
-        return '\n\n'.join(filter(None, [table.markdown(), self.verdict(), summary_line(sections)])) + '\n'
-
-    def tables(self, everything: bool = False) -> List[Table]:
-        """Returns the tables that are shown, or all: classes and seeds for a suite that compares two rows."""
-        tables = [self.main_table()]
-        if self.suite.compare:
-            tables.append(self.class_table())
-            if everything or len({trial.seed for trial in self.trials}) > 1:
-                tables.append(self.seed_table(classes=everything))
-        return tables
+            file.write(self.markdown())
 
 
-def _iou(runs: Sequence[Run], index: int) -> str:
-    """Returns the mean IoU of a class as text; blank where no run has the class, or is a segmentor's."""
-    values = [run.test['class_iou'][index] for run in runs if run.test['class_iou']]
-    known = [value for value in values if value is not None]
-    return f'{statistics.mean(known):.1f}' if known else ''
+def draw_trials(path: Path, trials: Sequence[Trial], count: int = 8) -> None:
+    """Draws what trained segmentors make of the first scenes of their test split.
+
+    The first scenes are taken, not chosen: the picture shows what is usual.
+
+    Args:
+        path: The PNG to write.
+        trials: Of the same data set, ``DigitScenesSegmentation``; their trainings are done.
+        count: How many scenes.
+    """
+    init_default_scope('mmseg')
+    dataset = SPLITS.build(trials[0].config.test_dataloader.dataset)
+    count = min(count, len(dataset))
+    scenes = [dataset.get_data_info(index) for index in range(count)]
+    palette = np.asarray(dataset.metainfo['palette'], np.uint8)
+    images = [np.asarray(Image.open(scene['img_path'])) for scene in scenes]
+    rows = [('Scene', images),
+            ('Ground truth', [palette[np.asarray(Image.open(scene['seg_map_path']))] for scene in scenes])]
+    for trial in trials:
+        model = load_model(deepcopy(trial.config), trial.train.folder / trial.train.product)
+        samples = inference_model(model, [scene['img_path'] for scene in scenes])
+        rows.append((trial.row.title, [palette[sample.pred_sem_seg.data[0].numpy()] for sample in samples]))
+    figure = Figure(figsize=(1.25 * count + 1.6, 1.35 * len(rows) + 0.9))
+    for own, (title, pictures) in zip(figure.subplots(len(rows), count, squeeze=False), rows):
+        own[0].set_ylabel(title, rotation=0, ha='right', va='center', fontsize=11, labelpad=8)
+        for axis, picture in zip(own, pictures):
+            axis.imshow(picture, interpolation='nearest')
+            axis.set(xticks=[], yticks=[])
+    names = dataset.metainfo['classes']
+    handles = [Patch(facecolor=colour / 255, edgecolor='0.5', label=name) for name, colour in zip(names, palette)]
+    figure.legend(handles=handles, ncol=6, loc='lower center', frameon=False, fontsize=10)
+    height, width = images[0].shape[:2]
+    figure.suptitle(f'DigitScenes, the first {count} scenes of the test split, {width} x {height} px', fontsize=12)
+    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
+    with atomic_write(path, 'wb') as file:
+        figure.savefig(file, dpi=110)

@@ -7,24 +7,19 @@ from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from .reader import Checkpoint, read_checkpoint
+from .reader import read_checkpoint
 
 # MMEngine matches with re.match and tries the alphabetically last prefix first: 'https?' before its own 'https://'.
 _ADDED = ('hf://', 'timm://', r'https?://.*\.safetensors$', r'.*\.safetensors$')
-_REPLACED = ('', 'http://', 'https://')
-
-
-def _for_mmengine(checkpoint: Checkpoint) -> dict:
-    """Returns the dict that MMEngine expects of a loader: a whole training checkpoint, or weights in 'state_dict'."""
-    if isinstance(checkpoint.whole, dict) and checkpoint.nesting == 'state_dict':
-        return {**checkpoint.whole, 'state_dict': checkpoint.state_dict}
-    return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 
 
 def load_from_mmlocat(filename: str, map_location: Any = None) -> dict:
     """Loads a checkpoint for MMEngine, which prints this function's name; reads plain data only, unless trusted."""
     trust = os.environ.get('MMLOCAT_TRUST_PICKLE', '') == '1'
-    return _for_mmengine(read_checkpoint(filename, trust_pickle=trust, map_location=map_location or 'cpu'))
+    checkpoint = read_checkpoint(filename, trust_pickle=trust, map_location=map_location or 'cpu')
+    if isinstance(checkpoint.whole, dict) and checkpoint.nesting == 'state_dict':
+        return {**checkpoint.whole, 'state_dict': checkpoint.state_dict}  # a training checkpoint
+    return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 
 
 def register_schemes() -> None:
@@ -38,12 +33,9 @@ def register_schemes() -> None:
 def install_reader(trust_pickle: bool = False) -> None:
     """Makes MMEngine read every file and web address through ``read_checkpoint`` in this process.
 
-    Inside ``mmlocat.checkpoints.reading_once`` MMEngine gets the checkpoints that were already read there.
-
     Args:
         trust_pickle: Whether pickles may hold any type; also for processes started from this one.
     """
-    register_schemes()
-    CheckpointLoader.register_scheme(_REPLACED, loader=load_from_mmlocat, force=True)
+    CheckpointLoader.register_scheme((*_ADDED, '', 'http://', 'https://'), loader=load_from_mmlocat, force=True)
     if trust_pickle:
         os.environ['MMLOCAT_TRUST_PICKLE'] = '1'

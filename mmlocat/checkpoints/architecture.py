@@ -1,0 +1,72 @@
+"""Infers a ViT's architecture from its weights, as far as they show it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from torch import Tensor
+
+from .errors import CheckpointError
+
+# Number of heads of well-known widths; 1280 has heads of 80 channels, all others of 64.
+_HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16}
+
+
+def infer_arch(state_dict: Mapping[str, Tensor], *, num_heads: Optional[int] = None,
+               grid: Optional[Tuple[int, int]] = None) -> Dict[str, Any]:
+    """Returns the arguments of the ``LocAtViT`` that has these weights.
+
+    Args:
+        state_dict: Bare weights under our names.
+        num_heads: Number of attention heads, if the weights do not show it.
+        grid: The pretraining grid (H, W), if there is no position embedding or it is not square.
+
+    Returns:
+        arch, img_size, patch_size and the switches of ``LocAtViT``.
+
+    Raises:
+        CheckpointError: The weights are not a ViT's, or do not determine an argument; the message says which option
+            sets it.
+    """
+    blocks = {name.split('.')[1] for name in state_dict if re.match(r'layers\.\d+\.attn\.qkv\.weight$', name)}
+    stem, first = (state_dict.get(name) for name in ('patch_embed.projection.weight', 'layers.0.ffn.layers.0.0.weight'))
+    if stem is None or stem.dim() != 4 or first is None or blocks != {str(i) for i in range(len(blocks))}:
+        raise CheckpointError(f'these are no weights of a plain ViT: {", ".join(list(state_dict)[:3])} ...')
+    dims, patch, gaug = stem.shape[0], stem.shape[2:], state_dict.get('layers.0.attn.gaug.log_var.weight')
+    shown = dims // gaug.shape[1] if gaug is not None else None
+    heads = shown or num_heads or _HEADS.get(dims)
+    if heads is None or dims % heads or heads != (num_heads or heads):
+        raise CheckpointError(f'weights of {dims} channels ' + (
+            f'have {shown} heads, not --num-heads {num_heads}; leave the option out' if shown else
+            'do not show how many heads attention has' + (f', and {heads} do not divide them' if heads else '') +
+            '; give --num-heads'))
+    registers = state_dict['reg_token'].shape[1] if 'reg_token' in state_dict else 0
+    grid, embeds_prefix = _grid(state_dict.get('pos_embed'), ('cls_token' in state_dict) + registers, grid)
+    arguments: Dict[str, Any] = dict(
+        arch=dict(embed_dims=dims, num_layers=len(blocks), num_heads=heads, feedforward_channels=first.shape[0]),
+        img_size=(grid[0] * patch[0], grid[1] * patch[1]), patch_size=tuple(patch), in_channels=stem.shape[1],
+        gaug=gaug is not None, with_cls_token='cls_token' in state_dict, num_registers=registers,
+        with_pos_embed='pos_embed' in state_dict, no_embed_class=not embeds_prefix,
+        qkv_bias='layers.0.attn.qkv.bias' in state_dict, pre_norm='pre_norm.weight' in state_dict,
+        final_norm='ln1.weight' in state_dict)
+    if 'patch_embed.projection.bias' not in state_dict:
+        arguments['patch_cfg'] = dict(bias=False)
+    if 'layers.0.attn.gamma1.weight' in state_dict:
+        arguments['layer_scale_init_value'] = 1e-5
+    return arguments
+
+
+def _grid(embedding: Optional[Tensor], prefix: int, given: Optional[Tuple[int, int]]) -> Tuple[Tuple[int, int], bool]:
+    """Returns the pretraining grid, and whether the position embedding covers the prefix tokens."""
+    if embedding is None and given is not None:
+        return tuple(given), True
+    for covered in (prefix, 0) if embedding is not None else ():
+        patches = embedding.shape[1] - covered
+        side = math.isqrt(max(patches, 0))
+        for grid in filter(None, (given, (side, side))):
+            if patches == grid[0] * grid[1] > 0:
+                return tuple(grid), covered == prefix
+    raise CheckpointError('the weights do not show their pretraining grid; give --ref-grid H W (14 14 for 224 px and '
+                          f'patches of 16); their position embedding is no square grid and {prefix} prefix entries')

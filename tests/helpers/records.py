@@ -1,0 +1,43 @@
+"""Writes the records that trainings and tests leave behind, without any."""
+
+import copy
+import json
+
+from mmlocat.experiments.leaderboard.runs import recipe
+from mmlocat.training.provenance import config_hash
+
+
+def put(root, leaf, seed, value, *, initial=None, batch=None, finished=True, tta=False, device='A CPU', base=None,
+        processes=1, training=True, folders=None, **changes):
+    """Writes the record of a training and its test as tools/train.py and tools/test.py would; returns the result.
+
+    Both go to a new folder below ``root``, or to the two of ``folders``.
+    """
+    settings = copy.deepcopy(recipe(base or leaf)[0])
+    for key, new in changes.items():
+        node = settings
+        *path, last = key.split('__')
+        for part in path:
+            node = node[part]
+        node[last] = new
+    digest = config_hash(settings)
+    folders = folders or [root / leaf / f'{seed}-{len(list(root.rglob("*.json")))}'] * 2
+    result = str(folders[0])
+    common = dict(date='2026-11-23T10:00:00+00:00', leaf=leaf, config=digest, options={}, remarks=[],
+                  checkout=dict(commit='c' * 40, dirty=False), versions=dict(torch='2.14', mmlocat='0.1'), seed=seed,
+                  processes=processes, device=device)
+    end = dict(date=common['date'], iteration=1, iterations=1, seconds=1., seconds_per_iteration=.1,
+               checkpoint=dict(source='x.pth', sha256=result))
+    expected = settings['auto_scale_lr']['base_batch_size']
+    launch = dict(common, total_batch=batch or expected, initial_checkpoint=initial, resumed_from=None,
+                  first_iteration=0, finished=end if finished else None)
+    head = 'linear' in leaf
+    test = dict(common, checkpoint=dict(source='x.pth', sha256=result), tta=tta, images=9, seconds=1.,
+                metrics={'mIoU' if head else 'accuracy/top1': value}, classes=['a', 'b'] if head else None,
+                class_iou=[value, None] if head else None)
+    for folder in set(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'provenance.json').write_text(json.dumps(dict(
+            version=1, configs={digest: settings}, launches=[launch] if training and folder == folders[0] else [],
+            tests=[test] if folder == folders[1] else [])))
+    return dict(source='x.pth', sha256=result)
