@@ -55,7 +55,7 @@ test: install-dev
 # The inner loop, in under two minutes: attention, models, loading and configs, without what compiles, trains or starts
 # processes.
 FAST_TESTS := $(addprefix tests/,test_configs.py test_floors.py checkpoints/test_names.py checkpoints/test_reader.py \
-	$(addprefix attention/test_,backends.py choice.py golden.py kernel.py module.py refinement.py) \
+	$(addprefix attention/test_,backends.py gaug.py golden.py kernel.py refinement.py) \
 	$(addprefix models/test_,building.py golden_models.py loading.py locat_vit.py patch_refinement.py wrong_arguments.py))
 test-fast: install-dev
 	$(TEST) -m "not soak" $(FAST_TESTS)
