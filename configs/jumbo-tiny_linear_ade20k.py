@@ -1,0 +1,4 @@
+# Jumbo-Tiny, frozen, one-layer head on ADE20K.
+# Weights: --cfg-options checkpoint=FILE, the result of jumbo-tiny_imagenet.py (none are published).
+_base_ = './jumbo_linear_ade20k.py'
+model = _base_.by_size.tiny

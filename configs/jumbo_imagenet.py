@@ -1,0 +1,7 @@
+# Jumbo-Base (six class tokens and an MLP that all blocks share) on ImageNet-1K: the baseline of the paper's Jumbo rows.
+_base_ = './vit_imagenet.py'
+model = dict(
+    backbone=dict(type='LocAtJumbo', num_cls_tokens=6, jumbo_mlp_ratio=4),
+    head=dict(
+        in_channels=6 * _base_.sizes.base.channels,
+        init_cfg=dict(_delete_=True, type='Constant', layer='Linear', val=0., bias=-6.9)))

@@ -1,0 +1,4 @@
+# LocAtSwin-Tiny, frozen, one-layer head on ADE20K.
+# Weights: --cfg-options checkpoint=FILE, the result of locatswin-tiny_imagenet.py (none are published).
+_base_ = './swin-tiny_linear_ade20k.py'
+model = dict(backbone=dict(gaug=True))

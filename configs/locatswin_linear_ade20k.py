@@ -1,0 +1,4 @@
+# LocAtSwin-Base, frozen, one-layer head on ADE20K.
+# Weights: --cfg-options checkpoint=FILE, the result of locatswin_imagenet.py (none are published).
+_base_ = './swin_linear_ade20k.py'
+model = dict(backbone=dict(gaug=True))

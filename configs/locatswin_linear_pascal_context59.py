@@ -1,0 +1,4 @@
+# LocAtSwin-Base, frozen, one-layer head on Pascal Context.
+# Weights: --cfg-options checkpoint=FILE, the result of locatswin_imagenet.py (none are published).
+_base_ = './swin_linear_pascal_context59.py'
+model = dict(backbone=dict(gaug=True))

@@ -1,0 +1,4 @@
+# LocAtViT-Base with rotary position embedding, frozen, one-layer head on COCO-Stuff.
+# Weights: --cfg-options checkpoint=FILE, the result of locatvit-rope_imagenet.py (none are published).
+_base_ = './vit-rope_linear_coco_stuff164k.py'
+model = dict(backbone=dict(gaug=True))

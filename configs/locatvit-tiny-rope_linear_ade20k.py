@@ -1,0 +1,4 @@
+# LocAtViT-Tiny with rotary position embedding, frozen, one-layer head on ADE20K.
+# Weights: --cfg-options checkpoint=FILE, the result of locatvit-tiny-rope_imagenet.py (none are published).
+_base_ = './vit-tiny-rope_linear_ade20k.py'
+model = dict(backbone=dict(gaug=True))

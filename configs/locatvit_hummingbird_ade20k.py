@@ -1,0 +1,4 @@
+# LocAtViT-Base, dense retrieval (Hummingbird) on ADE20K: no head is trained.
+# Test it with the checkpoint of locatvit_imagenet.py.
+_base_ = './vit_hummingbird_ade20k.py'
+model = dict(backbone=dict(gaug=True))

@@ -1,0 +1,4 @@
+# ViT-Tiny with rotary position embedding, frozen, one-layer head on ADE20K.
+# Weights: --cfg-options checkpoint=FILE, the result of vit-tiny-rope_imagenet.py (none are published).
+_base_ = './vit-rope_linear_ade20k.py'
+model = _base_.by_size.tiny

@@ -1,0 +1,4 @@
+# ViT-Tiny, dense retrieval (Hummingbird) on Pascal VOC 2012: no head is trained.
+# Test it with the checkpoint of vit-tiny_imagenet.py.
+_base_ = './vit_hummingbird_voc2012.py'
+model = dict(backbone=dict(arch='tiny'))

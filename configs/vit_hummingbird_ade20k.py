@@ -1,0 +1,5 @@
+# ViT-Base, dense retrieval (Hummingbird) on ADE20K: no head is trained.
+# Test it with the checkpoint of vit_imagenet.py.
+_base_ = [
+    '_base_/models/vit_retrieval.py', '_base_/datasets/retrieval_ade20k.py', '_base_/runtime_mmseg.py'
+]
