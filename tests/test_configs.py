@@ -16,6 +16,8 @@ ARCHS = [f'{kind}{size}' for kind in ('vit', 'locatvit') for size in ('', '-tiny
 ARMS = [f'{arch}{size}-{arm}' for size in ('', '-tiny')
         for arch, arms in (('vit', ('nopos', 'reg4', 'gap')), ('locatvit', ('gaug', 'prr', 'nopos', 'reg4')))
         for arm in arms]
+SIBLINGS = [f'{locat}{arch}' for locat in ('', 'locat') for arch in (
+    'vit-rope', 'vit-tiny-rope', 'swin', 'swin-tiny', 'jumbo', 'jumbo-tiny')]
 CLASSES = dict(ade20k=150, pascal_context59=59, coco_stuff164k=171)
 # The table of the paper, LocAtViT with 1000 classes.
 PARAMETERS = {'-tiny': 5_719_756, '-small': 22_053_004, '': 86_569_996}
@@ -51,14 +53,19 @@ def test_every_row_of_the_table_has_its_configs():
     expected |= {f'{arm}_{rest}' for arm in ARMS for rest in ('imagenet', 'linear_ade20k')}
     expected |= {f'{arm}_linear_{data}' for arm in ARMS if 'reg4' in arm for data in CLASSES}
     expected |= {'locatvit-deit_upernet_ade20k', 'locatvit-dino-small_upernet_ade20k'}
-    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 86
+    expected |= {f'{arch}_imagenet' for arch in SIBLINGS}
+    expected |= {f'{arch}_linear_{data}' for arch in SIBLINGS for data in CLASSES}
+    expected |= {f'{kind}{size}_hummingbird_{data}' for kind in ('vit', 'locatvit') for size in ('', '-tiny')
+                 for data in ('ade20k', 'voc2012')}
+    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit') for head in ('dino', 'dino-knn')}
+    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 146
 
 
 def test_the_readme_lists_every_config_and_no_other():
     table = {}
     for row in re.findall(r'^\| `([\w-]+)` \|(.*)\|$', (ROOT / 'configs' / 'README.md').read_text(), re.MULTILINE):
         cells = [cell.strip() for cell in row[1].split('|')]
-        table[row[0]] = set(re.findall(r'`_([\w-]+)`', ' '.join(cells[1:])))
+        table.setdefault(row[0], set()).update(re.findall(r'`_([\w-]+)`', ' '.join(cells[1:])))
     listed = {f'{arch}_{rest}' for arch, rests in table.items() for rest in rests}
     assert listed == set(NAMES)
 
@@ -78,8 +85,9 @@ def built(settings, scope, side):
         value.data.zero_()
     with torch.no_grad():
         out = model(torch.zeros(1, 3, side, side))
-    assert out.isfinite().all()
+    assert all(part.isfinite().all() for part in (out if isinstance(out, tuple) else (out, )))
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    out = out if isinstance(out, torch.Tensor) else out[-1]
     return out.shape, sum(p.numel() for p in model.parameters()), trained, model.backbone.kernel
 
 
@@ -92,14 +100,14 @@ def build(name):
     return built(json.dumps(model, sort_keys=True), config.default_scope, 36 if 'digitscenes' in name else 64)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [name for name in NAMES if not re.search('_dino|_hummingbird', name)])
 def test_builds_and_runs_forward(name):
     arch, rest = name.split('_', 1)
     shape, _, trained, kernel = build(name)
-    plain = arch.startswith('vit') or arch.endswith('-prr')
+    plain = not arch.startswith('locat') or arch.endswith('-prr')
     assert (kernel is None) == plain
     if kernel is not None:
-        assert tuple(kernel.ref_grid) == ((6, 6) if 'nano' in arch else (14, 14))
+        assert tuple(kernel.ref_grid) == ((6, 6) if 'nano' in arch else (7, 7) if 'swin' in arch else (14, 14))
     head, _, data = rest.rpartition('_')
     if not head:
         assert shape == (1, dict(digitscenes=10, imagenet=1000).get(data, 100))
@@ -111,6 +119,41 @@ def test_builds_and_runs_forward(name):
         assert parts == {'decode_head'} and len(trained) == 5
     else:
         assert 'backbone' in parts and len(trained) > 40
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if re.search('_dino|_hummingbird', name)])
+def test_what_has_no_head_of_classes_gives_features(name):
+    shape = build(name)[0]
+    channels = 64 if 'nano' in name else CHANNELS[re.search('-(tiny|small)|$', name.split('_')[0])[0]]
+    if '_hummingbird' in name:
+        assert shape == (1, channels, 4, 4)  # a map of 64 px in patches of 16
+        assert load(name).test_cfg.zero_is_unlabelled if name.endswith('ade20k') else True
+    else:
+        assert shape[0] == 1 and shape[-1] == channels
+
+
+@pytest.mark.parametrize('arch', SIBLINGS[:6])
+def test_siblings_differ_from_their_plain_arms_in_the_method_alone(arch):
+    found = difference(f'locat{arch}_imagenet', f'{arch}_imagenet')
+    assert found.pop('model.backbone.gaug') is True and found.pop('model.backbone.out_type') in ('raw', 'featmap')
+    assert all(key.startswith('model.neck.') for key in found)
+    for data in CLASSES:
+        assert difference(f'locat{arch}_linear_{data}', f'{arch}_linear_{data}') == {'model.backbone.gaug': True}
+
+
+def test_a_variant_keeps_the_recipe_but_its_normalisation_and_decay():
+    for arch, parent in (('vit-rope', 'vit'), ('jumbo', 'vit'), ('swin', 'vit-rope')):
+        found = [key for key in difference(f'{arch}_imagenet', f'{parent}_imagenet') if key.startswith(
+            ('optim_wrapper', 'param_scheduler', 'train_', 'val_', 'test_', 'auto_scale_lr', 'default_hooks'))]
+        allowed = ('optim_wrapper.paramwise_cfg.custom_keys', 'train_pipeline', 'train_dataloader.dataset.pipeline')
+        assert all(key.startswith(allowed) for key in found) and (arch != 'jumbo' or not found)
+    mean = {arch: load(f'{arch}_imagenet').data_preprocessor.mean[0] for arch in ('vit', 'vit-rope', 'jumbo', 'swin')}
+    assert mean == {'vit': 127.5, 'vit-rope': 123.675, 'jumbo': 127.5, 'swin': 123.675}
+    free = {arch: [key for key, value in load(f'{arch}_imagenet').optim_wrapper.paramwise_cfg.custom_keys.items()
+                   if value.decay_mult == 0] for arch in mean}
+    assert '.rope.freqs' in free['vit-rope'] and '.relative_position_bias_table' in free['swin']
+    head = load('jumbo_imagenet').model.head.init_cfg
+    assert (head.val, head.bias) == (0., -6.9)
 
 
 @pytest.mark.parametrize('size', ['-tiny', '-small', ''])

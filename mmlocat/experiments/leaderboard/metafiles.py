@@ -26,6 +26,11 @@ _PAPER = dict(Title='Locality-Attending Vision Transformer', URL='https://arxiv.
 _COLLECTIONS = {
     'vit': ('ViT', ['Vision transformer']),
     'locatvit': ('LocAtViT', ['Gaussian-augmented attention', 'Patch representation refinement']),
+    'swin': ('Swin', ['Swin Transformer']),
+    'locatswin': ('LocAtSwin', ['Swin Transformer', 'Gaussian-augmented attention', 'Patch representation refinement']),
+    'jumbo': ('Jumbo', ['Vision transformer']),
+    'locatjumbo': ('LocAtJumbo',
+                   ['Vision transformer', 'Gaussian-augmented attention', 'Patch representation refinement']),
     'digitscenes': ('DigitScenes', ['Vision transformer', 'Gaussian-augmented attention'])
 }
 _HEADER = ('# Written by tools/analysis/metafiles.py. Results: published, '
@@ -66,7 +71,7 @@ def _entry(leaf: Leaf, costs: Tuple[int, int]) -> dict:
     if weights:
         entry['Weights'] = weights
     if number is not None:
-        task, name = ('Semantic Segmentation', 'mIoU') if leaf.head else ('Image Classification', 'Top 1 Accuracy')
+        task, name = ('Semantic Segmentation', 'mIoU') if leaf.segments else ('Image Classification', 'Top 1 Accuracy')
         entry['Results'] = [{'Task': task, 'Dataset': data, 'Metrics': {name: number}}]
     return entry
 
@@ -80,7 +85,7 @@ def metafiles(costs: Dict[str, Tuple[int, int]]) -> Dict[str, dict]:
                       'README': f'{_FOLDER}/{name}.md'}
         # A collection once: the index imports both files.
         for task, collections in (('classification', [collection]), ('segmentation', [])):
-            entries = [_entry(leaf, costs[leaf.name]) for leaf in own if bool(leaf.head) == (task == 'segmentation')]
+            entries = [_entry(leaf, costs[leaf.name]) for leaf in own if leaf.segments == (task == 'segmentation')]
             files[f'{_FOLDER}/{name}_{task}.yml'] = {'Collections': collections, 'Models': entries}
     return files
 

@@ -1,7 +1,8 @@
 """What the name of a config leaf says, and which row of the paper's table it stands for.
 
-A leaf is `<arch>_<head>_<dataset>.py`, or `<arch>_<dataset>.py` for the training of a classifier. An arch is
-`vit` or `locatvit`, then perhaps a size, then perhaps a variant: `locatvit-tiny-reg4`. No size is Base.
+A leaf is `<arch>_<head>_<dataset>.py`, or `<arch>_<dataset>.py` for the training of a classifier. An arch is `vit`,
+`swin` or `jumbo`, or one of them with `locat` before it, then perhaps a size, then perhaps a variant:
+`locatvit-tiny-reg4`. No size is Base.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Tuple
 
 PAPER = Path(__file__).with_name('paper_results.csv')
-HEADS = {'': 'classifier', 'linear': 'frozen backbone, one-layer head', 'upernet': 'UperNet, fine-tuned'}
+HEADS = {
+    '': 'classifier',
+    'linear': 'frozen backbone, one-layer head',
+    'upernet': 'UperNet, fine-tuned',
+    'hummingbird': 'dense retrieval, published protocol',
+    'dino': 'DINO pretraining',
+    'dino-knn': 'k-NN of DINO pretraining'
+}
 DATASETS = {
     'imagenet': 'ImageNet-1K',
     'mini-imagenet': 'Mini-ImageNet',
     'ade20k': 'ADE20K',
     'pascal_context59': 'PASCAL Context 59',
     'coco_stuff164k': 'COCO-Stuff 164K',
+    'voc2012': 'Pascal VOC 2012',
     'digitscenes': 'DigitScenes'
 }
 SIZES = ('tiny', 'small', 'base', 'nano')
@@ -33,7 +42,13 @@ _TITLES = {
     ('locatvit', 'gaug'): 'ViT + GAug',
     ('locatvit', 'prr'): 'ViT + PRR',
     ('locatvit', 'nopos'): 'LocAtViT - position embedding',
-    ('locatvit', 'reg4'): 'LocAtRegViT'
+    ('locatvit', 'reg4'): 'LocAtRegViT',
+    ('vit', 'rope'): 'ViT + RoPE',
+    ('locatvit', 'rope'): 'LocAtViT + RoPE',
+    ('jumbo', ''): 'Jumbo',
+    ('locatjumbo', ''): 'LocAtJumbo',
+    ('swin', ''): 'Swin',
+    ('locatswin', ''): 'LocAtSwin'
 }
 # The columns of the paper's table, by head and dataset; its segmentation protocol is the frozen backbone.
 _COLUMNS = {
@@ -42,7 +57,6 @@ _COLUMNS = {
     ('linear', 'pascal_context59'): 'pascal_context59_miou',
     ('linear', 'coco_stuff164k'): 'coco_stuff164k_miou'
 }
-NOT_SUPPORTED = ('Swin', 'LocAtSwin')  # models of the paper that this package does not have
 
 
 class Entry(NamedTuple):
@@ -81,15 +95,22 @@ class Leaf:
 
     @property
     def pretraining(self) -> Optional[str]:
-        """The leaf whose result a segmentation leaf starts from, by its name; None for a classifier."""
-        if not self.head:
+        """The leaf whose result another one starts from, by its name; None for one that starts from nothing."""
+        if self.head in ('', 'dino'):
             return None
-        return f'{self.arch}_{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
+        first = 'dino_' if self.head == 'dino-knn' else ''
+        return f'{self.arch}_{first}{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
+
+    @property
+    def segments(self) -> bool:
+        """Whether its result is a mIoU."""
+        return self.head in ('linear', 'upernet', 'hummingbird')
 
 
 def metric(head: str) -> Tuple[str, str]:
     """Returns the key in a test's results of what a head is measured by, and its name with unit."""
-    return ('mIoU', 'mIoU %') if head else ('accuracy/top1', 'top-1 %')
+    other = {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss'), 'dino-knn': ('knn/top1_k20', 'k-NN top-1 %')}
+    return other.get(head, ('mIoU', 'mIoU %'))
 
 
 def parse(name: str) -> Leaf:

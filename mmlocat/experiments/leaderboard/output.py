@@ -14,7 +14,7 @@ from mmlocat.utils import atomic_write
 from mmlocat.utils.tables import Table
 
 from .board import Row, mean_and_spread
-from .names import NOT_SUPPORTED, metric
+from .names import metric
 from .runs import Run
 
 _LEGEND = ('Measured: mean ± sample standard deviation over the runs. Blank: not measured. A marked row is not the '
@@ -43,9 +43,9 @@ def section_markdown(rows: Sequence[Row]) -> str:
         if row.deviations:
             notes.append('; '.join(row.deviations))
             title += f' [{len(notes)}]'
-        measured = 'not yet supported' if row.entry.model in NOT_SUPPORTED else mean_and_spread(row.values)
         body.append([
-            title, '' if row.published is None else f'{row.published:.2f}', measured,
+            title, '' if row.published is None else f'{row.published:.2f}',
+            mean_and_spread(row.values),
             '' if None in (row.published, row.mean) else f'{row.mean - row.published:+.2f}', str(len(row.values) or ''),
             f'{row.parameters:,}' if row.parameters else '', f'{row.macs / 1e9:.4g}' if row.macs else ''
         ])
