@@ -50,8 +50,8 @@ def run_report(plan: Plan, page: Path, parts: Sequence[Part] = PARTS) -> Report:
 
         def keep(row: Dict[str, Any], rows: list = entry['rows']) -> None:
             rows.append(row)
+            _save(report, page)  # before anybody sees the row and interrupts
             print(describe(row), flush=True)
-            _save(report, page)
 
         print(f'{part.title}: at most {seconds:.0f} s', file=sys.stderr, flush=True)
         entry['problem'] = _run_part(part, plan, seconds, keep)
