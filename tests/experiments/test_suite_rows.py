@@ -138,11 +138,11 @@ def test_the_shipped_suite_of_digitscenes(tmp_path):
             assert parse(head.row.config.name).pretraining == pretraining.row.config.stem
 
 
-def test_the_shipped_suite_of_the_paper():
-    suite = load_suite('paper')
+def test_the_shipped_suites_hold_the_papers_table():
+    rows = [row for name in ('paper', 'swin', 'rope', 'jumbo') for row in load_suite(name).rows]
     wanted = {name[:-3] for name in LEAVES if parse(name).entry in published()}
-    assert {row.name for row in suite.rows} == wanted and len(wanted) >= 4
-    for row in suite.rows:
+    assert {row.name for row in rows} == wanted and len(wanted) == len(rows) >= 4
+    for row in rows:
         leaf = parse(row.name)
         if leaf.head:  # it starts from published weights, or from its own pretraining in this suite
             assert row.parent == (None if recipe(row.name)[1] else leaf.pretraining)
