@@ -158,7 +158,7 @@ def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], recorde
     if value.shape[2] != own.value.shape[2]:
         raise RuntimeError(f'the checkpoint has in another shape 1 of the weights of {report.backbone}: {own.name} '
                            f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check arch')
-    known = (own.grid, recorded or model.ref_grid)
+    known = (own.grid, recorded or model.given_ref_grid or model.ref_grid)
     source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None and not any('cls_token' in name for name, _ in model.named_parameters()):
         # The checkpoint may have an entry for a class token, which this model does not have.
@@ -187,10 +187,10 @@ def settle_reference_grid(model: LocAtBase, recorded: Optional[Grid], embedded: 
     current = model.ref_grid
     if current is None:
         return
-    if model.explicit_ref_grid and recorded not in (None, current):
+    if model.given_ref_grid and recorded not in (None, current):
         raise RuntimeError(f'the checkpoint was pretrained on a grid of {recorded}, but ref_grid={current}; leave '
                            "ref_grid out to take the checkpoint's")
-    if model.explicit_ref_grid:
+    if model.given_ref_grid:
         grid, reason = current, 'as ref_grid= says'
     elif recorded:
         grid, reason = recorded, 'as the checkpoint records'
