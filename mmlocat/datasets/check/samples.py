@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import re
 from typing import List, NamedTuple, Optional, Sequence
 
 from mmengine.dataset import BaseDataset
+from mmengine.fileio import list_from_file
+from mmpretrain.datasets import CustomDataset
 
 from .report import Report, examples
 
@@ -28,9 +31,14 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
         The samples whose files exist.
 
     Raises:
-        ValueError: There is no image; and what ``load_data_list`` raises.
+        ValueError: There is no image, or a line of the list is malformed; and what ``load_data_list`` raises.
     """
-    entries = dataset.load_data_list()
+    try:
+        entries = dataset.load_data_list()
+    except ValueError:  # mmpretrain's does not say which line
+        if isinstance(dataset, CustomDataset) and dataset.with_label and dataset.ann_file:
+            _check_lines(dataset.ann_file)
+        raise
     if not entries:
         raise ValueError('no image is there')
     if 'img_path' not in entries[0]:
@@ -68,6 +76,13 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
         empty = [name for number, name in enumerate(report.class_folders) if number not in filled]
         report.some('class folders without an image', empty, len(report.class_folders), report.advice())
     return [sample for sample in samples if sample.image in present and (not sample.label or sample.label in present)]
+
+
+def _check_lines(path: str) -> None:
+    """Refuses the first line of an image list that is not a file and a class number."""
+    for number, line in enumerate(list_from_file(path), 1):
+        if not re.fullmatch(r'.* -?\d+', line.strip()):
+            raise ValueError(f'line {number} of the list is {line!r}, but must be a file, a space and a class number')
 
 
 def compare_class_folders(reports: Sequence[Report]) -> None:
