@@ -43,25 +43,20 @@ def _output(*command: str) -> Optional[str]:
         return None
 
 
-def checkout() -> Optional[Tuple[str, Optional[bool]]]:
-    """Returns the commit that this package runs from, and whether tracked files differ from it, None if git fails.
-
-    None alone means that it does not run from a git checkout, or that git cannot read it.
-    """
+def checkout() -> Optional[Tuple[str, bool]]:
+    """Returns the commit of this package, None if it has none, and whether files differ from it or git cannot tell."""
     root = _PACKAGE.parent
     found = _output('git', '-C', str(root), 'rev-parse', 'HEAD') if (root / '.git').exists() else None
     if not found:
         return None
     changed = _output('git', '-C', str(root), 'status', '--porcelain', '--untracked-files=no')
-    return found, None if changed is None else bool(changed)
+    return found, changed != ''
 
 
 def commit() -> str:
     """Returns what ``checkout`` does, in words."""
     found = checkout()
-    if found is None:
-        return 'unknown: not a git checkout'
-    return found[0][:12] + {True: ', with changes', False: '', None: ', perhaps with changes'}[found[1]]
+    return 'unknown: not a git checkout' if found is None else found[0][:12] + (', with changes' if found[1] else '')
 
 
 def versions() -> Dict[str, str]:

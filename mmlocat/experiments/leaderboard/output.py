@@ -67,8 +67,7 @@ def provenance(runs: Sequence[Run]) -> str:
     versions = (' '.join(f'{name} {version}' for wanted in _PACKAGES for name, version in entry['versions'].items()
                          if name.replace('onedl-', '') == wanted) for entry in entries)
     checkouts = [entry['checkout'] or dict(commit='unknown', dirty=False) for entry in entries]
-    words = {True: ' with changes', False: '', None: ' perhaps with changes'}
-    commits = (checkout['commit'][:8] + words[checkout['dirty']] for checkout in checkouts)
+    commits = (checkout['commit'][:8] + (' with changes' if checkout['dirty'] else '') for checkout in checkouts)
     return (f'Measured {" to ".join(dict.fromkeys([days[0], days[-1]]))} on '
             f'{_join(entry["device"] for entry in entries)}; {_join(versions)}; commit {_join(commits)}.')
 
