@@ -44,11 +44,11 @@ def change_line(number, text):
     (change_line(2, 'ILSVRC2012_val_00000002.JPEG 1000'),
      f'images whose label is outside 0 to 999: 1 of 4 ({VAL}/ILSVRC2012_val_00000002.JPEG: 1000)'),
     (change_line(4, 'ILSVRC2012_val_00000004.JPEG'), f"ImageNet cannot list its files (ann_file='{LISTS}', "
-     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: line 4 of the list is 'ILSVRC2012_val_00000004.JPEG', but "
-     'must be a file, a space and a class number'),
+     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: line 4 is 'ILSVRC2012_val_00000004.JPEG', not "
+     'a file, a space and a class number'),
     (change_line(2, 'ILSVRC2012_val_00000002.JPEG two'), f"ImageNet cannot list its files (ann_file='{LISTS}', "
-     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: line 2 of the list is 'ILSVRC2012_val_00000002.JPEG two', but "
-     'must be a file, a space and a class number'),
+     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: line 2 is 'ILSVRC2012_val_00000002.JPEG two', not "
+     'a file, a space and a class number'),
     (lambda root: (root / 'val' / 'ILSVRC2012_val_00000003.JPEG').unlink(),
      f'images that do not exist: 1 of 4 ({VAL}/ILSVRC2012_val_00000003.JPEG)'),
     (lambda root: (root / 'meta' / 'val.txt').write_text(''), f"ImageNet cannot list its files (ann_file='{LISTS}', "
@@ -181,7 +181,7 @@ def test_what_cannot_be_checked_says_so():
     assert not report.errors and report.remarks[0].message == 'Tensors is not checked: it lists no image files'
     assert errors_of(check_data(only('Cifar'))) == ['train: there is no data set of type Cifar']
     nameless = Config(dict(train_dataloader=dict(dataset=dict(data_root='x'))))
-    assert errors_of(check_data(nameless)) == ['train: the data set names no type']
+    assert errors_of(check_data(nameless)) == ['train: the data set has no type']
     message, = errors_of(check_data(only('CustomDataset')))
     assert message.startswith('train: CustomDataset cannot list its files (): AssertionError: One of')
     with pytest.raises(ValueError, match='the config names no data: it has no train_dataloader, val_dataloader'):

@@ -53,7 +53,7 @@ def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test')
             report = Report(names, getattr(given, '__name__', str(given)), settings.get('data_root') or '')
             kind = given if inspect.isclass(given) else registry.get(str(given))
             if given is None:
-                report.error('the data set names no type', f"name its class: {names[0]}_dataloader.dataset.type='...'")
+                report.error('the data set has no type', f'name its class by {names[0]}_dataloader.dataset.type')
             elif kind is None:
                 report.error(f'there is no data set of type {report.dataset}', 'name the module that registers it in '
                              'custom_imports')

@@ -9,7 +9,6 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
-from mmpretrain.datasets import CustomDataset
 
 from .report import Report, examples
 
@@ -36,8 +35,10 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
     try:
         entries = dataset.load_data_list()
     except ValueError:  # mmpretrain's does not say which line
-        if isinstance(dataset, CustomDataset) and dataset.with_label and dataset.ann_file:
-            _check_lines(dataset.ann_file)
+        listed = getattr(dataset, 'with_label', False) and dataset.ann_file
+        for number, line in enumerate(list_from_file(dataset.ann_file) if listed else (), 1):
+            if not re.fullmatch(r'.* -?\d+', line.strip()):
+                raise ValueError(f'line {number} is {line!r}, not a file, a space and a class number') from None
         raise
     if not entries:
         raise ValueError('no image is there')
@@ -76,13 +77,6 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
         empty = [name for number, name in enumerate(report.class_folders) if number not in filled]
         report.some('class folders without an image', empty, len(report.class_folders), report.advice())
     return [sample for sample in samples if sample.image in present and (not sample.label or sample.label in present)]
-
-
-def _check_lines(path: str) -> None:
-    """Refuses the first line of an image list that is not a file and a class number."""
-    for number, line in enumerate(list_from_file(path), 1):
-        if not re.fullmatch(r'.* -?\d+', line.strip()):
-            raise ValueError(f'line {number} of the list is {line!r}, but must be a file, a space and a class number')
 
 
 def compare_class_folders(reports: Sequence[Report]) -> None:
