@@ -27,8 +27,7 @@ class LocAtBase:
     Attributes:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
-        given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it, or None. A
-            plain baseline needs it too, where the position embedding of the checkpoint is not square.
+        given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
     """
 

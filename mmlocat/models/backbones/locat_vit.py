@@ -52,9 +52,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
         num_registers: Register tokens after the class token. Defaults to 0.
         no_embed_class: Whether the position embedding covers the patches alone. Defaults to False.
-        ref_grid: The pretraining patch grid G of GAug. Defaults to what a loaded checkpoint records, else the grid
-            of its position embedding, else that of ``img_size``. A plain ViT needs it only to load a position
-            embedding that is not square.
+        ref_grid: The pretraining patch grid G of GAug, and of a position embedding that is not square. Defaults to
+            what a loaded checkpoint records, else the grid of its position embedding, else that of ``img_size``.
         gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
             the outputs of a trained plain ViT do not change at first). If it is set, a checkpoint may lack the GAug
             weights. Defaults to None: as in the paper, and a checkpoint must have the GAug weights.
