@@ -25,7 +25,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmlocat.checkpoints.sources import locate
 from mmlocat.utils import atomic_write, sha256
-from mmlocat.utils.machine import commit, processor, versions
+from mmlocat.utils.machine import checkout, processor, versions
 
 from .context import OF_THE_LAUNCH, Context
 from .hardware import is_main_process, total_batch
@@ -196,7 +196,7 @@ class RecordHook(Hook):
         record = record or dict(version=_VERSION, configs={}, launches=[], tests=[])
         settings = canonical_config(runner.cfg)
         digest = config_hash(settings)
-        code, *changes = commit().split(', ')
+        code = checkout()
         record['configs'][digest] = settings
         record[kind].append(
             dict(
@@ -205,7 +205,7 @@ class RecordHook(Hook):
                 config=digest,
                 options={key: str(value) for key, value in self.context.changed.items()},
                 remarks=list(self.context.remarks),
-                checkout=None if code.startswith('unknown') else dict(commit=code, dirty=bool(changes)),
+                checkout=None if code is None else dict(commit=code[0], dirty=code[1]),
                 versions=versions(),
                 seed=runner.seed,
                 processes=runner.world_size,
