@@ -42,15 +42,27 @@ _VERSION = 1
 _held: Dict[Path, IO] = {}  # the locked files of this process
 
 
+def check_work_dir(config: Config, context: Context) -> List[str]:
+    """Makes sure that the work dir is not a file.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if config.get('work_dir') and Path(config.work_dir).is_file():
+        raise ValueError(f'--work-dir {config.work_dir} is a file; name a folder, or a path where nothing is yet')
+    return []
+
+
 def claim_work_dir(config: Config, context: Context) -> List[str]:
     """Locks the work dir for the first process, since two trainings would overwrite each other's checkpoints.
 
     The operating system releases the lock when the process ends, in any way. Does nothing if the system or file system
     has no such locks. A process may claim a work dir several times.
+
+    Raises:
+        RuntimeError: Another process trains there.
     """
     path = Path(config.work_dir).resolve() / '.training'
-    if path.parent.is_file():
-        raise ValueError(f'--work-dir {config.work_dir} is a file; it names a folder')
     if fcntl is None or path in _held or not is_main_process():
         return []
     path.parent.mkdir(parents=True, exist_ok=True)
