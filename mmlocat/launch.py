@@ -27,7 +27,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     """
     # torchrun passes SIGTERM and SIGINT on to its processes and waits half a minute for them. SIGUSR1, which Slurm can
     # send before it takes a machine away, would end only torchrun itself.
-    signal.signal(signal.SIGUSR1, _stop)
+    if hasattr(signal, 'SIGUSR1'):  # not on Windows
+        signal.signal(signal.SIGUSR1, _stop)
     try:
         run.run(run.parse_args(arguments))
     except ChildFailedError as error:
@@ -36,8 +37,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
         # When one process is killed, the others, which wait for it, fail too, or are ended by torchrun's SIGTERM.
         code = min(codes, key=lambda code: (code == -signal.SIGTERM, code > 0))
         return code if code > 0 else 128 - code
-    except SignalException as error:
-        return 128 + error.sigval
+    except (SignalException, KeyboardInterrupt) as error:  # the latter before torchrun handles signals
+        number = signal.Signals(getattr(error, 'sigval', signal.SIGINT))
+        print(f'mmlocat: the launcher received {number.name}; its processes have ended.', file=sys.stderr, flush=True)
+        return 128 + number
     return 0
 
 

@@ -10,7 +10,11 @@ from mmlocat.utils import require_modules, share_folder, suggestion
 
 
 def models() -> Dict[str, dict]:
-    """Returns the entries of the model index by name, as its metafiles hold them; needs PyYAML."""
+    """Returns the entries of the model index by name, as its metafiles hold them.
+
+    Raises:
+        ImportError: PyYAML is not installed.
+    """
     require_modules(('yaml', ), 'onedl', 'mmlocat.resolve')
     import yaml
     share = share_folder()

@@ -21,6 +21,7 @@ def failures(*codes):
     (failures(1, -signal.SIGTERM, -signal.SIGSEGV), 128 + signal.SIGSEGV),
     (failures(-signal.SIGTERM, -signal.SIGTERM), 128 + signal.SIGTERM),
     (SignalException('', signal.SIGUSR1), 128 + signal.SIGUSR1),
+    (KeyboardInterrupt(), 130),  # before torchrun handles signals
     (None, 0),
 ])
 def test_the_exit_code_is_that_of_what_failed_of_itself(error, code, monkeypatch, capsys):
@@ -31,4 +32,12 @@ def test_the_exit_code_is_that_of_what_failed_of_itself(error, code, monkeypatch
     monkeypatch.setattr('torch.distributed.run.run', run)
     assert main(['--standalone', 'train.py']) == code
     table = capsys.readouterr().err
+    stopped = isinstance(error, (SignalException, KeyboardInterrupt))
+    assert table.startswith('mmlocat: the launcher received SIG') == stopped
     assert not isinstance(error, ChildFailedError) or all(f'(local_rank: {rank})' in table for rank in error.failures)
+
+
+def test_a_system_without_sigusr1(monkeypatch):
+    monkeypatch.delattr(signal, 'SIGUSR1')  # Windows
+    monkeypatch.setattr('torch.distributed.run.run', lambda _: None)
+    assert main(['--standalone', 'train.py']) == 0

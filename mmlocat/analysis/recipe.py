@@ -107,6 +107,9 @@ def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequenc
 
     Returns:
         Shape (iterations, groups), float64: the rate with which each iteration updates.
+
+    Raises:
+        ValueError: The config does not state how long it trains.
     """
     length, unit = training_length(config)
     iterations = length * epoch_length if unit == 'epochs' else length

@@ -37,11 +37,11 @@ def infer_arch(state_dict: Mapping[str, Tensor], *, num_heads: Optional[int] = N
     dims, patch, gaug = stem.shape[0], stem.shape[2:], state_dict.get('layers.0.attn.gaug.log_var.weight')
     shown = dims // gaug.shape[1] if gaug is not None else None
     heads = shown or num_heads or _HEADS.get(dims)
-    if heads is None or dims % heads or heads != (num_heads or heads):
-        raise CheckpointError(f'weights of {dims} channels ' + (
-            f'have {shown} heads, not --num-heads {num_heads}; leave the option out' if shown else
-            'do not show how many heads attention has' + (f', and {heads} do not divide them' if heads else '') +
-            '; give --num-heads'))
+    if shown and num_heads not in (None, shown):
+        raise CheckpointError(f'weights of {dims} channels have {shown} heads, not {num_heads}; leave --num-heads out')
+    if heads is None or dims % heads:
+        divided = f', and {heads} do not divide them' if heads else ''
+        raise CheckpointError(f'{dims} channels do not show how many heads attention has{divided}; give --num-heads')
     registers = state_dict['reg_token'].shape[1] if 'reg_token' in state_dict else 0
     grid, embeds_prefix = _grid(state_dict.get('pos_embed'), ('cls_token' in state_dict) + registers, grid)
     arguments: Dict[str, Any] = dict(
@@ -68,5 +68,7 @@ def _grid(embedding: Optional[Tensor], prefix: int, given: Optional[Tuple[int, i
         for grid in filter(None, (given, (side, side))):
             if patches == grid[0] * grid[1] > 0:
                 return tuple(grid), covered == prefix
+    reason = 'they have no position embedding' if embedding is None else (
+        f'their position embedding is no square grid and {prefix} prefix entries')
     raise CheckpointError('the weights do not show their pretraining grid; give --ref-grid H W (14 14 for 224 px and '
-                          f'patches of 16); their position embedding is no square grid and {prefix} prefix entries')
+                          f'patches of 16); {reason}')

@@ -57,9 +57,10 @@ class SampleGuard:
         self._check_values(path, label_map, self.ignore_index)
 
     def _check_values(self, path: Optional[str], labels: np.ndarray, ignored: Optional[int]) -> None:
-        if self.classes is None or (int(labels.max()) < self.classes and int(labels.min()) >= 0):
+        if self.classes is None:
             return
-        wrong = [value for value in np.unique(labels).tolist() if not 0 <= value < self.classes and value != ignored]
+        beyond = labels[(labels < 0) | (labels >= self.classes)]
+        wrong = np.unique(beyond[beyond != ignored]).tolist()  # sorts these alone: most maps hold the ignored value
         if wrong:
             values = ', '.join(map(str, wrong[:_MOST_VALUES])) + (' ...' if len(wrong) > _MOST_VALUES else '')
             raise ValueError(f'{path}: label values {values}, but the model predicts {self.classes} classes, 0 to '

@@ -127,8 +127,10 @@ def _record(exportable: Exportable) -> torch.onnx.ONNXProgram:
 def compare(run: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Exportable, model: nn.Module) -> List[Difference]:
     """Compares a graph with MMPretrain's or MMSegmentation's own computation by ``model``, on random images.
 
-    Sizes are that of pretraining, smaller and larger ones, whole patches and not, portrait and landscape; none is that
-    of the recording. A difference beyond the tolerance is a RuntimeError.
+    Sizes are that of pretraining, smaller and larger, whole patches and not, portrait and landscape; none was recorded.
+
+    Raises:
+        RuntimeError: The graph does not run, or differs by more than the tolerance.
     """
     (rows, columns), (height, width) = exportable.backbone.patch_size, exportable.backbone.img_size
     sizes = [(1, height, width), (3, 5 * rows, 2 * columns), (1, 2 * rows + 1, 11 * columns - 1),

@@ -40,11 +40,11 @@ def enable_amp(config: Config) -> None:
         ValueError: Its ``optim_wrapper`` has no mixed-precision version.
     """
     kind = _wrapper_of(config)
-    if kind not in (OptimWrapper, AmpOptimWrapper, CPUAmpOptimWrapper):
-        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', got {config.optim_wrapper.type!r}; leave out "
-                         '--amp, or set that')
     if kind is OptimWrapper:
         config.merge_from_dict({'optim_wrapper.type': 'AmpOptimWrapper'})
+    elif not isinstance(kind, type) or not issubclass(kind, (AmpOptimWrapper, CPUAmpOptimWrapper)):
+        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', got {config.optim_wrapper.type!r}; leave out "
+                         '--amp, or set that')
 
 
 def check_precision(config: Config, context: Context) -> List[str]:

@@ -18,7 +18,7 @@ from .context import BUILD, TEST, TRAIN, Context, read_options
 from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, is_main_process, join_processes
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
 from .model_check import build_model, build_optimizer, check_model
-from .provenance import claim_work_dir
+from .provenance import check_work_dir, claim_work_dir
 from .recompute import check_recomputed
 from .resume import apply_resume, tell_changes
 from .seeding import prepare_determinism
@@ -38,6 +38,7 @@ class Check(NamedTuple):
 JOBS = f'{TRAIN} {TEST}'
 CHECKS: List[Check] = [
     Check(BUILD, read_options),  # the config's own `checks`
+    Check(BUILD, check_work_dir),
     Check(BUILD, check_launcher),
     Check(f'{BUILD} {JOBS}', check_types),  # do all parts exist and take these arguments
     Check(BUILD, check_values),  # numbers, choices, settings that must fit together

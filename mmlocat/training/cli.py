@@ -35,7 +35,12 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Reads the config of a job by ``load_config``, and applies the options that ``add_job_arguments`` added."""
+    """Reads the config of a job by ``load_config``, and applies the options that ``add_job_arguments`` added.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: It cannot be read, or an option does not fit it.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher

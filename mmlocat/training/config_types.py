@@ -28,13 +28,16 @@ _OF_JOB = {
     TEST: ('test_dataloader', 'test_cfg', 'test_evaluator'),
 }
 _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', *_OF_JOB[TEST])
-# Keys of a model that hold parts.
+# Keys whose dicts are built from a registry. A ``type`` elsewhere may be anything, such as the one of ``clip_grad``.
 _PARTS = ('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head', 'loss', 'loss_decode', 'data_preprocessor',
-          'module', 'norm_cfg', 'act_cfg', 'conv_cfg')
+          'module', 'norm_cfg', 'act_cfg', 'conv_cfg', 'dataset', 'datasets', 'pipeline', 'transforms', 'sampler',
+          'batch_sampler', 'collate_fn', 'optimizer', 'vis_backends', 'metrics')
+# Transforms whose ``transforms`` are of the registry too; those of Albumentations are not.
+_WRAPPERS = ('RandomChoice', 'RandomApply', 'TestTimeAug', 'Compose', 'KeyMapper', 'TransformBroadcaster', 'MultiView')
 # Keys that MMEngine removes before it builds a part.
 _TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'by_epoch', 'constructor', 'paramwise_cfg'}
 # Dicts without a type, and the keys that they may hold.
-_LOADER = (*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch')
+_LOADER = (*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning')
 _PLAIN = {
     'checks': OPTIONS,
     'default_hooks': ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint',
@@ -43,7 +46,6 @@ _PLAIN = {
     'auto_scale_lr': ('enable', 'base_batch_size'),
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     'randomness': inspect.signature(Runner.set_randomness).parameters,
-    **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), _LOADER),
 }
 
 
@@ -74,7 +76,11 @@ def is_kind(node: Any, kind: type, registry: Registry, scope: Optional[str] = No
 
 
 def check_types(config: Config, context: Context) -> List[str]:
-    """Looks up every type in the parts of the job, or, while the job is not known, in those that every job builds."""
+    """Looks up every type in the parts of the job, or, while the job is not known, in those that every job builds.
+
+    Raises:
+        ValueError: A part is missing, a type is not registered, or does not take an argument; with near names.
+    """
     scope = config.get('default_scope')
     for key in (*_COMMON, *_OF_JOB.get(context.job, ())):
         part = config.get(key)
@@ -83,12 +89,17 @@ def check_types(config: Config, context: Context) -> List[str]:
         if key in _NEEDED and not isinstance(part, (dict, list)) or key == 'model' and isinstance(part, list):
             raise ValueError(f'{key} must be a dict, got {part!r}')
         _check(part, key, scope)
+        if key.endswith('_dataloader') and isinstance(part, dict):
+            _check_names(part, key, key, _LOADER, closed=True)
     for path, known in _PLAIN.items():
         node: Any = config
         for key in path.split('.'):
             node = node.get(key) or {}
         if isinstance(node, dict):
             _check_names(node, path, key, known, closed=path == 'checks')
+    for name, hook in (config.get('default_hooks') or {}).items():
+        if isinstance(hook, dict) and 'type' not in hook:
+            raise ValueError(f'default_hooks.{name} has no type; name a hook with default_hooks.{name}.type=...')
     return []
 
 
@@ -101,16 +112,24 @@ def _check(node: Any, path: str, scope: Optional[str]) -> None:
         return
     scope = node.get('_scope_', scope)
     _find(node.get('constructor'), f'{path}.constructor', scope)
-    kind = _find(node.get('type'), f'{path}.type', scope)
+    kind = _find(node.get('type') or _default_type(node, path), f'{path}.type', scope)
     title = getattr(kind, '__name__', str(kind))
     if callable(kind):
         names, closed = _arguments(kind)
         # Models add to the arguments of their parts, and take some out.
         _check_names(node, path, title, names, closed and not path.startswith('model.'))
     for key, value in node.items():
-        # Other dicts of a model, and the transforms of Albumentations, may have types of their own.
-        if key in _PARTS if path.split('.')[0] == 'model' else title != 'Albu':
+        if path == 'default_hooks' or key in _PARTS and (key != 'transforms' or title in _WRAPPERS):
             _check(value, f'{path}.{key}', scope)
+
+
+def _default_type(node: dict, path: str) -> Optional[str]:
+    """Returns the type that MMEngine builds if the config names none."""
+    if path == 'train_cfg' and 'by_epoch' in node:
+        return 'EpochBasedTrainLoop' if node['by_epoch'] else 'IterBasedTrainLoop'
+    if path == 'optim_wrapper' and 'optimizer' in node:  # else it holds several wrappers
+        return 'OptimWrapper'
+    return {'val_cfg': 'ValLoop', 'test_cfg': 'TestLoop', 'log_processor': 'LogProcessor'}.get(path)
 
 
 def _find(kind: Any, path: str, scope: Optional[str]) -> Any:

@@ -53,7 +53,11 @@ _RULES: List[Tuple[_Condition, Tuple[str, ...]]] = [
 
 
 def check_values(config: Config, context: Context) -> List[str]:
-    """Checks numbers and names, and settings that must fit each other."""
+    """Checks numbers and names, and settings that must fit each other.
+
+    Raises:
+        ValueError: One is wrong; the message has the key, the value and what is expected.
+    """
     values = flatten(config.to_dict())
     for path, value in values.items():
         for (accepts, expected), patterns in _RULES:
@@ -81,10 +85,12 @@ def _check_together(values: Dict[str, Any]) -> None:
             if value > (size[int(path[-1])] if path[-1].isdigit() else min(size)):
                 raise ValueError(f'{path}={value} is larger than model.data_preprocessor.size={tuple(size)}, to which '
                                  'a batch is padded; make them equal')
-        # MMEngine's OneCycleLR divides by zero if its rise or fall is one step long.
-        part = values.get(path.replace('total_steps', 'pct_start'), 0.3)
-        if fnmatchcase(path, 'param_scheduler*.total_steps') and float(part * value) - 1 in (0., float(value - 1)):
-            raise ValueError(f'{path}={value} leaves OneCycleLR no rise or no fall; change pct_start={part}')
+        if fnmatchcase(path, 'param_scheduler*.total_steps'):
+            kind, phases, part = (values.get(path.replace('total_steps', key), default) for key, default in (
+                ('type', None), ('three_phase', False), ('pct_start', 0.3)))
+            # MMEngine's OneCycleLR divides by zero if its rise or fall is one step long.
+            if 'OneCycle' in str(kind) and not phases and float(part * value) - 1 in (0., float(value - 1)):
+                raise ValueError(f'{path}={value} leaves OneCycleLR no rise or no fall; change pct_start={part}')
 
 
 def _check_windows(test: dict) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from torch import nn
 
 from mmlocat.checkpoints import reading_once
@@ -26,13 +25,11 @@ class Context:
     """The state that the checks of one job share."""
 
     job: Optional[str] = None  # TRAIN or TEST, once it is known
-    runner_class: type = Runner
     processes: int = 1
     changed: Dict[str, Any] = field(default_factory=dict)  # see ``changed_since_file``
     options: Dict[str, bool] = field(default_factory=lambda: dict(OPTIONS))  # the config's ``checks``
     remarks: List[str] = field(default_factory=list)  # of the checks so far
     resumed: Optional[str] = None  # the checkpoint that a training resumes from
-    validated: Optional[int] = None  # the iteration at which the resumed run had ended with its last validation
     initial: Optional[str] = None  # the checkpoint that the backbone starts from
     runner: Any = None  # once it is built
     done: set = field(default_factory=set)  # the checks that have run, with their job
@@ -46,8 +43,15 @@ class Context:
 
 
 def read_options(config: Config, context: Context) -> List[str]:
-    """Reads the config's ``checks``."""
-    context.options = {**OPTIONS, **(config.get('checks') or {})}
+    """Reads the config's ``checks``.
+
+    Raises:
+        ValueError: It is not a dict.
+    """
+    options = config.get('checks') or {}
+    if not isinstance(options, dict):
+        raise ValueError(f'checks must be a dict, got {options!r}; set options in it, such as checks.data=False')
+    context.options = {**OPTIONS, **options}
     return []
 
 

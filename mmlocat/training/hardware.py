@@ -8,6 +8,7 @@ import os
 from typing import Any, List, Optional
 
 import torch
+from mmengine._strategy import DDPStrategy
 from mmengine.config import Config
 from mmengine.registry import MODELS, STRATEGIES
 from torch import nn
@@ -19,7 +20,11 @@ from .fsdp import FSDPStrategy
 
 
 def check_launcher(config: Config, context: Context) -> List[str]:
-    """Makes sure that the processes are started as ``--launcher`` says, and on GPUs where it needs some."""
+    """Makes sure that the processes are started as ``--launcher`` says, and on GPUs where it needs some.
+
+    Raises:
+        RuntimeError: They are not, or there are more processes than GPUs.
+    """
     launcher = config.get('launcher', 'none')
     if launcher in ('slurm', 'mpi') and not torch.cuda.is_available():
         raise RuntimeError(f'--launcher {launcher} needs CUDA, and there is none; on CPUs use --launcher pytorch '
@@ -43,6 +48,9 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
 
     SyncBN raises on a CPU and becomes BN, mixed precision runs on CPU autocast (mmengine's AmpOptimWrapper
     asserts a GPU), several processes communicate over gloo.
+
+    Raises:
+        ValueError: ``optim_wrapper.dtype`` is not one of mixed precision.
     """
     if torch.cuda.is_available():
         return []
@@ -54,10 +62,12 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
             type='MMDistributedDataParallel',
             broadcast_buffers=False,
             find_unused_parameters=config.get('find_unused_parameters', False))
-        config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), 'device_ids': None}
+        device: dict = dict(device_ids=None)
+        config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), **device}
         if _shards(config):
-            wrapper = dict(type='MMFullyShardedDataParallel')
-            config.strategy.model_wrapper = {**wrapper, **config.strategy.get('model_wrapper', {}), 'device_id': 'cpu'}
+            wrapper, device = dict(type='MMFullyShardedDataParallel'), dict(device_id='cpu')
+        if is_kind(config.get('strategy'), DDPStrategy, STRATEGIES, config.get('default_scope')):  # FSDP's is one
+            config.strategy.model_wrapper = {**wrapper, **(config.strategy.get('model_wrapper') or {}), **device}
         changes.append('processes talk over gloo')
     if _replace_sync_bn(config.get('model', {}), config.get('default_scope')):
         changes.append('SyncBN runs as BN')

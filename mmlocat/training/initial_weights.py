@@ -31,6 +31,9 @@ def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
 
     The ``init_cfg`` in a config file holds only the value that the variable had there. A ``model.backbone.init_cfg``
     that was changed since the file was read takes precedence, unless the variable was changed too.
+
+    Raises:
+        ValueError: ``checkpoint`` is no name.
     """
     changed = context.changed
     overridden = any(key.startswith('model.backbone.init_cfg') for key in changed) and 'checkpoint' not in changed
@@ -68,6 +71,10 @@ def find_weights(config: Config, context: Context) -> List[str]:
     """Makes sure that the weights of a job exist and can be read, and that a frozen backbone has some.
 
     A tested checkpoint holds the backbone's weights too, so the backbone's ``init_cfg`` is removed from the config.
+
+    Raises:
+        FileNotFoundError: A checkpoint does not exist.
+        RuntimeError: One cannot be read, or a frozen backbone has none.
     """
     if context.job == TEST:
         if tested_checkpoint(config, context):
@@ -99,6 +106,9 @@ def fit_weights(config: Config, context: Context) -> List[str]:
     """Makes sure that a tested checkpoint holds the whole model, and that initial weights fit a LocAt backbone.
 
     mmengine would only log weights that do not match, and test a partly random model.
+
+    Raises:
+        RuntimeError: They do not, or cannot be read.
     """
     if context.job == TEST:
         if tested_checkpoint(config, context):

@@ -68,8 +68,9 @@ class StopHook(Hook):
             raise TrainingStopped(128 + number)
         if isinstance(loop, EpochLoop):
             runner.message_hub.update_info(_IN_EPOCH, [batch_idx + 1, len(runner.train_dataloader)])
-        runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=done), by_epoch=False)
         path = Path(runner.work_dir) / INTERRUPTED
+        runner.message_hub.update_info('last_ckpt', str(path))  # what NonFiniteHook names in the resumed run
+        runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=dict(epoch=runner.epoch, iter=done), by_epoch=False)
         if is_main_process():
             write_last_checkpoint(runner.work_dir, path)
         runner.logger.info(f'{end}, which is saved in {path}. The same command with --resume goes on from there.')

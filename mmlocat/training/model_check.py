@@ -44,6 +44,9 @@ def check_model(config: Config, context: Context) -> List[str]:
     """Runs a batch of the training's size, or one image in a test, through a copy of backbone, neck and heads.
 
     Models that the meta device cannot run, and those without a LocAt backbone, are not checked.
+
+    Raises:
+        ValueError: A part does not fit what it gets.
     """
     training = context.job == TRAIN
     if find_backbone(context.model) is None or not hasattr(context.model, 'backbone'):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Dict, Iterable, List, Optional
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -55,9 +55,10 @@ class NonFiniteHook(Hook):
             NonFiniteError: A loss is not finite, or the loss scale has become too small.
         """
         losses = {name: loss for name, loss in (outputs or {}).items() if 'loss' in name and isinstance(loss, Tensor)}
-        if not _all_finite(losses.values()):
-            name, loss = next((name, loss) for name, loss in losses.items() if not _all_finite([loss]))
-            self._stop(runner, f'{name} is {float(loss.detach().sum()):g}')
+        if not _agreed(_all_finite(losses.values())):
+            bad = [f'{name} is {float(loss.detach().sum()):g}' for name, loss in losses.items()
+                   if not _all_finite([loss])]
+            self._stop(runner, bad[0] if bad else 'a loss of another process is not finite')
         for wrapper in _wrappers(runner):
             if _scaler_guards(wrapper) and self.every_n_train_iters(runner, 20):
                 scale = wrapper.loss_scaler.get_scale()
@@ -68,8 +69,8 @@ class NonFiniteHook(Hook):
                          *_: Any) -> None:
         """Checks the gradients of an optimizer, unless a loss scaler does, which then skips the step."""
         parameters = (parameter for group in optimizer.param_groups for parameter in group['params'])
-        if not _scaler_guards(wrapper) and not _all_finite(
-                parameter.grad for parameter in parameters if parameter.grad is not None):
+        if not _scaler_guards(wrapper) and not _agreed(_all_finite(
+                parameter.grad for parameter in parameters if parameter.grad is not None)):
             self._stop(runner, 'a gradient is not finite')
 
     def _stop(self, runner: Runner, what: str) -> None:
@@ -114,6 +115,13 @@ def _scaler_guards(wrapper: OptimWrapper) -> bool:
     """Whether a loss scaler checks the gradients already, and skips a step whose gradients are not finite."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     return scaler is not None and scaler.is_enabled()
+
+
+def _agreed(finite: bool) -> bool:
+    """Whether numbers are finite in all processes; the others would wait forever for one that stops alone."""
+    flag = torch.tensor(float(finite))
+    all_reduce(flag, 'min')  # of one process: nothing
+    return bool(flag)
 
 
 def _all_finite(tensors: Iterable[Tensor]) -> bool:

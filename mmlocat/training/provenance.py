@@ -25,7 +25,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmlocat.checkpoints.sources import locate
 from mmlocat.utils import atomic_write, sha256
-from mmlocat.utils.machine import commit, processor, versions
+from mmlocat.utils.machine import checkout, processor, versions
 
 from .context import OF_THE_LAUNCH, Context
 from .hardware import is_main_process, total_batch
@@ -42,15 +42,27 @@ _VERSION = 1
 _held: Dict[Path, IO] = {}  # the locked files of this process
 
 
+def check_work_dir(config: Config, context: Context) -> List[str]:
+    """Makes sure that the work dir is not a file.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if config.get('work_dir') and Path(config.work_dir).is_file():
+        raise ValueError(f'--work-dir {config.work_dir} is a file; name a folder, or a path where nothing is yet')
+    return []
+
+
 def claim_work_dir(config: Config, context: Context) -> List[str]:
     """Locks the work dir for the first process, since two trainings would overwrite each other's checkpoints.
 
     The operating system releases the lock when the process ends, in any way. Does nothing if the system or file system
     has no such locks. A process may claim a work dir several times.
+
+    Raises:
+        RuntimeError: Another process trains there.
     """
     path = Path(config.work_dir).resolve() / '.training'
-    if path.parent.is_file():
-        raise ValueError(f'--work-dir {config.work_dir} is a file; it names a folder')
     if fcntl is None or path in _held or not is_main_process():
         return []
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +208,7 @@ class RecordHook(Hook):
         record = record or dict(version=_VERSION, configs={}, launches=[], tests=[])
         settings = canonical_config(runner.cfg)
         digest = config_hash(settings)
-        code, *changes = commit().split(', ')
+        code = checkout()
         record['configs'][digest] = settings
         record[kind].append(
             dict(
@@ -205,7 +217,7 @@ class RecordHook(Hook):
                 config=digest,
                 options={key: str(value) for key, value in self.context.changed.items()},
                 remarks=list(self.context.remarks),
-                checkout=None if code.startswith('unknown') else dict(commit=code, dirty=bool(changes)),
+                checkout=None if code is None else dict(commit=code[0], dirty=code[1]),
                 versions=versions(),
                 seed=runner.seed,
                 processes=runner.world_size,

@@ -71,11 +71,12 @@ def _newest(work_dir: Path, remarks: List[str]) -> Optional[str]:
     if named and not problem:
         return named
     what = f'{work_dir / LAST_CHECKPOINT} ' + (f'names {named}, which {problem}' if named else 'is empty or no text')
-    folder = Path(named).parent if named else work_dir
-    saved = [path for path in folder.glob('*.pth') if _SAVED_STATE.fullmatch(path.name) and not _problem(path)]
+    folders = {work_dir, Path(named).parent if named else work_dir}  # a work dir that was moved still names the old one
+    saved = [path for folder in folders for path in folder.glob('*.pth')
+             if _SAVED_STATE.fullmatch(path.name) and not _problem(path)]
     if not saved:
-        raise CheckpointError(f'{what}, and no other checkpoint in {folder} can be read; give one with --resume FILE, '
-                              f'or delete {work_dir / LAST_CHECKPOINT} to start anew')
+        raise CheckpointError(f'{what}, and no other checkpoint in {work_dir} can be read; give one with --resume '
+                              f'FILE, or delete {work_dir / LAST_CHECKPOINT} to start anew')
     other = max(saved, key=lambda path: path.stat().st_mtime)
     remarks.append(f'WARNING: {what}. Falling back to {other}; what came after it is trained again.')
     return str(other)
@@ -110,9 +111,11 @@ def tell_changes(config: Config, context: Context) -> List[str]:
     changes = [('processes', launch['processes'], processes),
                ('total batch', launch['total_batch'], total_batch(config, processes)),
                *((key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if not _NOT_COMPARED.match(key)),
-               *((name, version, installed.get(name)) for name, version in launch['versions'].items())]
+               *((name, version, installed[name]) for name, version in launch['versions'].items() if name in installed)]
     told = [f'Changed since: {name} {json.dumps(before)} -> {json.dumps(after)}.'
             for name, before, after in changes if before != after]
+    if any(before != after for _, before, after in changes[:2]):
+        told.append('Iterations keep their numbers, so the images come in another order than without the change.')
     if any(': optim_wrapper.optimizer' in line or ': param_scheduler' in line for line in told):
         told.append('The checkpoint brings its optimizer and schedulers: rates, decay and the length of the schedule '
                     'stay as saved.')

@@ -27,6 +27,7 @@ from .interrupt import EpochLoop, MissedValidationHook, StopHook, shield_workers
 from .load_from import BareViTHook
 from .nonfinite import NonFiniteHook
 from .provenance import RecordHook
+from .recompute import sound_recomputation
 from .saving import AtomicCheckpointHook, save_atomically
 from .seeding import StepSeedHook, seeded
 
@@ -59,7 +60,7 @@ class ChecksMixin:
             ValueError: The config is wrong; the message has the key, the value and what to change.
         """
         config = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(copy.deepcopy(cfg))
-        context = Context(job, cls, world_size(config.get('launcher', 'none')), changed=changed_since_file(config))
+        context = Context(job, world_size(config.get('launcher', 'none')), changed=changed_since_file(config))
         begin_reading_once()
         try:
             run_checks(BUILD, config, context)
@@ -108,7 +109,8 @@ class ChecksMixin:
         """Trains, and returns the model."""
         self.prepare_training()
         try:
-            return super().train()
+            with sound_recomputation():
+                return super().train()
         finally:
             self._stop.restore()
 

@@ -70,6 +70,13 @@ class AtomicCheckpointHook(CheckpointHook):
     It takes the place of ``CheckpointHook`` in ``default_hooks`` and has its arguments.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Restores the last checkpoint of an earlier launch: mmengine saves a new best score only if there is one."""
+        super().before_train(runner)
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        if last and self.file_backend.isfile(last):
+            self.last_ckpt = last
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Saves the checkpoint of an iteration or epoch, then deletes those beyond ``max_keep_ckpts``."""
         outdated: List[int] = []

@@ -20,6 +20,9 @@ def check_training_data(config: Config, context: Context) -> List[str]:
 
     Folders, lists, pairs and counts are checked for all files, and a few samples are opened. Data sets that verify
     their own files, as DigitScenes does, are skipped. With several processes only the first one checks.
+
+    Raises:
+        RuntimeError: Files are missing, unpaired or wrong; the message has the first fault and what mends it.
     """
     loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
     if not loaders or not context.options['data'] or not is_main_process():
@@ -37,7 +40,11 @@ def check_training_data(config: Config, context: Context) -> List[str]:
 
 
 def build_data(config: Config, context: Context) -> List[str]:
-    """Builds the loops of the job with their data, and checks their samples."""
+    """Builds the loops of the job with their data, and checks their samples.
+
+    Raises:
+        ValueError: The data have more classes than the model predicts.
+    """
     runner, name = context.runner, 'val' if context.job == TRAIN else 'test'
     if context.job == TRAIN:
         ranks_differ = bool((config.get('randomness') or {}).get('diff_rank_seed'))

@@ -8,7 +8,7 @@ import subprocess
 from datetime import date, datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional, Tuple
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Names of distributions; of those that provide the same modules, only one is installed.
@@ -35,22 +35,28 @@ def machine(device: str) -> str:
     return f'{date.today()}, {name}, PyTorch {torch.__version__}'
 
 
-def _output(*command: str) -> str:
-    """Returns the output of a command, or '' if it cannot be run."""
+def _output(*command: str) -> Optional[str]:
+    """Returns the output of a command; None if it cannot be run, fails or takes too long."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return ''
+        return None
+
+
+def checkout() -> Optional[Tuple[str, bool]]:
+    """Returns the commit of this package, None if it has none, and whether files differ from it or git cannot tell."""
+    root = _PACKAGE.parent
+    found = _output('git', '-C', str(root), 'rev-parse', 'HEAD') if (root / '.git').exists() else None
+    if not found:
+        return None
+    changed = _output('git', '-C', str(root), 'status', '--porcelain', '--untracked-files=no')
+    return found, changed != ''
 
 
 def commit() -> str:
-    """Returns the commit that this package runs from, and whether tracked files differ from it."""
-    root = _PACKAGE.parent
-    found = _output('git', '-C', str(root), 'rev-parse', 'HEAD') if (root / '.git').exists() else ''
-    if not found:
-        return 'unknown: not a git checkout'
-    changed = _output('git', '-C', str(root), 'status', '--porcelain', '--untracked-files=no')
-    return found[:12] + (', with changes' if changed else '')
+    """Returns what ``checkout`` does, in words."""
+    found = checkout()
+    return 'unknown: not a git checkout' if found is None else found[0][:12] + (', with changes' if found[1] else '')
 
 
 def versions() -> Dict[str, str]:
@@ -75,7 +81,7 @@ def machine_and_software(device: str) -> Dict[str, Any]:
     """
     import torch
     cuda = device.startswith('cuda')
-    driver = _output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader').split('\n')[0] or 'unknown'
+    drivers = _output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader') or 'unknown'
     return dict(date=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), device=device, card=processor(device),
-                driver=driver if cuda else None, cuda=torch.version.cuda if cuda else None, versions=versions(),
-                commit=commit())
+                driver=drivers.split('\n')[0] if cuda else None, cuda=torch.version.cuda if cuda else None,
+                versions=versions(), commit=commit())

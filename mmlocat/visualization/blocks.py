@@ -127,6 +127,9 @@ class BlockMaps:
 
         Returns:
             x and y of its centre, and sigma along x and along y.
+
+        Raises:
+            TypeError: The block has no GAug.
         """
         (height, width), (down, across) = self.patch_size, self.sigma[head][patch].tolist()
         return (patch[1] + 0.5) * width, (patch[0] + 0.5) * height, across * width, down * height
@@ -143,6 +146,9 @@ class BlockMaps:
 
         Returns:
             Shape (h,), in patches.
+
+        Raises:
+            TypeError: S is asked for, and the block has no GAug.
         """
         numbers = torch.arange(self.grid[0] * self.grid[1], device=self.query.device)
         position = torch.stack([numbers // self.grid[1], numbers % self.grid[1]], dim=-1).to(self.query.dtype)

@@ -117,26 +117,26 @@ def _probe(features: np.ndarray, labels: np.ndarray, others: np.ndarray, answers
 def _measure_features(model: nn.Module, pairs: Sequence[_Pair], train: Sequence[_Pair], max_side: int) -> np.ndarray:
     """Measures ``pairs``, with probes where there are others to learn from; returns figures, (blocks, measures)."""
     measured: List[List[List[float]]] = []  # by image and block
-    labelled = []
+    labelled = []  # for ``train`` and ``pairs``: features and labels of all their images
     for part in (train, pairs):
         random = np.random.default_rng(0)
         patches = []  # for each image: features (n, blocks, C) and labels (n,)
-        for image, labels in part:
+        for image, label_map in part:
             picture = shrink(read_image(image), max_side)[..., ::-1]
             maps = collect(model, prepare_image(model, picture))
             if train:
-                known = _patch_labels(read_labels(labels, picture.shape[:2]), maps)
+                known = _patch_labels(read_labels(label_map, picture.shape[:2]), maps)
                 # The draw depends on labels alone, so it is the same for all models.
                 chosen = random.permutation(np.flatnonzero(known != _IGNORED))[:max(1, _MOST_PATCHES // len(part))]
                 tokens = [block.tokens[block.num_prefix_tokens:].float().cpu().numpy()[chosen] for block in maps.blocks]
                 patches.append((np.stack(tokens, axis=1), known[chosen]))
             if part is pairs:
                 measured.append([_measure(block) for block in maps.blocks])
-        labelled.append(patches)
+        if train:
+            labelled.append([np.concatenate(arrays) for arrays in zip(*patches)])
     figures = np.mean(measured, axis=0)
     if train:
-        (features, labels), (others, answers) = ([np.concatenate(arrays) for arrays in zip(*patches)]
-                                                 for patches in labelled)
+        (features, labels), (others, answers) = labelled
         probed = [_probe(features[:, index], labels, others[:, index], answers) for index in range(len(figures))]
         figures = np.concatenate([figures, probed], axis=1)
     return figures

@@ -14,8 +14,6 @@ from mmlocat.utils import atomic_write
 # Okabe and Ito's, without the yellow, which is faint on white.
 LINES = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 MARKERS = 'os^Dvx*'
-# The same with the yellow and white, for lines over a picture: one a head.
-HEADS = ('#e69f00', '#56b4e9', '#009e73', '#f0e442', '#0072b2', '#d55e00', '#cc79a7', '#ffffff')
 ATTENTION, SCALE, SIGMA, DIFFERENCE = 'viridis', 'viridis', 'cividis', 'PuOr'
 
 

@@ -15,6 +15,7 @@ from mmlocat.attention import streaming
 from mmlocat.benchmark import attention, backbone
 from mmlocat.benchmark import measure as measuring
 from mmlocat.benchmark.measure import in_fresh_process, in_turns, peak_growth
+from mmlocat.utils import machine
 from mmlocat.utils.machine import machine_and_software, processor
 from mmlocat.utils.tables import Table
 from tests.conftest import ROOT
@@ -46,6 +47,21 @@ def test_a_report_says_what_it_was_measured_on():
     assert about['card'] == processor('cpu') and about['device'] == 'cpu' and about['driver'] is about['cuda'] is None
     assert about['versions']['torch'] == torch.__version__ and json.dumps(about)
     assert re.fullmatch('[0-9a-f]{12}(, with changes)?|unknown: not a git checkout', about['commit'])
+
+
+@pytest.mark.parametrize(('answers', 'found', 'words'), [
+    (('c' * 40, ''), ('c' * 40, False), 'c' * 12),
+    (('c' * 40, ' M x.py'), ('c' * 40, True), 'c' * 12 + ', with changes'),
+    (('c' * 40, None), ('c' * 40, True), 'c' * 12 + ', with changes'),  # git took too long
+    ((None, ), None, 'unknown: not a git checkout'),
+])
+def test_a_checkout_that_git_cannot_compare_is_not_called_clean(answers, found, words, tmp_path, monkeypatch):
+    (tmp_path / '.git').touch()
+    monkeypatch.setattr(machine, '_PACKAGE', tmp_path / 'mmlocat')
+    for call, expected in ((machine.checkout, found), (machine.commit, words)):
+        outputs = iter(answers)
+        monkeypatch.setattr(machine, '_output', lambda *command, outputs=outputs: next(outputs))
+        assert call() == expected
 
 
 def grow(mebibytes):

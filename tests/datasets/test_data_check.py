@@ -212,3 +212,13 @@ def test_coco_stuff_wants_converted_labels():
         f'train: labels that do not exist: 4 of 4 ({STUFF}/annotations/train2017/000000000009_labelTrainIds.png, '
         f'{STUFF}/annotations/train2017/000000000025_labelTrainIds.png, '
         f'{STUFF}/annotations/train2017/000000000030_labelTrainIds.png and 1 more)']
+
+
+def test_coco_stuff_10k_is_not_taken_for_164k():
+    _, config = place('coco_stuff164k')
+    train = config.train_dataloader.dataset
+    train.reduce_zero_label = True
+    report, = check_data(config, ['train'])
+    assert report.findings == [] and report.official is None
+    train.data_root = 'nowhere'
+    assert '164k' not in check_data(config, ['train'])[0].errors[0].fix

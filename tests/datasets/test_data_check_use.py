@@ -44,7 +44,11 @@ def change_line(number, text):
     (change_line(2, 'ILSVRC2012_val_00000002.JPEG 1000'),
      f'images whose label is outside 0 to 999: 1 of 4 ({VAL}/ILSVRC2012_val_00000002.JPEG: 1000)'),
     (change_line(4, 'ILSVRC2012_val_00000004.JPEG'), f"ImageNet cannot list its files (ann_file='{LISTS}', "
-     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: not enough values to unpack (expected 2, got 1)"),
+     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: line 4 is 'ILSVRC2012_val_00000004.JPEG', not "
+     'a file, a space and a class number'),
+    (change_line(2, 'ILSVRC2012_val_00000002.JPEG two'), f"ImageNet cannot list its files (ann_file='{LISTS}', "
+     f"data_prefix={{'img_path': '{VAL}'}}): ValueError: line 2 is 'ILSVRC2012_val_00000002.JPEG two', not "
+     'a file, a space and a class number'),
     (lambda root: (root / 'val' / 'ILSVRC2012_val_00000003.JPEG').unlink(),
      f'images that do not exist: 1 of 4 ({VAL}/ILSVRC2012_val_00000003.JPEG)'),
     (lambda root: (root / 'meta' / 'val.txt').write_text(''), f"ImageNet cannot list its files (ann_file='{LISTS}', "
@@ -143,6 +147,12 @@ def test_data_sets_of_ones_own_are_checked_without_counts(tmp_path):
     report, = check_data(config)
     assert not report.errors
     assert report.remarks[0].message == 'BaseSegDataset names no classes: label values are not judged'
+    # What the check sets itself may stand in the config, and so may the backend of local files; others are not checked.
+    write_label(tmp_path / 'x' / 'one.png', (0, 1, 3, 255))
+    local, remote = (check_data(custom_config(tmp_path, lazy_init=False, backend_args=dict(backend=backend)))[0]
+                     for backend in ('local', 'petrel'))
+    assert 'labels with values outside 0 to 1' in local.errors[0].message
+    assert remote.images is None and 'is not checked: it does not read local' in remote.remarks[0].message
     assert 'data_root=FOLDER' in check_data(custom_config(tmp_path / 'none'))[0].errors[0].fix
 
 
@@ -170,6 +180,8 @@ def test_what_cannot_be_checked_says_so():
     report, = check_data(only(Tensors))
     assert not report.errors and report.remarks[0].message == 'Tensors is not checked: it lists no image files'
     assert errors_of(check_data(only('Cifar'))) == ['train: there is no data set of type Cifar']
+    nameless = Config(dict(train_dataloader=dict(dataset=dict(data_root='x'))))
+    assert errors_of(check_data(nameless)) == ['train: the data set has no type']
     message, = errors_of(check_data(only('CustomDataset')))
     assert message.startswith('train: CustomDataset cannot list its files (): AssertionError: One of')
     with pytest.raises(ValueError, match='the config names no data: it has no train_dataloader, val_dataloader'):

@@ -122,7 +122,7 @@ def test_damage_is_found_by_checksum(tmp_path):
         DigitScenesClassification('val', str(root))
 
 
-def test_bad_arguments(digit_scenes):
+def test_bad_arguments(digit_scenes, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unknown split 'dev' of DigitScenes; choose one of train, val, test"):
         DigitScenesClassification('dev')
     with pytest.raises(ValueError, match='holds DigitScenes made from .* give another data_root'):
@@ -130,6 +130,10 @@ def test_bad_arguments(digit_scenes):
     with pytest.raises(ValueError, match='holds DigitScenes of seed 0, not 7'):
         DigitScenesClassification('train', str(digit_scenes), seed=7)
     assert build.default_root(1) != build.default_root(0)
+    (tmp_path / 'notes.txt').touch()
+    monkeypatch.setenv('MMLOCAT_DATA', str(tmp_path / 'notes.txt'))
+    with pytest.raises(ValueError, match='notes.txt is a file; name a folder for DigitScenes by MMLOCAT_DATA'):
+        DigitScenesClassification()
 
 
 def test_a_folder_of_the_users_is_left_alone(tmp_path):

@@ -212,6 +212,9 @@ def test_an_image_of_nan_and_a_label_out_of_range_name_their_file(tmp_path):
     assert guard(dict(img=image, img_path='a.npy', gt_label=9))['gt_label'] == 9
     with pytest.raises(ValueError, match='a.npy: label values 10, but the model predicts 10 classes, 0 to 9'):
         guard(dict(img=image, img_path='a.npy', gt_label=10))
+    assert guard(dict(img_path='a.npy', gt_label=np.array([], np.int64)))  # of several labels an image may have none
+    with pytest.raises(ValueError, match='a.npy: label values -1, 12, but the model predicts 10 classes'):
+        guard(dict(img_path='a.npy', gt_label=[12, 3, -1]))
     image[1, 2, 0] = np.nan
     with pytest.raises(ValueError, match='a.npy: the image holds NaN or infinity; make the file anew'):
         guard(dict(img=image, img_path='a.npy'))

@@ -171,6 +171,16 @@ def test_costs_are_of_what_was_measured(board):
     assert all(row.macs is None for row in section(board, 'linear', 'ade20k'))
 
 
+def test_costs_of_a_model_that_was_tested_by_augmentation_are_its_own(tmp_path, weights):
+    for tta in (False, True):
+        put(tmp_path, LINEAR, 0, 40., initial=weights, tta=tta)
+    rows = section(build_board(gather([tmp_path])), 'linear', 'digitscenes')
+    assert [row.deviations for row in rows] == [(), ('test-time augmentation', )]
+    assert rows[1].runs[0].config['model']['type'] == 'SegTTAModel'
+    add_costs(rows)
+    assert rows[1].macs == rows[0].macs > 1e6 and rows[1].parameters == rows[0].parameters
+
+
 def test_plot(board, tmp_path):
     output.draw(tmp_path / 'board.png', board)
     picture = Image.open(tmp_path / 'board.png').convert('RGB')

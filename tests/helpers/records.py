@@ -20,6 +20,11 @@ def put(root, leaf, seed, value, *, initial=None, batch=None, finished=True, tta
         for part in path:
             node = node[part]
         node[last] = new
+    tested = copy.deepcopy(settings)
+    if tta:
+        tested['test_dataloader']['dataset']['pipeline'] = tested['tta_pipeline']
+        tested['model'] = dict(tested['tta_model'], module=tested['model'])
+    configs = {config_hash(used): used for used in (settings, tested)}
     digest = config_hash(settings)
     folders = folders or [root / leaf / f'{seed}-{len(list(root.rglob("*.json")))}'] * 2
     result = str(folders[0])
@@ -32,12 +37,12 @@ def put(root, leaf, seed, value, *, initial=None, batch=None, finished=True, tta
     launch = dict(common, total_batch=batch or expected, initial_checkpoint=initial, resumed_from=None,
                   first_iteration=0, finished=end if finished else None)
     head = 'linear' in leaf
-    test = dict(common, checkpoint=dict(source='x.pth', sha256=result), tta=tta, images=9, seconds=1.,
-                metrics={'mIoU' if head else 'accuracy/top1': value}, classes=['a', 'b'] if head else None,
+    test = dict(common, config=config_hash(tested), checkpoint=dict(source='x.pth', sha256=result), tta=tta, images=9,
+                seconds=1., metrics={'mIoU' if head else 'accuracy/top1': value}, classes=['a', 'b'] if head else None,
                 class_iou=[value, None] if head else None)
     for folder in set(folders):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / 'provenance.json').write_text(json.dumps(dict(
-            version=1, configs={digest: settings}, launches=[launch] if training and folder == folders[0] else [],
+            version=1, configs=configs, launches=[launch] if training and folder == folders[0] else [],
             tests=[test] if folder == folders[1] else [])))
     return dict(source='x.pth', sha256=result)

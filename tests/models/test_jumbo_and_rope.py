@@ -85,7 +85,7 @@ def test_a_wrong_rope_is_named():
 
 
 def test_frequencies_start_as_directions_with_falling_magnitudes():
-    freqs = MixedRope(2, 3, 16).freqs.detach()
+    freqs = MixedRope('mixed', 2, 3, 48).freqs.detach()
     magnitude = freqs.square().sum(0).sqrt()
     expected = 10 ** (-torch.arange(4) / 4)
     torch.testing.assert_close(magnitude, torch.cat([expected, expected]).expand(2, 3, 8))
@@ -94,7 +94,7 @@ def test_frequencies_start_as_directions_with_falling_magnitudes():
 
 
 def test_a_rotation_keeps_lengths_and_depends_on_the_distance_alone():
-    rope = MixedRope(1, 2, 8)
+    rope = MixedRope('mixed', 1, 2, 16)
     angles = rope.angles(0, (3, 5))
     query, key = torch.randn(2, 1, 2, 1, 8).expand(2, 1, 2, 15, 8)
     turned = [rotate(part, angles, 0) for part in (query, key)]
@@ -106,7 +106,7 @@ def test_a_rotation_keeps_lengths_and_depends_on_the_distance_alone():
 
 def test_prefix_tokens_are_not_rotated():
     x = torch.randn(1, 2, 3 + 4, 8)
-    turned = rotate(x, MixedRope(1, 2, 8).angles(0, (2, 2)), 3)
+    turned = rotate(x, MixedRope('mixed', 1, 2, 16).angles(0, (2, 2)), 3)
     assert torch.equal(turned[:, :, :3], x[:, :, :3]) and not torch.equal(turned[:, :, 4:], x[:, :, 4:])
     assert torch.equal(turned[:, :, 3], x[:, :, 3])  # the patch at row 0, column 0
 
@@ -122,6 +122,6 @@ def test_deeper_blocks_of_rope_models_start_smaller():
 
 
 def test_positions_are_not_rescaled():
-    rope = MixedRope(1, 2, 8)
+    rope = MixedRope('mixed', 1, 2, 16)
     small, large = (rope.angles(0, grid).unflatten(1, grid) for grid in ((2, 3), (4, 5)))
     torch.testing.assert_close(small, large[:, :2, :3])

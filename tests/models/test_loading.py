@@ -160,10 +160,14 @@ def test_position_embeddings_that_are_not_square():
     with pytest.raises(ValueError, match='pos_embed of the checkpoint has 61 entries, which is not a square grid'):
         load(dict(source.state_dict()), LocAtViT(NANO, 24, 4))  # without the record of its grid
     assert torch.equal(load(source, target).pos_embed, source.pos_embed)
+    expected = resize_position_embedding(source.pos_embed, (6, 10), (12, 12), 1)
     for weights, options in ((source, {}), (dict(source.state_dict()), dict(ref_grid=(6, 10)))):  # recorded, or given
         target = load(weights, LocAtViT(NANO, 48, 4, **options))
-        assert torch.equal(target.pos_embed, resize_position_embedding(source.pos_embed, (6, 10), (12, 12), 1))
-        assert target.ref_grid == (6, 10)
+        assert torch.equal(target.pos_embed, expected) and target.ref_grid == (6, 10)
+    plain = LocAtViT(NANO, (24, 40), 4, gaug=False).state_dict()  # which records no grid
+    target = load(dict(plain), LocAtViT(NANO, 48, 4, gaug=False, ref_grid=(6, 10)))
+    assert target.ref_grid is None
+    assert torch.equal(target.pos_embed, resize_position_embedding(plain['pos_embed'], (6, 10), (12, 12), 1))
 
 
 def test_one_log_block_says_what_happened(monkeypatch):

@@ -85,5 +85,5 @@ def test_the_launcher_hands_signals_on(number, code, clean_environment, tmp_path
     err = process.communicate(timeout=60)[1]
     assert process.returncode == code, err
     assert [(tmp_path / f'ended{rank}').read_text() for rank in range(2)] == 2 * [str(int(number))]
-    assert err.splitlines()[-1].startswith(f'mmlocat: the launcher received {number.name}. ')
+    assert err.splitlines()[-1] == f'mmlocat: the launcher received {number.name}; its processes have ended.'
     assert 'Traceback' not in err

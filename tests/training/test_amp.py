@@ -8,7 +8,7 @@ import statistics
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -51,6 +51,15 @@ def test_resumes_from_any_precision():
 def test_every_mixed_precision_becomes_bfloat16(dtype):
     config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype=dtype, loss_scale='dynamic')))
     assert move_amp_to_cpu(config) == 'bfloat16' and config.optim_wrapper == dict(type='CPUAmpOptimWrapper')
+
+
+def test_a_wrapper_of_ones_own_stays():
+    class Own(AmpOptimWrapper):
+        pass
+
+    config = Config(dict(optim_wrapper=dict(type=Own)))
+    enable_amp(config)
+    assert config.optim_wrapper.type is Own
 
 
 def test_what_it_cannot_do_it_says():

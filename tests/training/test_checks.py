@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
-from mmlocat.training.context import TEST, Context, changed_since_file
+from mmlocat.training.context import TEST, Context, changed_since_file, read_options
 from mmlocat.training.hardware import adapt_to_hardware, adapt_total_batch, check_launcher
 from mmlocat.training.initial_weights import (
     find_weights,
@@ -40,6 +40,11 @@ def check_weights(config, **options):
         context.runner.model = build_model(config)
         remarks += fit_weights(config, context)
     return remarks
+
+
+def test_options_that_are_no_dict():
+    with pytest.raises(ValueError, match='checks must be a dict, got 5; set options in it, such as checks.data=False'):
+        read_options(Config(dict(checks=5)), Context())
 
 
 def test_total_batch_that_fits_is_not_mentioned():

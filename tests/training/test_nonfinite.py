@@ -12,6 +12,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, TRANSFORMS
 
+from mmlocat.training import nonfinite
 from mmlocat.training.cli import training_job
 from mmlocat.training.nonfinite import NonFiniteError, NonFiniteHook, _all_finite
 from tests.conftest import ROOT
@@ -136,13 +137,34 @@ class Scaled(OptimWrapper):
     scale = 1024.
 
 
-def test_under_a_loss_scaler_infinite_gradients_are_ordinary_and_nan_losses_are_not(tmp_path):
+def watched(kind):
+    """Returns a small model, its optimizer wrapper, and the hook that watches them, with its runner."""
     model = torch.nn.Linear(2, 1)
-    wrapper = Scaled(optimizer=torch.optim.SGD(model.parameters(), lr=0.))
+    wrapper = kind(optimizer=torch.optim.SGD(model.parameters(), lr=0.))
     runner = SimpleNamespace(model=model, optim_wrapper=wrapper, iter=19, max_epochs=1, logger=MMLogger('scaled'),
                              message_hub=MessageHub('scaled'))
     hook = NonFiniteHook()
     hook.before_train(runner)
+    return model, wrapper, hook, runner
+
+
+@pytest.mark.parametrize('kind', [OptimWrapper, Scaled])
+def test_what_another_process_found_stops_this_one(kind, monkeypatch):
+    """Which would wait for the other forever."""
+    model, wrapper, hook, runner = watched(kind)
+    monkeypatch.setattr(nonfinite, 'all_reduce', lambda flag, op: flag.zero_() if op == 'min' else None)
+    model.weight.grad = torch.ones_like(model.weight)
+    if kind is Scaled:
+        wrapper.optimizer.step()  # the scaler agrees with the others by itself
+    else:
+        with pytest.raises(NonFiniteError, match='iteration 20: a gradient is not finite'):
+            wrapper.optimizer.step()
+    with pytest.raises(NonFiniteError, match='iteration 20: a loss of another process is not finite'):
+        hook.after_train_iter(runner, 0, None, dict(loss=torch.ones(())))
+
+
+def test_under_a_loss_scaler_infinite_gradients_are_ordinary_and_nan_losses_are_not():
+    model, wrapper, hook, runner = watched(Scaled)
     model.weight.grad = torch.full_like(model.weight, float('inf'))
     wrapper.optimizer.step()  # not stopped: the scaler would skip it
     with torch.no_grad():

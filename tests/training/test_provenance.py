@@ -18,6 +18,7 @@ from mmlocat.training.cli import training_job
 from mmlocat.training.hardware import total_batch
 from mmlocat.training.iou_metric import keep_class_iou
 from mmlocat.training.provenance import canonical_config, config_hash, describe_checkpoint, read_record
+from mmlocat.utils.machine import checkout
 from tests.conftest import ROOT
 
 CONFIG = str(ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py')
@@ -56,6 +57,8 @@ def test_a_training_says_what_it_was(folder):
     assert launch['processes'] == 1 and launch['total_batch'] == 8 and launch['device']
     assert launch['initial_checkpoint'] is None and launch['resumed_from'] is None and launch['first_iteration'] == 0
     assert launch['versions']['torch'] == torch.__version__ and launch['versions']['mmlocat'] == mmlocat.__version__
+    found = checkout()
+    assert launch['checkout'] == (found and dict(commit=found[0], dirty=found[1]))
     assert launch['options']['train_cfg.max_iters'] == '6'
     assert 'The frozen backbone keeps random weights (--allow-random-backbone).' in launch['remarks']
     settings = first['configs'][launch['config']]

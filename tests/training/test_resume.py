@@ -1,5 +1,6 @@
 """What --resume takes, and what it says has changed."""
 
+import json
 import os
 import shutil
 
@@ -67,6 +68,12 @@ def test_a_bad_newest_checkpoint_falls_back_loudly(how, run, digit_scenes, capsy
     assert runner._load_from == str(run / 'iter_2.pth')
 
 
+def test_a_work_dir_that_was_moved_goes_on(run, digit_scenes, capsys):
+    moved = run.rename(run.parent / 'moved')
+    assert job(moved, '--resume', *options(digit_scenes)).__self__._load_from == str(moved / 'iter_4.pth')
+    assert f'Falling back to {moved}/iter_4.pth' in capsys.readouterr().err
+
+
 def test_an_empty_last_checkpoint_falls_back(run, digit_scenes, capsys):
     (run / 'last_checkpoint').write_text('')
     os.utime(run / 'iter_2.pth', (0, 0))
@@ -101,9 +108,12 @@ def changes(text):
 
 
 def test_the_same_launch_has_no_changes(run, digit_scenes, capsys):
+    record = json.loads((run / 'provenance.json').read_text())
+    record['launches'][-1]['versions']['a-former-name'] = '0.10.7'  # the package is recorded under another one now
+    (run / 'provenance.json').write_text(json.dumps(record))
     job(run, '--resume', *options(digit_scenes))
     said = capsys.readouterr().err
-    assert f'Resuming from {run}/iter_4.pth.' in said and not changes(said)
+    assert f'Resuming from {run}/iter_4.pth.' in said and not changes(said) and 'another order' not in said
 
 
 def test_batch_config_and_seed_that_changed(run, digit_scenes, capsys):
@@ -124,7 +134,9 @@ def test_processes_that_changed(run):
     config = load_config(str(CONFIG), {'randomness.seed': 5})
     config.work_dir, config.resume, context = str(run), True, Context(processes=2)
     apply_resume(config, context)
-    assert 'Changed since: processes 1 -> 2.' in tell_changes(config, context)
+    told = tell_changes(config, context)
+    assert 'Changed since: processes 1 -> 2.' in told
+    assert any('the images come in another order' in line for line in told)
 
 
 def test_without_a_record_it_says_so(run, digit_scenes, capsys):

@@ -108,6 +108,16 @@ def test_the_former_best_goes_after_the_new_one_is_there(hook, tmp_path):
         'best_mIoU_iter_2.pth', 'iter_2.pth', 'iter_3.pth', 'last_checkpoint']
 
 
+def test_a_best_score_goes_into_the_checkpoint_that_was_resumed(hook, tmp_path):
+    hook, run = hook(save_best='mIoU')
+    (tmp_path / 'iter_4.pth').touch()
+    run.message_hub.update_info('last_ckpt', str(tmp_path / 'iter_4.pth'))
+    hook.before_train(run)
+    run.iter = 4
+    hook.after_val_epoch(run, dict(mIoU=10.0))  # the interrupted run had yet to do it
+    assert (tmp_path / 'iter_4.pth').read_text() and (tmp_path / 'best_mIoU_iter_4.pth').read_text()
+
+
 def test_what_a_signal_saved_goes_with_the_next_checkpoint(hook, tmp_path):
     hook, run = hook()
     (tmp_path / saving.INTERRUPTED).write_text('x')

@@ -28,6 +28,10 @@ def test_strategies_are_put_on_the_cpu(monkeypatch):
     config = leaf(launcher='pytorch', strategy=dict(type='FSDPStrategy'))
     adapt_to_hardware(config, Context())
     assert config.strategy.model_wrapper == dict(type='MMFullyShardedDataParallel', device_id='cpu')
+    config = leaf(launcher='pytorch', strategy=dict(type='DDPStrategy', model_wrapper=dict(broadcast_buffers=True)))
+    adapt_to_hardware(config, Context())
+    assert config.strategy.model_wrapper == dict(
+        type='MMDistributedDataParallel', broadcast_buffers=True, find_unused_parameters=False, device_ids=None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     config = leaf(launcher='pytorch', strategy=dict(type='FSDPStrategy'))
     adapt_to_hardware(config, Context())

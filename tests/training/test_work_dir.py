@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmlocat.training.context import Context
 from mmlocat.training.provenance import claim_work_dir
+from mmlocat.training.runner import CheckedRunner
 
 
 def claim(folder):
@@ -38,7 +39,8 @@ def test_a_work_dir_is_one_trainings_until_that_has_ended(tmp_path):
     claim(folder)  # nothing is left of a killed process
 
 
-def test_a_file_is_no_work_dir(tmp_path):
+@pytest.mark.parametrize('job', [None, 'train', 'test'])
+def test_a_file_is_no_work_dir(job, tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(ValueError, match='--work-dir .*file is a file; it names a folder'):
-        claim(tmp_path / 'file')
+    with pytest.raises(ValueError, match='--work-dir .*file is a file; name a folder'):
+        CheckedRunner.from_cfg(Config(dict(work_dir=str(tmp_path / 'file'))), job)

@@ -61,6 +61,7 @@ OPTIONS = [
     (SEGMENTOR, f'{STEP}.type=LoadImage', "there is no 'LoadImage'; did you mean LoadImageFromFile"),
     (SEGMENTOR, 'default_hooks.checkpoint.type=CheckpointHok', "no 'CheckpointHok'; did you mean CheckpointHook"),
     (SEGMENTOR, 'default_hooks.checkpont.interval=3', "default_hooks takes no 'checkpont'; did you mean checkpoint"),
+    (SEGMENTOR, 'default_hooks.mine.interval=3', 'default_hooks.mine has no type; name a hook with'),
     (SEGMENTOR, 'val_evaluator.type=IoU', "val_evaluator.type: there is no 'IoU'; did you mean IoUMetric"),
     (SEGMENTOR, 'val_evaluator.iou_metrics=[mIOU]', "iou_metrics.0 must be one of mIoU, mDice, mFscore, got 'mIOU'"),
     (SEGMENTOR, 'visualizer.type=Vis', "there is no 'Vis'; did you mean"),
@@ -78,6 +79,8 @@ OPTIONS = [
     (SEGMENTOR, 'optim_wrapper.optimizer.learning_rate=1', "AdamW takes no 'learning_rate'; it takes .* lr,"),
     (SEGMENTOR, 'param_scheduler.0.totalsteps=9', "OneCycleLR takes no 'totalsteps'; did you mean total_steps"),
     (SEGMENTOR, 'train_dataloader.batchsize=2', "train_dataloader takes no 'batchsize'; did you mean batch_size"),
+    (SEGMENTOR, 'train_dataloader.samples_per_gpu=4', "train_dataloader takes no 'samples_per_gpu'; it takes batch_"),
+    (CLASSIFIER, 'train_cfg.maxepochs=3', "EpochBasedTrainLoop takes no 'maxepochs'; did you mean max_epochs"),
     (SEGMENTOR, f'{STEP}.to_float=True', "LoadImageFromFile takes no 'to_float'; did you mean to_float32"),
     (SEGMENTOR, 'default_hooks.checkpoint.intervall=3', "CheckpointHook takes no 'intervall'; did you mean interval"),
     (SEGMENTOR, 'model.backbone.drop_path=0.1', "LocAtViT takes no 'drop_path'; did you mean drop_path_rate"),
@@ -126,6 +129,9 @@ FILES = [  # what a config file holds
     (BASE + 'model = 5\n', 'model must be a dict, got 5'),
     (BASE + 'train_dataloader = None\n', 'the config has no train_dataloader; take it from a config that has one'),
     (BASE + "custom_hooks = [dict(type='EMAHok')]\n", "custom_hooks.0.type: there is no 'EMAHok'; .*EMAHook"),
+    (BASE + "optim_wrapper = dict(_delete_=True, optimizer=dict(type='SGD', lr=0.1), clipgrad=dict(max_norm=1))\n",
+     "OptimWrapper takes no 'clipgrad'; did you mean clip_grad"),
+    (BASE + 'val_cfg = dict(_delete_=True, fp_16=True)\n', "ValLoop takes no 'fp_16'; did you mean fp16"),
     (BASE + "_crop = [dict(type='LoadImageFromFile'), dict(type='RandomCrop', crop_size=0)]\n"
             'train_dataloader = dict(dataset=dict(pipeline=_crop))\n', 'pipeline.1.crop_size must be a positive whole'),
     (BASE + "_crop = [dict(type='LoadImageFromFile'), dict(type='RandomCrop', crop_size=(64, 64))]\n"
@@ -184,6 +190,26 @@ def test_a_test_needs_no_optimizer_but_its_own_parts(digit_scenes, tmp_path):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             make_test_job([str(ROOT / 'configs' / SEGMENTOR), 'none.pth', '--work-dir', str(tmp_path),
                            '--cfg-options', option])
+
+
+@pytest.mark.parametrize('options', [
+    {'optim_wrapper.clip_grad': dict(type='norm', max_norm=1.0)},
+    {'optim_wrapper.clip_grad': dict(type='value', clip_value=0.2)},
+    *({'train_dataloader.dataset.pipeline': [dict(type=name, transforms=[dict(type='Blur')])]}
+      for name in ('Albu', 'Albumentations')),
+    {'data_preprocessor.batch_augments': dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix')])},
+    {'custom_hooks': [dict(type='SwitchRecipeHook', schedule=[dict(batch_augments=dict(type='ResizeMix'))])]},
+    {'custom_hooks': [dict(type='ProfilerHook', on_trace_ready=dict(type='tb_trace'))]},
+    {'train_dataloader.disable_subprocess_warning': True},
+    {'param_scheduler': [dict(type='OneCycleLR', eta_max=0.1, total_steps=4, three_phase=True)]},
+    {'param_scheduler': [dict(type='other.Cycle', total_steps=4)]},  # of a library that is not installed
+], ids=lambda options: next(iter(options)))
+def test_types_that_no_registry_knows_pass_where_they_belong(options):
+    config = copy.deepcopy(READ(ROOT / 'configs' / CLASSIFIER))
+    for key in options.keys() & {'custom_hooks', 'param_scheduler'}:
+        config.pop(key, None)
+    config.merge_from_dict(options)
+    assert check_types(config, Context(TRAIN)) == check_values(config, Context(TRAIN)) == []
 
 
 @pytest.mark.parametrize('name', [

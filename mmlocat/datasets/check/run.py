@@ -49,10 +49,12 @@ def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test')
     reports = []
     with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
         for names, settings in found:
-            kind = settings.pop('type')
-            report = Report(names, getattr(kind, '__name__', str(kind)), settings.get('data_root') or '')
-            kind = kind if inspect.isclass(kind) else registry.get(str(kind))
-            if kind is None:
+            given = settings.pop('type', None)
+            report = Report(names, getattr(given, '__name__', str(given)), settings.get('data_root') or '')
+            kind = given if inspect.isclass(given) else registry.get(str(given))
+            if given is None:
+                report.error('the data set has no type', f'name its class by {names[0]}_dataloader.dataset.type')
+            elif kind is None:
                 report.error(f'there is no data set of type {report.dataset}', 'name the module that registers it in '
                              'custom_imports')
             elif not getattr(kind, 'VOUCHES_FOR_FILES', False):
@@ -101,17 +103,20 @@ def _model_classes(config: Config) -> Optional[int]:
 def _check(kind: type, settings: dict, report: Report, model_classes: Optional[int], files: Optional[int],
            progress: bool) -> None:
     as_stored = settings.pop('pipeline')
-    if settings.get('backend_args') or not issubclass(kind, (BaseSegDataset, CustomDataset)):
+    backend = (settings.get('backend_args') or dict(backend='local')).get('backend')
+    if backend != 'local' or not issubclass(kind, (BaseSegDataset, CustomDataset)):
         report.remark(f'{report.dataset} is not checked: it does not read local files as BaseSegDataset and '
                       'CustomDataset do')
         return
-    report.source = SOURCES.get(kind.__name__)
+    # mmseg reads COCO-Stuff 10k, which has a zero label, by the class of 164k, which has none.
+    if kind.__name__ != 'COCOStuffDataset' or not settings.get('reduce_zero_label'):
+        report.source = SOURCES.get(kind.__name__)
     if report.root and not osp.isdir(report.root):
         report.error(f'data root {report.root} does not exist', report.advice())
         return
     dataset = None
     try:
-        dataset = kind(**settings, pipeline=[], lazy_init=True)
+        dataset = kind(**{**settings, 'pipeline': [], 'lazy_init': True})
         report.root = dataset.data_root or ''
         named = dataset.metainfo.get('classes') or ()
         samples = find_samples(dataset, report, len(named) or model_classes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import re
 from typing import List, NamedTuple, Optional, Sequence
 
 from mmengine.dataset import BaseDataset
+from mmengine.fileio import list_from_file
 
 from .report import Report, examples
 
@@ -28,9 +30,16 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
         The samples whose files exist.
 
     Raises:
-        ValueError: There is no image; and what ``load_data_list`` raises.
+        ValueError: There is no image, or a line of the list is malformed; and what ``load_data_list`` raises.
     """
-    entries = dataset.load_data_list()
+    try:
+        entries = dataset.load_data_list()
+    except ValueError:  # mmpretrain's does not say which line
+        listed = getattr(dataset, 'with_label', False) and dataset.ann_file
+        for number, line in enumerate(list_from_file(dataset.ann_file) if listed else (), 1):
+            if not re.fullmatch(r'.* -?\d+', line.strip()):
+                raise ValueError(f'line {number} is {line!r}, not a file, a space and a class number') from None
+        raise
     if not entries:
         raise ValueError('no image is there')
     if 'img_path' not in entries[0]:

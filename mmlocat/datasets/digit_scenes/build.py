@@ -69,12 +69,14 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None, spec: DigitSce
         The folder.
 
     Raises:
-        ValueError: ``root`` holds a data set of another specification.
+        ValueError: ``root`` holds a data set of another specification, or lies in a file.
         RuntimeError: ``root`` is a folder that is not DigitScenes.
     """
     from filelock import FileLock
     root = Path(root) if root is not None else default_root(spec.seed)
     if not root.exists():  # no lock for a finished data set, which may be on a read-only disk
+        if root.parent.is_file():
+            raise ValueError(f'{root.parent} is a file; name a folder for DigitScenes by MMLOCAT_DATA or data_root')
         root.parent.mkdir(parents=True, exist_ok=True)  # for the lock
         with FileLock(str(root) + '.lock'):
             if not root.exists():

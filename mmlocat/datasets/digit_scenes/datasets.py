@@ -63,8 +63,11 @@ class DigitScenesClassification(CustomDataset):
 class DigitScenesSegmentation(BaseSegDataset):
     """Scenes of 36 x 36 px with one to three handwritten digits; background and ten classes.
 
-    1,500 training, 500 validation and 500 test scenes. A label covers the stroke, dilated by 2 px. Arguments and errors
-    are those of ``DigitScenesClassification``; other arguments are those of mmseg's ``BaseSegDataset``.
+    1,500 training, 500 validation and 500 test scenes. A label covers the stroke, dilated by 2 px. Arguments are those
+    of ``DigitScenesClassification``; other arguments are those of mmseg's ``BaseSegDataset``.
+
+    Raises:
+        ValueError, RuntimeError: As ``DigitScenesClassification`` does.
     """
 
     METAINFO = dict(classes=('background', *_DIGITS), palette=_PALETTE)

@@ -85,7 +85,10 @@ def build_board(runs: Sequence[Run], paper: bool = False) -> List[Row]:
 def add_costs(rows: Sequence[Row]) -> None:
     """Fills parameters and MACs of measured rows, from the configs that they recorded."""
     for row in with_progress([row for row in rows if row.runs], lambda row: f'cost of {row.config}'):
-        config = Config(row.runs[0].config)
+        settings = row.runs[0].config
+        if row.runs[0].test['tta']:  # the model inside the one that averages, which has no forward pass of its own
+            settings = {**settings, 'model': settings['model']['module']}
+        config = Config(settings)
         row.shape = input_shape(config)
         cost = count(config, row.shape)
         row.parameters, row.macs = cost.parameters, cost.macs

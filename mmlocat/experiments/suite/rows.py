@@ -100,7 +100,11 @@ class Suite:
             replace(row, options={**row.options, **options}) if bool(row.head) == heads else row for row in self.rows))
 
     def select(self, patterns: List[str]) -> Suite:
-        """Returns the rows whose names fit any pattern, with those they start from; each pattern must fit one."""
+        """Returns the rows whose names fit any pattern, with those they start from.
+
+        Raises:
+            ValueError: A pattern fits no row.
+        """
         chosen, names = set(), [row.name for row in self.rows]
         for pattern in patterns:
             if not fnmatch.filter(names, pattern):

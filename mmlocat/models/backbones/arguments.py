@@ -8,7 +8,11 @@ from torch import Tensor
 
 
 def check_arguments(img_size: object, patch_size: object, drop_path_rate: float, interpolate_mode: str) -> None:
-    """Raises a ValueError that names the argument of the constructor that is invalid."""
+    """Refuses invalid arguments of the constructor.
+
+    Raises:
+        ValueError: One is invalid; the message names it.
+    """
     for name, value in (('img_size', img_size), ('patch_size', patch_size)):
         sides = value if isinstance(value, (tuple, list)) else (value, value)
         if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -22,7 +26,11 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
 
 
 def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) -> List[int]:
-    """Returns the blocks that ``out_indices`` asks for, counted from the first; errors are worded as in mmpretrain."""
+    """Returns the blocks that ``out_indices`` asks for, counted from the first.
+
+    Raises:
+        AssertionError: It is no number or sequence, or there is no such block; worded as in mmpretrain.
+    """
     if isinstance(out_indices, int):
         out_indices = [out_indices]
     assert isinstance(out_indices, Sequence), \
@@ -34,7 +42,11 @@ def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) ->
 
 
 def check_images(images: Tensor, channels: int) -> None:
-    """Raises an error where images are no floating-point tensor (B, channels, height, width)."""
+    """Refuses images that are no floating-point tensor (B, channels, height, width).
+
+    Raises:
+        ValueError, TypeError: They have another shape, or are not floating point.
+    """
     if images.dim() != 4 or images.shape[1] != channels:
         raise ValueError(f'LocAtViT takes images of shape (B, {channels}, height, width), got {tuple(images.shape)}; '
                          f'in_channels={channels} sets the channels')

@@ -27,13 +27,13 @@ class LocAtBase:
     Attributes:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
-        explicit_ref_grid: Whether the user set the reference grid, so that no checkpoint may change it.
+        given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
     """
 
     allow_partial: Sequence[str] = ()
     gaug_init: Optional[str] = None
-    explicit_ref_grid: bool = False
+    given_ref_grid: Optional[Grid] = None
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
 
     def watch_checkpoints(self) -> None:

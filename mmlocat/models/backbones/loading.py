@@ -80,6 +80,9 @@ def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: 
     """Refuses translated weights that are missing, left over, of another shape or not finite, unless allowed.
 
     ``found`` are some names as the checkpoint has them, for the message.
+
+    Raises:
+        RuntimeError: One of these is there and not allowed, or no weight is of this model.
     """
     kind = report.backbone
     own = {without_wrapper(name): value for name, value in model.named_parameters()}
@@ -150,7 +153,11 @@ def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping]) -> Optional[
 
 def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], recorded: Optional[Grid],
                            report: LoadReport) -> Optional[Grid]:
-    """Resizes the position embedding among the weights to the model's grid, in place; returns the grid that it had."""
+    """Resizes the position embedding among the weights to the model's grid, in place; returns the grid that it had.
+
+    Raises:
+        RuntimeError, ValueError: Its channels are not the model's; its grid is neither known nor square.
+    """
     own = model.position_embedding
     value = weights.get(own.name) if own else None
     if value is None:
@@ -158,16 +165,15 @@ def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], recorde
     if value.shape[2] != own.value.shape[2]:
         raise RuntimeError(f'the checkpoint has in another shape 1 of the weights of {report.backbone}: {own.name} '
                            f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check arch')
-    known = (own.grid, recorded or model.ref_grid)
+    known = (own.grid, recorded or model.given_ref_grid or model.ref_grid)
     source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None and not any('cls_token' in name for name, _ in model.named_parameters()):
         # The checkpoint may have an entry for a class token, which this model does not have.
         value = value[:, 1:]
         source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None:
-        entries = weights[own.name].shape[1]
-        raise ValueError(f'{own.name} of the checkpoint has {entries} entries, which is not a square grid and '
-                         f'{own.num_prefix} prefix entries; check with_cls_token, num_registers and '
+        raise ValueError(f'{own.name} of the checkpoint has {weights[own.name].shape[1]} entries, which is not a '
+                         f'square grid and {own.num_prefix} prefix entries; check with_cls_token, num_registers and '
                          f'no_embed_class of {report.backbone}, and give a grid that is not square as ref_grid=(H, W)')
     if source != own.grid:
         report.resized.append(f'{own.name} from a grid of {source} to {own.grid}')
@@ -183,14 +189,18 @@ def _grid_of(patches: int, *known: Optional[Grid]) -> Optional[Grid]:
 
 def settle_reference_grid(model: LocAtBase, recorded: Optional[Grid], embedded: Optional[Grid],
                           report: LoadReport) -> None:
-    """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size."""
+    """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size.
+
+    Raises:
+        RuntimeError: ``ref_grid=`` contradicts the record.
+    """
     current = model.ref_grid
     if current is None:
         return
-    if model.explicit_ref_grid and recorded not in (None, current):
+    if model.given_ref_grid and recorded not in (None, current):
         raise RuntimeError(f'the checkpoint was pretrained on a grid of {recorded}, but ref_grid={current}; leave '
                            "ref_grid out to take the checkpoint's")
-    if model.explicit_ref_grid:
+    if model.given_ref_grid:
         grid, reason = current, 'as ref_grid= says'
     elif recorded:
         grid, reason = recorded, 'as the checkpoint records'

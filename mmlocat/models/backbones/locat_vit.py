@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
-from mmlocat.attention.kernel import Grid
+from mmlocat.attention.kernel import Grid, as_grid
 from mmlocat.checkpoints.names import Translated, translate
 
 from .arguments import absolute_indices, check_arguments, check_images
@@ -55,8 +55,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
         no_embed_class: Whether the position embedding covers the patches alone. Defaults to False.
         rope: 'mixed' rotates queries and keys by learned frequencies (see ``rope.MixedRope``); the paper's RoPE models
             have ``with_pos_embed=False`` and ``layer_scale_init_value=1e-5`` beside it. Defaults to None.
-        ref_grid: The pretraining patch grid G of GAug. Defaults to what a loaded checkpoint records, else the grid
-            of its position embedding, else that of ``img_size``.
+        ref_grid: The pretraining patch grid G of GAug, and of a position embedding that is not square. Defaults to
+            what a loaded checkpoint records, else the grid of its position embedding, else that of ``img_size``.
         gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
             the outputs of a trained plain ViT do not change at first). If it is set, a checkpoint may lack the GAug
             weights. Defaults to None: as in the paper, and a checkpoint must have the GAug weights.
@@ -131,7 +131,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
         self.allow_partial = tuple(allow_partial)
-        self.explicit_ref_grid = ref_grid is not None
+        self.given_ref_grid = None if ref_grid is None else as_grid(ref_grid, 'ref_grid')
         self.gaug_init = gaug_init
 
         theirs = self.patch_embed.adaptive_padding
@@ -148,12 +148,10 @@ class LocAtViT(LocAtBase, VisionTransformer):
         self.num_prefix_positions = 0 if no_embed_class else self.num_extra_tokens
         entries = self.num_prefix_positions + self.patch_resolution[0] * self.patch_resolution[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, entries, self.embed_dims)) if with_pos_embed else None
-        if rope not in (None, 'mixed'):
-            raise ValueError(f"rope must be 'mixed' or None, got {rope!r}")
         self.rope = None
         if rope:
-            self.rope = MixedRope(self.num_layers, settings['num_heads'], self.embed_dims // settings['num_heads'])
-        kernel = GaussianKernel(self.patch_resolution if ref_grid is None else ref_grid) if gaug else None
+            self.rope = MixedRope(rope, self.num_layers, settings['num_heads'], self.embed_dims)
+        kernel = GaussianKernel(self.given_ref_grid or self.patch_resolution) if gaug else None
         if isinstance(layer_cfgs, dict):
             layer_cfgs = [layer_cfgs] * self.num_layers
         if len(layer_cfgs) != self.num_layers:

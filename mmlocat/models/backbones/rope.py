@@ -18,16 +18,20 @@ class MixedRope(nn.Module):
     RoPE. Positions are whole numbers from 0 on any grid; they are not rescaled.
 
     Args:
+        kind: 'mixed', the only one.
         num_layers: Blocks.
         num_heads: Heads of a block.
-        head_dims: d, channels of a head, divisible by 4.
+        embed_dims: Channels of all heads; d, those of one, must be divisible by 4.
 
     Raises:
-        ValueError: ``head_dims`` is not divisible by 4.
+        ValueError: There is no such kind, or d is not divisible by 4.
     """
 
-    def __init__(self, num_layers: int, num_heads: int, head_dims: int) -> None:
+    def __init__(self, kind: str, num_layers: int, num_heads: int, embed_dims: int) -> None:
         super().__init__()
+        head_dims = embed_dims // num_heads
+        if kind != 'mixed':
+            raise ValueError(f"rope must be 'mixed' or None, got {kind!r}")
         if head_dims % 4:
             raise ValueError(f"rope='mixed' needs channels of a head that are divisible by 4, got {head_dims}")
         self.freqs = nn.Parameter(torch.zeros(2, num_layers, num_heads, head_dims // 2))
