@@ -57,7 +57,10 @@ DEPLOY = ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.17', 'rich>=12']
 APP = [*DEMO, 'gradio>=6']
 # mkdocs 2 drops plugins, which mkdocs-material and mkdocstrings are.
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27', 'latex2mathml>=3.77']
-TEST = [*DEMO, *TIMM, *DEPLOY, 'pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'build>=1', 'tensorboard>=2.11']
+TEST = [
+    *DEMO, *TIMM, *DEPLOY, 'faiss-cpu>=1.7', 'pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'build>=1',
+    'tensorboard>=2.11'
+]
 
 setup(
     name='mmlocat',
