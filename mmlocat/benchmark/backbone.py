@@ -44,7 +44,7 @@ def build(name: str, case: Case) -> nn.Module:
         model = VisionTransformer(LocAtViT.arch_zoo[case.arch], **options)
     else:
         model = LocAtViT(case.arch, gaug=name == OURS, ref_grid=14, **options)
-    model.eval()  # which returns None in MMPretrain
+    model.eval()  # which returns None in MMPretrain (1.2.0 to 1.3.6)
     return model.to(case.device, getattr(torch, case.dtype))
 
 

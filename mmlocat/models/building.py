@@ -36,7 +36,7 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
     with torch.device(device):
         model = MODELS.build(settings)
-    model.eval()  # not chained: it returns None for some models of MMPretrain
+    model.eval()  # not chained: it returns None for some models of MMPretrain (1.2.0 to 1.3.6)
     return model.to(device)
 
 

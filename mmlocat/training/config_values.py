@@ -88,7 +88,7 @@ def _check_together(values: Dict[str, Any]) -> None:
         if fnmatchcase(path, 'param_scheduler*.total_steps'):
             kind, phases, part = (values.get(path.replace('total_steps', key), default) for key, default in (
                 ('type', None), ('three_phase', False), ('pct_start', 0.3)))
-            # MMEngine's OneCycleLR divides by zero if its rise or fall is one step long.
+            # MMEngine's OneCycleLR (0.10.7 and OneDL's 0.10.12) divides by zero if its rise or fall is one step long.
             if 'OneCycle' in str(kind) and not phases and float(part * value) - 1 in (0., float(value - 1)):
                 raise ValueError(f'{path}={value} leaves OneCycleLR no rise or no fall; change pct_start={part}')
 

@@ -57,7 +57,7 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
     changes = []
     if config.get('launcher') == 'pytorch':
         config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
-        # mmengine would pass the local rank as a device, which DistributedDataParallel refuses on a CPU.
+        # mmengine (0.10.7 and OneDL's 0.10.12) passes the local rank as a device, which is refused on a CPU.
         wrapper = dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,

@@ -55,7 +55,7 @@ def check_model(config: Config, context: Context) -> List[str]:
         model = on_meta(context.model)
     except Exception:  # third-party modules may not support copying
         return []
-    model.eval()  # not chained: it returns None for some models of MMPretrain
+    model.eval()  # not chained: it returns None for some models of MMPretrain (1.2.0 to 1.3.6)
     _check_backends(model.backbone, training)
     # With several processes SyncBN sees the whole batch; with one process it works as BatchNorm.
     if training and (context.processes == 1 or not any(isinstance(part, nn.SyncBatchNorm) for part in model.modules())):

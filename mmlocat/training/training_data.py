@@ -49,7 +49,7 @@ def build_data(config: Config, context: Context) -> List[str]:
     if context.job == TRAIN:
         ranks_differ = bool((config.get('randomness') or {}).get('diff_rank_seed'))
         loader = runner.build_dataloader(runner._train_dataloader, seed=runner.seed, diff_rank_seed=ranks_differ)
-        # Before the loop is built, because upstream mmengine starts the workers with it.
+        # Before the loop is built, because mmengine 0.10.7 starts the workers with it.
         _check_samples(context.model, loader.dataset, 'train')
         runner._train_dataloader = loader
         runner.train_loop  # noqa: B018 - builds it

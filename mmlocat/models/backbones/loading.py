@@ -143,7 +143,7 @@ def _named(name: str, parts: Iterable[str]) -> bool:
 
 def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping]) -> Optional[Grid]:
     """Returns the reference grid that a checkpoint records, in the metadata of the backbone or of its whole."""
-    # If the backbone is recorded under a wrapper's name, PyTorch does not pass the record on to the backbone.
+    # If the backbone is recorded under a wrapper's name, PyTorch (2.1 to 2.14) does not pass the record on to it.
     whole = getattr(state_dict, '_metadata', None) or {}
     for record in [metadata or {}, *(whole.get(name) or {} for name in ('backbone', 'module.backbone', 'module', ''))]:
         if record.get('ref_grid') is not None:

@@ -153,7 +153,7 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Merges a map (B, H, W, C) to (B, H / 2, W / 2, 2 C), rounded up."""
         x = pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        # Down before across. mmcv's Unfold, which mmpretrain uses, has another order, channel by channel.
+        # Down before across. mmpretrain (1.2.0 to 1.3.6) unfolds in another order, channel by channel.
         parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
         return self.reduction(self.norm(torch.cat(parts, dim=-1)))
 

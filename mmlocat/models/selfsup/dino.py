@@ -48,7 +48,8 @@ class DINO(BaseSelfSupervisor):
             raise ValueError(f'momentum must lie in (0, 1), got {momentum}')
         self.num_teacher_views, self.momentum = num_teacher_views, momentum
         self.teacher = ExponentialMovingAverage(self._student(), momentum=1 - momentum)
-        # mmengine's average copies the student in its first step; DINO's teacher starts as a copy and never jumps.
+        # mmengine's average (0.10.7 and OneDL's 0.10.12) copies the student in its first step; DINO's teacher starts as
+        # a copy and never jumps.
         self.teacher.steps.fill_(1)
         for module in self.teacher.module.modules():
             if hasattr(module, 'drop_prob'):
