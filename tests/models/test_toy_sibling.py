@@ -11,12 +11,16 @@ from mmpretrain.structures import DataSample
 
 from mmlocat.analysis.flops import count
 from mmlocat.checkpoints import CheckpointError, read_checkpoint
+from mmlocat.experiments.leaderboard.board import add_costs, build_board
+from mmlocat.experiments.leaderboard.output import section_markdown
+from mmlocat.experiments.leaderboard.runs import gather
 from mmlocat.models import LocAtViT
 from mmlocat.models.backbones import base
 from mmlocat.models.backbones.position import resize_position_embedding
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import build_model, load_model
 from tests.conftest import NANO
+from tests.helpers.records import put
 from tests.helpers.toy_sibling import ToySibling
 
 WIDTH, BLOCKS = 32, 2
@@ -135,6 +139,16 @@ def test_it_is_counted_with_what_gaug_adds():
     added = BLOCKS * heads * patches * (3 * dims + 6 + 6 + 6 + 6 * 6)
     assert gaug.macs - plain.macs == added
     assert gaug.parameters - plain.parameters == BLOCKS * (3 * dims + 3)
+
+
+def test_it_stands_in_a_table_with_its_own_costs(tmp_path):
+    classifier = config().to_dict()
+    put(tmp_path, 'locattoy-nano_digitscenes', 0, 91.5, base='locatvit-nano_digitscenes', model=classifier['model'])
+    board = build_board(gather([tmp_path]))
+    add_costs(board)
+    row, = board
+    assert (row.mean, row.parameters) == (91.5, sum(p.numel() for p in build_model(config()).parameters()))
+    assert f'| 91.50 | 1 | {row.parameters:,} |' in section_markdown(board)
 
 
 @pytest.mark.parametrize('kind', ['classifier', 'segmentor'])
