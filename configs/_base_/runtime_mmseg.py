@@ -1,6 +1,7 @@
 # What every segmentation config shares: scope, hooks, logging.
 default_scope = 'mmseg'
-custom_imports = dict(imports=['mmlocat.models', 'mmlocat.datasets', 'mmlocat.engine', 'mmlocat.evaluation'], allow_failed_imports=False)
+custom_imports = dict(
+    imports=['mmlocat.models', 'mmlocat.datasets', 'mmlocat.engine', 'mmlocat.evaluation'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

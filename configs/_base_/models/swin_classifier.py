@@ -1,6 +1,7 @@
-# Plain Swin-Base as a classifier: the baseline of the paper's Swin rows. `gaug=True` and PatchRefinement make it LocAtSwin.
+# Plain Swin-Base as a classifier: the paper's baseline. `gaug=True` and PatchRefinement make it LocAtSwin.
 sizes = dict(
-    tiny=dict(channels=768, num_heads=24, drop_path_rate=0.1), base=dict(channels=1024, num_heads=32, drop_path_rate=0.4))
+    tiny=dict(channels=768, num_heads=24, drop_path_rate=0.1),
+    base=dict(channels=1024, num_heads=32, drop_path_rate=0.4))
 model = dict(
     type='ImageClassifier',
     backbone=dict(
