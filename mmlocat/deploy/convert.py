@@ -20,7 +20,8 @@ from .verify import Difference
 from .verify import verify as compare
 
 LAYOUTS = ('mmlocat', 'mmpretrain', 'timm', 'hub')
-_BACKBONE = ('layers.', 'patch_embed.', 'cls_token', 'reg_token', 'pos_embed', 'pre_norm.', 'ln1.', 'ln2.')
+_BACKBONE = ('layers.', 'patch_embed.', 'cls_token', 'reg_token', 'pos_embed', 'pre_norm.', 'ln1.', 'ln2.', 'rope.',
+             'jumbo_mlp.', 'norm_patches.')
 _CLASSIFIER = ('head.weight', 'head.bias', 'head.layers.head.weight', 'head.layers.head.bias')
 _SEGMENTOR = ('decode_head.', 'auxiliary_head.', 'neck.')
 

@@ -10,7 +10,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, OPTIMIZERS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmlocat.utils import atomic_write
@@ -62,6 +62,20 @@ class DINOHook(Hook):
     def __init__(self, frozen_epochs: int = 1) -> None:
         self.frozen_epochs = frozen_epochs
 
+    def before_train(self, runner: Runner) -> None:
+        """Refuses what could not freeze the last layer or clip.
+
+        Raises:
+            ValueError: The optimizer is another one, or the training counts no epochs.
+        """
+        optimizer = runner.optim_wrapper.optimizer
+        if not isinstance(optimizer, PerParameterClipAdamW):
+            raise ValueError(f'DINOHook needs optim_wrapper.optimizer.type=PerParameterClipAdamW, which clips each '
+                             f'parameter and leaves frozen ones alone; got {type(optimizer).__name__}')
+        if self.frozen_epochs and not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError('DINOHook keeps the last layer frozen for some epochs, but train_cfg counts iterations; '
+                             'train by epoch, or set frozen_epochs=0')
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Tells the optimizer whether the last layer learns."""
         frozen = runner.epoch < self.frozen_epochs
@@ -70,8 +84,9 @@ class DINOHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
-        """Moves the teacher."""
-        _model(runner).update_teacher(runner.iter, runner.max_iters)
+        """Moves the teacher, after an update of the student; an iteration that only accumulates gradients is none."""
+        if runner.optim_wrapper.should_update():
+            _model(runner).update_teacher(runner.iter, runner.max_iters)
 
     @master_only
     def after_train(self, runner: Runner) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
@@ -73,8 +73,14 @@ class _MemoryLoop(TestLoop):
     def gathered(self, parts: List[Tensor]) -> Tensor:
         """Joins what each process has computed for its images, (n, ...), in the order of the data set."""
         own = torch.cat(parts)
-        every = torch.stack(all_gather(own.contiguous()), 1).flatten(0, 1)  # process r has images r, r + world, ...
-        return every[:len(self.memory_loader.dataset)]
+        every = own
+        if get_world_size() > 1:  # process r has images r, r + world, ...
+            every = torch.stack(all_gather(own.contiguous()), 1).flatten(0, 1)
+        images = len(self.memory_loader.dataset)
+        if len(every) < images:
+            raise ValueError(f'the memory got {len(every)} of {images} images; memory_dataloader needs a DefaultSampler'
+                             ' with shuffle=False and no drop_last')
+        return every[:images]
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
@@ -88,6 +94,15 @@ class _MemoryLoop(TestLoop):
     @abstractmethod
     def predict(self, inputs: Tensor, samples: list) -> None:
         """Writes predictions into the data samples."""
+
+
+def _innermost(dataset: dict) -> Iterator[dict]:
+    """Yields the settings of the data sets inside wrappers, such as ConcatDataset and RepeatDataset."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for one in inner:
+        yield from _innermost(one)
 
 
 @LOOPS.register_module()
@@ -170,6 +185,10 @@ class RetrievalLoop(_MemoryLoop):
                  patches_per_image: Optional[int] = None, num_neighbours: int = 30, temperature: float = 0.02,
                  seed: int = 0, fp16: bool = False) -> None:
         check_protocol(protocol)
+        for name, value in (('num_neighbours', num_neighbours), ('temperature', temperature), ('size', size),
+                            ('patches_per_image', patches_per_image)):
+            if value is not None and not value > 0:
+                raise ValueError(f'{name} of RetrievalLoop must be positive, got {value}')
         self.protocol, self.bound, self.seed = protocol, dict(size=size, patches_per_image=patches_per_image), seed
         self.search = dict(num_neighbours=num_neighbours, temperature=temperature)
         keeps_zero = zero_is_unlabelled and protocol == 'published'
@@ -179,13 +198,16 @@ class RetrievalLoop(_MemoryLoop):
         for metric in self.evaluator.metrics:
             if isinstance(metric, RetrievalIoU):
                 metric.protocol = self._agreed(metric.protocol, 'the metric')
-                metric.num_classes = metric.num_classes or self.num_classes
+                if metric.num_classes not in (None, self.num_classes):
+                    raise ValueError(f'RetrievalIoU(num_classes={metric.num_classes}), but protocol={protocol!r} has '
+                                     f'{self.num_classes} classes here; leave num_classes out')
+                metric.num_classes = self.num_classes
                 metric.ignore_index = 0 if keeps_zero else metric.ignore_index
 
     def _with_protocol(self, loader: dict, zero_is_unlabelled: bool) -> dict:
         """Returns a copy of a data loader's settings whose transforms and labels follow the protocol."""
         loader = copy.deepcopy(loader)
-        for dataset in loader['dataset'].get('datasets', [loader['dataset']]):  # of a ConcatDataset, or itself
+        for dataset in _innermost(loader['dataset']):
             if zero_is_unlabelled:
                 dataset['reduce_zero_label'] = self.protocol == 'clean'
             for transform in dataset.get('pipeline', []):

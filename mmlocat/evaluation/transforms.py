@@ -44,11 +44,18 @@ class RetrievalTransform(BaseTransform):
         self.training, self.size, self.protocol, self.seed = training, size, protocol, seed
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
-        """Replaces 'img' (BGR, uint8) by float32 RGB, (size, size, 3), and 'gt_seg_map' by (size, size)."""
+        """Replaces 'img' (BGR, uint8) by float32 RGB, (size, size, 3), and 'gt_seg_map' by (size, size).
+
+        Raises:
+            ValueError: Neither the transform nor the loop has stated the protocol.
+        """
+        if self.protocol is None:
+            raise ValueError("RetrievalTransform has no protocol; test_cfg=dict(type='RetrievalLoop', ...) states it, "
+                             "or protocol='published' or 'clean' of the transform itself")
         image = torch.from_numpy(np.ascontiguousarray(results['img'][..., ::-1])).permute(2, 0, 1)
         labels = torch.from_numpy(np.ascontiguousarray(results['gt_seg_map']))[None]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, results['sample_idx'])))
+            torch.default_generator.manual_seed(hash((self.seed, results['sample_idx'])))  # not the GPUs' too
             image, labels = self._augmented(image, labels) if self.training else self._squashed(image, labels)
         results['img'] = image.permute(1, 2, 0).numpy()
         results['gt_seg_map'] = labels[0].numpy()
@@ -71,4 +78,4 @@ class RetrievalTransform(BaseTransform):
                 image_functions.resize(labels, size, InterpolationMode.NEAREST))
 
     def _normalised(self, image: Tensor) -> Tensor:
-        return image_functions.normalize(image.float() / 255, MEAN, STD[self.protocol or 'published'])
+        return image_functions.normalize(image.float() / 255, MEAN, STD[self.protocol])

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -9,7 +10,7 @@ from mmengine.runner import Runner
 
 import mmlocat.datasets  # noqa: F401 - registers
 import mmlocat.models  # noqa: F401 - registers
-from mmlocat.evaluation import build_memory, knn_scores, retrieve
+from mmlocat.evaluation import RetrievalTransform, build_memory, knn_scores, retrieve
 from mmlocat.evaluation.iou import RetrievalIoU
 from tests.conftest import NANO
 from tests.helpers.launching import finish, launched
@@ -137,6 +138,48 @@ def test_mixed_protocols_are_an_error(digit_scenes, tmp_path):
     config['test_evaluator']['protocol'] = 'clean'
     with pytest.raises(ValueError, match=r"the metric states protocol='clean', the loop 'published'; set test_cfg"):
         run(config, tmp_path)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(num_neighbours=0), 'num_neighbours of RetrievalLoop must be positive, got 0'),
+    (dict(size=-1), 'size of RetrievalLoop must be positive, got -1'),
+])
+def test_wrong_arguments_are_refused_before_the_memory_is_filled(digit_scenes, tmp_path, change, message):
+    config = retrieval_config(digit_scenes)
+    config['test_cfg'].update(change)
+    with pytest.raises(ValueError, match=message):
+        run(config, tmp_path)
+
+
+def test_a_metric_with_other_classes_is_an_error(digit_scenes, tmp_path):
+    config = retrieval_config(digit_scenes)
+    config['test_evaluator']['num_classes'] = 10
+    with pytest.raises(ValueError, match=r"RetrievalIoU\(num_classes=10\), but protocol='published' has 11 classes"):
+        run(config, tmp_path)
+
+
+def test_a_memory_that_misses_images_is_an_error(digit_scenes, tmp_path):
+    config = retrieval_config(digit_scenes)
+    config['test_cfg']['memory_dataloader']['drop_last'] = True
+    with pytest.raises(ValueError, match='the memory got 10 of 11 images'):
+        run(config, tmp_path)
+
+
+def test_the_protocol_reaches_data_sets_inside_wrappers(digit_scenes, tmp_path):
+    config = retrieval_config(digit_scenes, protocol='clean')
+    memory = config['test_cfg']['memory_dataloader']
+    memory['dataset'] = dict(type='RepeatDataset', times=1, dataset=dict(type='ConcatDataset', datasets=[
+        memory['dataset'], memory['dataset']]))
+    runner, _ = run(config, tmp_path)
+    inner = runner.test_loop.memory_loader.dataset.dataset.datasets
+    assert [one.pipeline.transforms[2].protocol for one in inner] == ['clean', 'clean']
+
+
+def test_a_transform_without_a_protocol_says_who_states_it():
+
+    transform = RetrievalTransform(training=False, size=8)
+    with pytest.raises(ValueError, match='RetrievalTransform has no protocol'):
+        transform(dict(img=np.zeros((8, 8, 3), np.uint8), gt_seg_map=np.zeros((8, 8), np.uint8), sample_idx=0))
 
 
 @pytest.mark.parametrize(('protocol', 'classes', 'ignored'), [('published', 11, 0), ('clean', 10, 255)])

@@ -5,7 +5,7 @@ _jitter = [
         type='RandomApply',
         prob=0.8,
         transforms=[dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)]),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.2989)),
 ]
 _crop = dict(type='RandomResizedCrop', backend='pillow', interpolation='bicubic')
 _blur = dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf')

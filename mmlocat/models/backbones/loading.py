@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .base import LocAtBase
 
 # First parts of the names of a ViT backbone's weights, whether this model has them or not.
-_PARTS = ('layers', 'patch_embed', 'cls_token', 'reg_token', 'dist_token', 'pos_embed', 'pre_norm', 'ln1')
+_PARTS = ('layers', 'patch_embed', 'cls_token', 'reg_token', 'dist_token', 'pos_embed', 'pre_norm', 'ln1', 'rope',
+          'jumbo_mlp', 'norm_patches')
 _GAUG = re.compile(r'(^|\.)log_(var|alpha)\.(weight|bias)$')
 
 

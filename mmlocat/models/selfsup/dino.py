@@ -60,7 +60,9 @@ class DINO(BaseSelfSupervisor):
             ('backbone', self.backbone), ('neck', self.neck), ('head', self.head)) if part is not None})
 
     def init_weights(self) -> None:
-        """Draws the student's weights, class token included, and gives the teacher the same."""
+        """Draws the student's weights, class token included, and gives the teacher the same; once."""
+        if self.is_init:
+            return
         super().init_weights()
         token = getattr(self.backbone, 'cls_token', None)
         if token is not None and not getattr(self.backbone, 'init_cfg', None):
