@@ -100,7 +100,9 @@ def build(name):
     return built(json.dumps(model, sort_keys=True), config.default_scope, 36 if 'digitscenes' in name else 64)
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if not re.search('_dino|_hummingbird', name)])
+# Of siblings in Base one head is enough: they take as long as all others together.
+@pytest.mark.parametrize('name', [name for name in NAMES if not re.search(
+    '_dino|_hummingbird|^(locat)?(jumbo|swin|vit-rope)_linear_(coco|pascal)', name)])
 def test_builds_and_runs_forward(name):
     arch, rest = name.split('_', 1)
     shape, _, trained, kernel = build(name)
@@ -136,7 +138,7 @@ def test_what_has_no_head_of_classes_gives_features(name):
 def test_siblings_differ_from_their_plain_arms_in_the_method_alone(arch):
     found = difference(f'locat{arch}_imagenet', f'{arch}_imagenet')
     assert found.pop('model.backbone.gaug') is True and found.pop('model.backbone.out_type') in ('raw', 'featmap')
-    assert all(key.startswith('model.neck.') for key in found)
+    assert all(key.startswith(('model.neck.', 'find_unused_parameters')) for key in found)
     for data in CLASSES:
         assert difference(f'locat{arch}_linear_{data}', f'{arch}_linear_{data}') == {'model.backbone.gaug': True}
 

@@ -53,6 +53,8 @@ def infer_arch(state_dict: Mapping[str, Tensor], *, num_heads: Optional[int] = N
         final_norm='ln1.weight' in state_dict)
     if 'patch_embed.projection.bias' not in state_dict:
         arguments['patch_cfg'] = dict(bias=False)
+    if 'rope.freqs' in state_dict:
+        arguments['rope'] = 'mixed'
     if 'layers.0.attn.gamma1.weight' in state_dict:
         arguments['layer_scale_init_value'] = 1e-5
     return arguments

@@ -131,6 +131,8 @@ def _in_layout(source: str, layout: str, backbone: Dict[str, Tensor], heads: Dic
 
 def _hub_config(arguments: Dict[str, Any], written: Dict[str, Tensor], prr: bool) -> Dict[str, Any]:
     """Returns the arguments of the published implementation, which its ``from_pretrained`` reads from config.json."""
+    if 'rope' in arguments:
+        raise CheckpointError('--to hub has no config.json for a rotary position embedding; use --to timm')
     arch, head = arguments['arch'], written.get('head.weight')
     square = {key: value[0] if value[0] == value[1] else list(value)
               for key, value in arguments.items() if key in ('img_size', 'patch_size')}

@@ -47,6 +47,10 @@ def test_golden_weights_go_round(name, tmp_path):
     case, weights, source = golden(name, tmp_path)
     hops = [('mmlocat', 'a.pth'), ('timm', 'b.safetensors'), ('mmlocat', 'c.safetensors'), ('hub', 'hub'),
             ('timm', 'd.pth')]
+    if 'rope' in name:  # the hub's config.json has no form for it that is known to us
+        hops.remove(('hub', 'hub'))
+        with pytest.raises(CheckpointError, match='--to hub .* rotary position embedding'):
+            convert(source, tmp_path / 'hub', 'hub', num_heads=case.kwargs['num_heads'], ref_grid=(6, 6))
     for layout, target in hops:
         # Plain weights of 24 channels do not show their heads, weights without a position embedding not their grid.
         convert(source, tmp_path / target, layout, num_heads=case.kwargs['num_heads'], ref_grid=(6, 6), verify=True)
@@ -58,6 +62,8 @@ def test_golden_weights_go_round(name, tmp_path):
             assert set(state) == set(weights)
             for key, value in weights.items():
                 assert torch.equal(state[key], value) and state[key].dtype == value.dtype, key
+    if 'rope' in name:
+        return
     config = json.loads((tmp_path / 'hub' / 'config.json').read_text())
     for key, value in case.kwargs.items():
         if key not in ('prr', 'dynamic_img_size', 'dynamic_img_pad', 'store_metrics'):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from mmengine.optim import CosineAnnealingLR, LinearLR, build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmpretrain.engine.schedulers import CosineAnnealingWeightDecay
 from mmpretrain.registry import MODELS
 
@@ -14,6 +15,11 @@ from mmlocat.attention import refine_patches
 from mmlocat.checkpoints.names import to_mmlocat_names
 from mmlocat.models.selfsup import DINO, DINOHead
 from tests.conftest import assert_close, load_golden
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmpretrain')
 
 
 def backbone(case, gaug):
