@@ -8,9 +8,9 @@ from mmlocat.utils import require_openmmlab
 require_openmmlab('mmlocat.evaluation')
 
 from .hummingbird import Memory, build_memory, label_distributions, retrieve  # noqa: E402
-from .iou import KNNAccuracy, RetrievalIoU  # noqa: E402
 from .knn import knn_scores  # noqa: E402
 from .loops import KNNLoop, RetrievalLoop  # noqa: E402
+from .metrics import KNNAccuracy, RetrievalIoU  # noqa: E402
 from .neighbours import nearest  # noqa: E402
 from .transforms import RetrievalTransform  # noqa: E402
 

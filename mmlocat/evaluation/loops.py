@@ -11,7 +11,7 @@ from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS, TRANSFORMS
-from mmengine.runner import Runner, TestLoop
+from mmengine.runner import Runner, TestLoop, autocast
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -19,10 +19,13 @@ from torch.utils.data import DataLoader
 
 from . import hummingbird
 from .hummingbird import Memory, check_protocol, retrieve
-from .iou import RetrievalIoU
 from .knn import check_labels, vote
+from .metrics import RetrievalIoU
 from .neighbours import nearest
 from .transforms import RetrievalTransform
+
+# FAISS would copy the whole memory into a new index for every batch.
+_SEARCH = 'torch'
 
 
 class _MemoryLoop(TestLoop):
@@ -40,13 +43,6 @@ class _MemoryLoop(TestLoop):
                  memory_dataloader: Union[DataLoader, dict], fp16: bool = False) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.memory_loader = runner.build_dataloader(memory_dataloader)
-
-    @torch.no_grad()
-    def run(self) -> dict:
-        """Fills the memory, tests, and returns the metrics."""
-        self.runner.model.eval()
-        self.build_memory()
-        return super().run()
 
     @abstractmethod
     def build_memory(self) -> None:
@@ -84,7 +80,9 @@ class _MemoryLoop(TestLoop):
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
-        """Predicts one batch from the memory."""
+        """Predicts one batch from the memory; the first fills it, when hooks have set the weights that are tested."""
+        if idx == 0:
+            self.build_memory()
         self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
         inputs, samples = self.preprocessed(data_batch)
         self.predict(inputs, samples)
@@ -131,10 +129,11 @@ class KNNLoop(_MemoryLoop):
 
     def features(self, inputs: Tensor) -> Tensor:
         """Returns what the head reads, or the last feature of a model without one, L2-normalised, shape (B, C)."""
-        if getattr(self.model, 'with_head', False):
-            features = self.model.extract_feat(inputs, stage='pre_logits')
-        else:
-            features = self.model.extract_feat(inputs)[-1]
+        with autocast(enabled=self.fp16):
+            if getattr(self.model, 'with_head', False):
+                features = self.model.extract_feat(inputs, stage='pre_logits')
+            else:
+                features = self.model.extract_feat(inputs)[-1]
         return normalize(features.float(), dim=1)
 
     def build_memory(self) -> None:
@@ -148,7 +147,7 @@ class KNNLoop(_MemoryLoop):
 
     def predict(self, inputs: Tensor, samples: list) -> None:
         """Writes ``knn_scores``, scores of classes by number of neighbours, into each data sample."""
-        similarity, rows = nearest(self.memory, self.features(inputs), self.k[-1])
+        similarity, rows = nearest(self.memory, self.features(inputs), self.k[-1], _SEARCH)
         labels = self.labels[rows]
         for k in self.k:
             scores = vote(similarity[:, :k], labels[:, :k], self.num_classes, self.temperature)
@@ -223,7 +222,8 @@ class RetrievalLoop(_MemoryLoop):
 
     def features(self, inputs: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
         """Returns patch features, (B, h * w, C), and their grid (h, w)."""
-        maps = self.model.extract_feat(inputs)[-1]
+        with autocast(enabled=self.fp16):
+            maps = self.model.extract_feat(inputs)[-1]
         return maps.flatten(2).transpose(1, 2).float(), tuple(maps.shape[-2:])
 
     def build_memory(self) -> None:
@@ -255,6 +255,7 @@ class RetrievalLoop(_MemoryLoop):
     def predict(self, inputs: Tensor, samples: list) -> None:
         """Writes the retrieved label map, ``pred_sem_seg``, into each data sample."""
         features, grid = self.features(inputs)
-        maps = retrieve(self.memory, features, grid=grid, image_size=tuple(inputs.shape[-2:]), **self.search)
+        maps = retrieve(self.memory, features, grid=grid, image_size=tuple(inputs.shape[-2:]),
+                        backend=_SEARCH, **self.search)
         for sample, label_map in zip(samples, maps):
             sample.pred_sem_seg = PixelData(data=label_map[None])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmlocat.evaluation import build_memory, label_distributions, nearest, retrieve
-from mmlocat.evaluation.iou import RetrievalIoU, score_confusion
+from mmlocat.evaluation.metrics import RetrievalIoU, score_confusion
 from tests.conftest import golden_names, load_golden
 
 GRID, PIXELS = (5, 5), 20

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 import mmlocat.datasets  # noqa: F401 - registers
 import mmlocat.models  # noqa: F401 - registers
 from mmlocat.evaluation import RetrievalTransform, build_memory, knn_scores, retrieve
-from mmlocat.evaluation.iou import RetrievalIoU
+from mmlocat.evaluation.metrics import RetrievalIoU
 from tests.conftest import NANO
 from tests.helpers.launching import finish, launched
 
