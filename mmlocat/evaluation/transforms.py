@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import torch
@@ -33,15 +33,19 @@ class RetrievalTransform(BaseTransform):
         size: Height and width in px. Defaults to 224.
         protocol: 'published' or 'clean': the standard deviation of the normalisation. Defaults to the loop's.
         seed: Seed of the augmentation. Defaults to 0.
+        mean: Of the normalisation, RGB, for pixels from 0 to 1. Defaults to ImageNet's.
+        std: Standard deviation likewise. Defaults to the protocol's.
 
     Raises:
         ValueError: The protocol does not exist.
     """
 
-    def __init__(self, training: bool, size: int = 224, protocol: Optional[str] = None, seed: int = 0) -> None:
+    def __init__(self, training: bool, size: int = 224, protocol: Optional[str] = None, seed: int = 0,
+                 mean: Sequence[float] = MEAN, std: Optional[Sequence[float]] = None) -> None:
         if protocol is not None:
             check_protocol(protocol)
         self.training, self.size, self.protocol, self.seed = training, size, protocol, seed
+        self.mean, self.std = mean, std
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
         """Replaces 'img' (BGR, uint8) by float32 RGB, (size, size, 3), and 'gt_seg_map' by (size, size).
@@ -78,4 +82,4 @@ class RetrievalTransform(BaseTransform):
                 image_functions.resize(labels, size, InterpolationMode.NEAREST))
 
     def _normalised(self, image: Tensor) -> Tensor:
-        return image_functions.normalize(image.float() / 255, MEAN, STD[self.protocol])
+        return image_functions.normalize(image.float() / 255, self.mean, self.std or STD[self.protocol])

@@ -71,6 +71,16 @@ def test_other_pretraining_is_named(tmp_path):
     assert deviations(tmp_path / 'b') == ['pretraining: train_cfg.max_epochs = 1 (recipe: 5)']
 
 
+@pytest.mark.parametrize('head', ['knn', 'hummingbird'])
+def test_what_trains_nothing_is_judged_by_the_training_of_its_weights(head, tmp_path, weights):
+    leaf = f'locatvit-nano_{head}_digitscenes'
+    put(tmp_path, leaf, 0, 40., tested_weights=weights)
+    run, = [run for run in gather([tmp_path]) if run.leaf.name == leaf]
+    assert run.deviations == [] and run.value == 40. and run.training.leaf.name == CLASSIFIER
+    put(tmp_path / 'b', leaf, 0, 40., tested_weights=put(tmp_path / 'b', 'vit-nano_digitscenes', 0, 90.))
+    assert deviations(tmp_path / 'b', leaf) == ['trained with vit-nano_digitscenes.py']
+
+
 def test_published_weights_need_no_training_of_ones_own(tmp_path):
     hub = dict(source='hf://sinahmr/locatvit_base', sha256=None)
     put(tmp_path, 'locatvit_linear_ade20k', 0, 32., initial=hub, device='A GPU')

@@ -20,8 +20,10 @@ HEAD = 'frozen backbone, one-layer head'
 
 def measured(trial, value):
     """Leaves behind what a training and a test that ended well do."""
-    put(None, trial.row.config.stem, trial.seed, value, folders=(trial.train.folder, trial.test.folder))
-    for job in (trial.train, trial.test):
+    given = dict(folders=(trial.train.folder, trial.test.folder)) if trial.train else dict(
+        folders=[trial.test.folder] * 2, tested_weights=dict(sha256=str(trial.parent.train.folder)))
+    put(None, trial.row.config.stem, trial.seed, value, **given)
+    for job in trial.jobs:
         (job.folder / job.product).touch()
         job.record(0, 1.)
 
@@ -71,6 +73,21 @@ def test_rows_without_a_classifier_and_without_heads(tmp_path):
     rows = Report(suite, trials, tmp_path).table().rows
     assert rows == [['ViT + PRR', 'classifier', '16.8', '', ''],
                     ['ViT, untrained (floor)', HEAD, 'untrained', '16.8', '']]
+
+
+def test_evaluations_without_a_head_stand_in_the_line_of_their_model(tmp_path):
+    suite = load_suite('digitscenes-variants', [0]).select(['swin/*', 'rope/knn', 'jumbo/linear'])
+    trials = plan_suite(suite, tmp_path)
+    values = {'pretrain': 97., 'linear': 30., 'knn': 88., 'hummingbird': 12.}
+    for trial in trials:
+        measured(trial, values[trial.row.name.split('/')[1]])
+    report = Report(suite, trials, tmp_path)
+    assert report.table().columns == ['model', 'head', 'top-1 %', 'k-NN %', 'retrieval mIoU %', 'mIoU %', 'parameters']
+    assert report.table().rows == [['Swin', HEAD, '97.0', '88.0', '12.0', '30.0', ''],
+                                   ['ViT + RoPE', 'classifier', '97.0', '88.0', '', '', ''],
+                                   ['Jumbo', HEAD, '97.0', '', '', '30.0', '']]
+    evaluated = [report.rows[name] for name in ('swin/knn', 'swin/hummingbird', 'rope/knn')]
+    assert not any(run.deviations for row in evaluated for run in row.runs)
 
 
 def test_picture_of_what_was_trained(digit_scenes, tmp_path):

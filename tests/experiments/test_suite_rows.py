@@ -120,6 +120,30 @@ def test_configs_and_options_that_do_not_fit_name_the_row(tmp_path):
         plan_suite(suite, tmp_path, gpus=3)
 
 
+def test_a_row_that_trains_nothing_tests_the_weights_of_another(tmp_path):
+    rows = 'rows:\n  - {config: vit-nano_digitscenes.py}\n  - {config: vit-nano_knn_digitscenes.py, checkpoint: %s}\n'
+    pretraining, knn = plan_suite(load(tmp_path, rows % 'vit-nano_digitscenes'), tmp_path)
+    assert knn.train is None and knn.jobs == [knn.test] and knn.test.after is pretraining.train
+    assert str(pretraining.train.folder / 'epoch_5.pth') in knn.test.command
+    weights = tmp_path / 'mine.pth'
+    weights.touch()
+    _, knn = plan_suite(load(tmp_path, rows % weights), tmp_path)
+    assert knn.test.after is None and str(weights) in knn.test.command
+    with pytest.raises(ValueError, match='row vit-nano_knn_digitscenes: .* trains nothing; checkpoint must name'):
+        plan_suite(load(tmp_path, (rows % '').replace(', checkpoint: ', '')), tmp_path)
+
+
+def test_every_arm_of_the_variants_has_the_same_rows(tmp_path):
+    trials = plan_suite(load_suite('digitscenes-variants'), tmp_path)
+    arms = {trial.row.name.split('/')[0] for trial in trials}
+    assert len(trials) == 10 * 4 * 3 and len(arms) == 10
+    for trial in trials:
+        leaf = parse(trial.row.config.name)
+        assert leaf.pretraining == (trial.parent.row.config.stem if trial.parent else None)
+        assert trial.parent is None or trial.parent.row.name == f'{trial.row.name.split("/")[0]}/pretrain'
+        assert trial.seed == (trial.parent or trial).seed
+
+
 def test_the_shipped_suite_of_digitscenes(tmp_path):
     trials = plan_suite(load_suite('digitscenes'), tmp_path)
     assert len(trials) == 60 and [trial.seed for trial in trials] == sorted([0, 1, 2, 3, 4] * 12)  # first seeds first

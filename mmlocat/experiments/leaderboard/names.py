@@ -18,6 +18,7 @@ HEADS = {
     '': 'classifier',
     'linear': 'frozen backbone, one-layer head',
     'upernet': 'UperNet, fine-tuned',
+    'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
     'dino': 'DINO pretraining',
     'dino-knn': 'k-NN of DINO pretraining'
@@ -77,7 +78,7 @@ class Leaf:
         arch: Family, size and variant as the name has them.
         model: In tables, the paper's name where it has one.
         size: One of ``SIZES``.
-        head: 'linear', 'upernet', or '' for a classifier.
+        head: One of ``HEADS``: '' for a classifier, 'linear' and so on.
         dataset: The last part.
     """
 
@@ -102,6 +103,11 @@ class Leaf:
         return f'{self.arch}_{first}{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
 
     @property
+    def trains(self) -> bool:
+        """Whether it trains anything; k-NN and retrieval only evaluate another leaf's result."""
+        return self.head not in ('knn', 'dino-knn', 'hummingbird')
+
+    @property
     def segments(self) -> bool:
         """Whether its result is a mIoU."""
         return self.head in ('linear', 'upernet', 'hummingbird')
@@ -109,8 +115,9 @@ class Leaf:
 
 def metric(head: str) -> Tuple[str, str]:
     """Returns the key in a test's results of what a head is measured by, and its name with unit."""
-    other = {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss'), 'dino-knn': ('knn/top1_k20', 'k-NN top-1 %')}
-    return other.get(head, ('mIoU', 'mIoU %'))
+    if head.endswith('knn'):
+        return 'knn/top1_k20', 'k-NN top-1 %'
+    return {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss')}.get(head, ('mIoU', 'mIoU %'))
 
 
 def parse(name: str) -> Leaf:

@@ -114,7 +114,7 @@ def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str
         found.append('no finished training in these work dirs ends with this checkpoint')
     else:
         found += run.training.deviations
-        if run.training.leaf.name != run.leaf.name:
+        if run.training.leaf.name != (run.leaf.name if run.leaf.trains else run.leaf.pretraining):
             found.append(f'trained with {run.training.leaf.name}.py')
         found += _trace(run, by_result)
     run.deviations = list(dict.fromkeys(found))
@@ -123,8 +123,9 @@ def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str
 
 def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
     """Finds the training behind the initial weights; says what is wrong with them."""
-    initial, wanted = run.training.launches[0]['initial_checkpoint'], run.leaf.pretraining
-    if initial is None or initial['source'] == recipe(run.leaf.name)[1]:
+    leaf = run.leaf if run.leaf.trains else run.training.leaf
+    initial, wanted = run.training.launches[0]['initial_checkpoint'], leaf.pretraining
+    if initial is None or initial['source'] == recipe(leaf.name)[1]:
         return []
     run.pretraining = by_result.get(initial['sha256'])
     if run.pretraining is None:

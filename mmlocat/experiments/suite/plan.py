@@ -1,4 +1,4 @@
-"""Turns a suite into commands: for every row and seed a training and a test of its last checkpoint."""
+"""Turns a suite into commands: for every row and seed a training, where it has one, and a test."""
 
 from __future__ import annotations
 
@@ -25,14 +25,22 @@ from .rows import Suite, SuiteRow
 
 @dataclass(frozen=True)
 class Trial:
-    """A row with one seed: its config, options merged, its two jobs, and the trial whose result it starts from."""
+    """A row with one seed: its config, options merged, its jobs, and the trial whose result it starts from.
+
+    A row that is only evaluated, such as k-NN, has no training: it tests what ``parent`` or the row's file holds.
+    """
 
     row: SuiteRow
     seed: int
     config: Config
-    train: Job
+    train: Optional[Job]
     test: Job
     parent: Optional[Trial] = None
+
+    @property
+    def jobs(self) -> List[Job]:
+        """The training, if there is one, and the test."""
+        return [job for job in (self.train, self.test) if job]
 
 
 def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[str] = None) -> List[Trial]:
@@ -49,7 +57,8 @@ def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[
 
     Raises:
         FileNotFoundError: A row's config does not exist.
-        ValueError: Options do not fit a config, or the total batch cannot be shared out evenly.
+        ValueError: Options do not fit a config, the total batch cannot be shared out evenly, or a row without training
+            names no weights to evaluate.
     """
     trials: Dict[Tuple[str, int], Trial] = {}
     for row in suite.rows:
@@ -76,24 +85,30 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
     gpus = row.processes or gpus
     folder = work_dir / f'seed{seed}' / row.name
     test_folder = folder.with_name(f'{folder.name}_test')
-    length = config.train_cfg.get('max_iters')
-    product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
     checkpoint = str(parent.train.folder / parent.train.product) if parent else row.checkpoint
     options = [f'{key}={value}'.replace(' ', '') for key, value in row.options.items()]
-    more_options = _batch(row, config, gpus) + ([f'checkpoint={checkpoint}'] if checkpoint else [])
     fingerprint = _fingerprint(row, seed, config, parent)
     name, slurm_name, lanes = f'{row.name}, seed {seed}', f'{row.name.replace("/", "-")}-{seed}', row.processes or 1
-    train = Job(
-        f'{name}: train', folder,
-        _command(slurm_name, 'train', gpus, partition, [row.config], [
-            '--work-dir', folder, *row.train_args, '--cfg-options', f'randomness.seed={seed}', *options,
-            *more_options]),
-        product, fingerprint, parent.train if parent else None, resumable=True, lanes=lanes)
+    before, train, tested = parent.train if parent else None, None, checkpoint
+    if config.get('train_cfg'):
+        length = config.train_cfg.get('max_iters')
+        product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
+        initial = [f'checkpoint={checkpoint}'] if checkpoint else []
+        train = Job(
+            f'{name}: train', folder,
+            _command(slurm_name, 'train', gpus, partition, [row.config], [
+                '--work-dir', folder, *row.train_args, '--cfg-options', f'randomness.seed={seed}', *options,
+                *_batch(row, config, gpus), *initial]),
+            product, fingerprint, before, resumable=True, lanes=lanes)
+        tested = folder / product
+    elif not checkpoint:
+        raise ValueError(f'row {row.name}: {row.config.name} trains nothing; checkpoint must name the weights to '
+                         'evaluate: an earlier row, a file or an address')
     test = Job(
         f'{name}: test', test_folder,
-        _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, folder / product], [
+        _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, tested], [
             '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
-        RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), train, lanes=lanes)
+        RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), train or before, lanes=lanes)
     return Trial(row, seed, config, train, test, parent)
 
 

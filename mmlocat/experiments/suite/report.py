@@ -25,6 +25,9 @@ from mmlocat.utils.tables import Table
 from .plan import Trial
 from .rows import Suite
 
+# What is evaluated without training a head, and the column that shows it.
+_EVALUATIONS = {'knn': 'k-NN %', 'dino-knn': 'k-NN %', 'hummingbird': 'retrieval mIoU %'}
+
 
 class Report:
     """The figures of a suite's rows.
@@ -39,7 +42,8 @@ class Report:
         self.suite, self.work_dir = suite, work_dir
         self.rows: Dict[str, Row] = {}
         done = [trial for trial in trials if trial.test.done]
-        folders = [job.folder for trial in done for job in (trial.train, trial.test)]
+        folders = dict.fromkeys(job.folder for trial in done for one in (trial.parent, trial) if one
+                                for job in one.jobs)
         by_folder = {run.folder: run for run in gather(folders)} if done else {}
         for row in suite.rows:
             runs = [by_folder[trial.test.folder.resolve()] for trial in done if trial.row.name == row.name]
@@ -47,21 +51,32 @@ class Report:
                 self.rows[row.name] = Row(runs[0].leaf.entry, runs, title=row.title)
 
     def table(self) -> Table:
-        """Returns a line a row, means over seeds; a classifier that heads start from stands in their lines."""
+        """Returns a line a row, means over seeds.
+
+        A classifier stands in the lines of the heads that start from it, and so does what is evaluated without a head.
+        """
         data = dict.fromkeys(DATASETS.get(row.entry.dataset, row.entry.dataset) for row in self.rows.values())
-        table = Table(['model', 'head', 'top-1 %', 'mIoU %', 'parameters'], f'{", ".join(data)}, test split', words=2)
-        parents = {row.parent for row in self.suite.rows if row.name in self.rows}
+        measured = [head for head in _EVALUATIONS if any(row.entry.head == head for row in self.rows.values())]
+        table = Table(['model', 'head', 'top-1 %', *(_EVALUATIONS[head] for head in measured), 'mIoU %', 'parameters'],
+                      f'{", ".join(data)}, test split', words=2)
         for name, row in self.rows.items():
-            if not row.entry.head and name in parents:
+            head, own = row.entry.head, self._of_one_classifier(name)
+            trained = [other for other in own if other and other not in _EVALUATIONS]
+            if head not in (trained or ([''] if '' in own else own)):
                 continue
-            planned = self.suite.row(name)
-            classifier = self.rows.get(planned.parent or '') if row.entry.head else row
-            untrained = 'untrained' if '--allow-random-backbone' in planned.train_args else ''
-            table.add(row.title, HEADS[row.entry.head],
-                      mean_and_spread(classifier.values, 1) if classifier else untrained,
-                      mean_and_spread(row.values, 1) if row.entry.head else '',
+            untrained = 'untrained' if '--allow-random-backbone' in self.suite.row(name).train_args else ''
+            table.add(row.title, HEADS[head], mean_and_spread(own[''].values, 1) if '' in own else untrained,
+                      *(mean_and_spread(own[other].values, 1) if other in own else '' for other in measured),
+                      mean_and_spread(row.values, 1) if head in trained else '',
                       f'{row.parameters:,}' if row.parameters else '')
         return table
+
+    def _of_one_classifier(self, name: str) -> Dict[str, Row]:
+        """Returns, by head, the row of a name with the classifier it starts from and what else starts there."""
+        start = name if not self.rows[name].entry.head else self.suite.row(name).parent
+        others = {row.entry.head: row for key, row in self.rows.items()
+                  if start is not None and start in (key, self.suite.row(key).parent)}
+        return {**others, self.rows[name].entry.head: self.rows[name]}
 
     def verdict(self) -> str:
         """Says what the seeds at hand show of the two rows that the suite compares, and no more."""
