@@ -102,7 +102,7 @@ def build(name):
 
 # Of siblings in Base one head is enough: they take as long as all others together.
 @pytest.mark.parametrize('name', [name for name in NAMES if not re.search(
-    '_dino|_hummingbird|^(locat)?(jumbo|swin|vit-rope)_linear_(coco|pascal)', name)])
+    '_dino|_hummingbird|_knn|^(locat)?(jumbo|swin|vit-rope)_linear_(coco|pascal)', name)])
 def test_builds_and_runs_forward(name):
     arch, rest = name.split('_', 1)
     shape, _, trained, kernel = build(name)
@@ -123,15 +123,18 @@ def test_builds_and_runs_forward(name):
         assert 'backbone' in parts and len(trained) > 40
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if re.search('_dino|_hummingbird', name)])
+@pytest.mark.parametrize('name', [name for name in NAMES if re.search('_dino|_hummingbird|_knn', name)])
 def test_what_has_no_head_of_classes_gives_features(name):
     shape = build(name)[0]
     channels = 64 if 'nano' in name else CHANNELS[re.search('-(tiny|small)|$', name.split('_')[0])[0]]
-    if '_hummingbird' in name:
-        assert shape == (1, channels, 4, 4)  # a map of 64 px in patches of 16
+    if 'swin-nano_hummingbird' in name:
+        assert shape == (1, 32, 18, 18)  # the last stage but one
+    elif '_hummingbird' in name:
+        side = 9 if 'nano' in name else 4  # a map of 36 px in patches of 4, of 64 px in patches of 16
+        assert shape == (1, channels, side, side)
         assert load(name).test_cfg.zero_is_unlabelled if name.endswith('ade20k') else True
     else:
-        assert shape[0] == 1 and shape[-1] == channels
+        assert shape[0] == 1 and shape[-1] == channels * (6 if 'jumbo' in name else 1)
 
 
 @pytest.mark.parametrize('arch', SIBLINGS[:6])
