@@ -17,18 +17,19 @@ PAGE = (ROOT / 'docs' / 'data.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
             for line in block.splitlines()]
 TYPES = {'ade20k': 'ADE20KDataset', 'pascal_context59': 'PascalContextDataset59', 'coco_stuff164k': 'COCOStuffDataset',
-         'imagenet': 'ImageNet'}
+         'voc2012': 'PascalVOCDataset', 'imagenet': 'ImageNet'}
 
 
-def test_the_check_runs_as_shown(clean_environment, tmp_path):
-    command, = (line for line in COMMANDS if 'tools/data/check.py' in line)
-    make('ade20k', tmp_path)
+@pytest.mark.parametrize(('dataset', 'remarks'), [('ade20k', 2), ('voc2012', 3)])
+def test_the_check_runs_as_shown(clean_environment, tmp_path, dataset, remarks):
+    command, = (line for line in COMMANDS if 'tools/data/check.py' in line and dataset in line)
+    make(dataset, tmp_path)
     for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(ROOT / name)
     command = command.replace('python ', '"$PYTHON" ', 1)
     result = subprocess.run(['bash', '-c', command], cwd=tmp_path, env=clean_environment, capture_output=True,
                             text=True, timeout=120)
-    assert result.returncode == 0 and '0 errors, 2 remarks.' in result.stdout, result.stderr
+    assert result.returncode == 0 and f'0 errors, {remarks} remarks.' in result.stdout, result.stderr
     for option in set(re.findall(r'`(--[\w-]+)', PAGE)) - {'--cfg-options', '--no-data-check'}:
         assert f"'{option}'" in (ROOT / 'tools' / 'data' / 'check.py').read_text(encoding='utf-8')
 

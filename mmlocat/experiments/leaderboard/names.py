@@ -19,6 +19,7 @@ HEADS = {
     'linear': 'frozen backbone, one-layer head',
     'upernet': 'UperNet, fine-tuned',
     'hummingbird': 'dense retrieval, published protocol',
+    'knn': 'k-NN',
     'dino': 'DINO pretraining',
     'dino-knn': 'k-NN of DINO pretraining'
 }
@@ -109,7 +110,8 @@ class Leaf:
 
 def metric(head: str) -> Tuple[str, str]:
     """Returns the key in a test's results of what a head is measured by, and its name with unit."""
-    other = {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss'), 'dino-knn': ('knn/top1_k20', 'k-NN top-1 %')}
+    votes = ('knn/top1_k20', 'k-NN top-1 %')
+    other = {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss'), 'knn': votes, 'dino-knn': votes}
     return other.get(head, ('mIoU', 'mIoU %'))
 
 
