@@ -94,6 +94,9 @@ class KNNLoop(MemoryLoop):
 class RetrievalLoop(MemoryLoop):
     """Tests a backbone's patch features by dense retrieval (Hummingbird).
 
+    The memory takes 4 * (channels + classes) bytes a patch, once in every process; :func:`build_memory` says what that
+    is for ADE20K, and the log says it before it is filled. ``size`` or ``patches_per_image`` bound it.
+
     Args:
         runner: The Runner; its model's ``extract_feat`` must give one feature map, (B, C, h, w).
         dataloader: Test images with label maps, through ``RetrievalTransform(training=False)``.
