@@ -68,7 +68,7 @@ class MemoryLoop(TestLoop):
             seen += len(samples) * world
             if step % 50 == 0 or step == steps:
                 self.runner.logger.info(f'Memory [{step}/{steps}]')
-        if seen < images:
+        if seen < images or not images:
             raise ValueError(f'the memory got {seen} of {images} images; memory_dataloader needs a DefaultSampler with '
                              'shuffle=False and no drop_last')
 
