@@ -18,6 +18,9 @@ ARMS = [f'{arch}{size}-{arm}' for size in ('', '-tiny')
         for arm in arms]
 SIBLINGS = [f'{locat}{arch}' for locat in ('', 'locat') for arch in (
     'vit-rope', 'vit-tiny-rope', 'swin', 'swin-tiny', 'jumbo', 'jumbo-tiny')]
+RETRIEVED = [f'{locat}{arch}{size}' for locat in ('', 'locat') for arch in ('vit', 'swin', 'jumbo')
+             for size in ('', '-tiny')]
+VOTING = sorted({*RETRIEVED, *SIBLINGS})
 CLASSES = dict(ade20k=150, pascal_context59=59, coco_stuff164k=171)
 # The table of the paper, LocAtViT with 1000 classes.
 PARAMETERS = {'-tiny': 5_719_756, '-small': 22_053_004, '': 86_569_996}
@@ -55,10 +58,10 @@ def test_every_row_of_the_table_has_its_configs():
     expected |= {'locatvit-deit_upernet_ade20k', 'locatvit-dino-small_upernet_ade20k'}
     expected |= {f'{arch}_imagenet' for arch in SIBLINGS}
     expected |= {f'{arch}_linear_{data}' for arch in SIBLINGS for data in CLASSES}
-    expected |= {f'{kind}{size}_hummingbird_{data}' for kind in ('vit', 'locatvit') for size in ('', '-tiny')
-                 for data in ('ade20k', 'voc2012')}
+    expected |= {f'{arch}_hummingbird_{data}' for arch in RETRIEVED for data in ('ade20k', 'voc2012')}
+    expected |= {f'{arch}_knn_imagenet' for arch in VOTING}
     expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit') for head in ('dino', 'dino-knn')}
-    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 146
+    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 178
 
 
 def test_the_readme_lists_every_config_and_no_other():
@@ -123,18 +126,45 @@ def test_builds_and_runs_forward(name):
         assert 'backbone' in parts and len(trained) > 40
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if re.search('_dino|_hummingbird|_knn', name)])
+# Siblings in Base take as long as all others together.
+@pytest.mark.parametrize('name', [name for name in NAMES if re.search('_dino|_hummingbird|nano.*_knn', name) and not
+                                  re.match('(locat)?(jumbo|swin)_', name)])
 def test_what_has_no_head_of_classes_gives_features(name):
     shape = build(name)[0]
     channels = 64 if 'nano' in name else CHANNELS[re.search('-(tiny|small)|$', name.split('_')[0])[0]]
     if 'swin-nano_hummingbird' in name:
         assert shape == (1, 32, 18, 18)  # the last stage but one
     elif '_hummingbird' in name:
-        side = 9 if 'nano' in name else 4  # a map of 36 px in patches of 4, of 64 px in patches of 16
-        assert shape == (1, channels, side, side)
+        side = 9 if 'nano' in name else 4  # a map of 36 px in patches of 4, of 64 px in patches of 16 (Swin's stride)
+        assert shape == (1, 384 if 'swin-tiny' in name else channels, side, side)
         assert load(name).test_cfg.zero_is_unlabelled if name.endswith('ade20k') else True
     else:
         assert shape[0] == 1 and shape[-1] == channels * (6 if 'jumbo' in name else 1)
+
+
+@pytest.mark.parametrize('arch', VOTING)
+def test_knn_reads_what_the_head_of_the_pretraining_does_but_of_jumbo_before_prr(arch):
+    found = difference(f'{arch}_knn_imagenet', f'{arch}_imagenet')
+    # What only a training uses: weights come from the checkpoint.
+    found = {key: value for key, value in found.items()
+             if key.startswith('model.') and not re.search('train_cfg|drop_path_rate|head.init_cfg', key)}
+    if arch.startswith('locatjumbo'):
+        assert found.pop('model.backbone.out_type') is None  # the class tokens, joined
+        assert {found.pop(f'model.neck.{key}') for key in ('type', 'num_heads', 'num_cls_tokens')} == {None}
+    assert found == {}
+    config = load(f'{arch}_knn_imagenet')
+    assert config.test_cfg.type == 'KNNLoop' and config.data_preprocessor.mean[0] == 123.675
+
+
+@pytest.mark.parametrize('arch', RETRIEVED)
+def test_retrieval_reads_the_backbone_of_the_linear_protocol(arch):
+    names = [f'{arch}_hummingbird_{data}' for data in ('ade20k', 'voc2012')]
+    retrieved, linear = load(names[0]).model.backbone, load(f'{arch}_linear_ade20k').model.backbone
+    assert retrieved == load(names[1]).model.backbone
+    assert retrieved.final_norm is False and retrieved.get('out_indices', -1) == (-2 if 'swin' in arch else -1)
+    apart = ('out_indices', 'frozen_stages', 'init_cfg')
+    assert {key: value for key, value in retrieved.items() if key not in apart} == {
+        key: value for key, value in linear.items() if key not in apart}
 
 
 @pytest.mark.parametrize('arch', SIBLINGS[:6])

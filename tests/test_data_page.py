@@ -1,6 +1,7 @@
 """docs/data.md: its check command runs, its trees are the ones that the tests write, its commands make them."""
 
 import re
+import runpy
 import shutil
 import subprocess
 
@@ -17,12 +18,13 @@ PAGE = (ROOT / 'docs' / 'data.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'^```bash\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE)
             for line in block.splitlines()]
 TYPES = {'ade20k': 'ADE20KDataset', 'pascal_context59': 'PascalContextDataset59', 'coco_stuff164k': 'COCOStuffDataset',
-         'imagenet': 'ImageNet'}
+         'voc2012': 'PascalVOCDataset', 'imagenet': 'ImageNet'}
 
 
-def test_the_check_runs_as_shown(clean_environment, tmp_path):
-    command, = (line for line in COMMANDS if 'tools/data/check.py' in line)
-    make('ade20k', tmp_path)
+def test_the_checks_run_as_shown(clean_environment, tmp_path, monkeypatch, capsys):
+    command, *others = (line for line in COMMANDS if 'tools/data/check.py' in line)
+    for dataset in ('ade20k', 'voc2012'):
+        make(dataset, tmp_path)
     for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(ROOT / name)
     command = command.replace('python ', '"$PYTHON" ', 1)
@@ -31,6 +33,10 @@ def test_the_check_runs_as_shown(clean_environment, tmp_path):
     assert result.returncode == 0 and '0 errors, 2 remarks.' in result.stdout, result.stderr
     for option in set(re.findall(r'`(--[\w-]+)', PAGE)) - {'--cfg-options', '--no-data-check'}:
         assert f"'{option}'" in (ROOT / 'tools' / 'data' / 'check.py').read_text(encoding='utf-8')
+    monkeypatch.chdir(tmp_path)  # another process would import everything anew
+    script, config = others[0].split()[1:]
+    assert len(others) == 1 and runpy.run_path(script)['main']([config]) == 0
+    assert capsys.readouterr().out.endswith('0 errors, 3 remarks.\n')  # test, and the two parts of the memory
 
 
 @pytest.mark.parametrize('dataset', sorted(ROOTS))

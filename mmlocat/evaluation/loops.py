@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterator, Optional, Sequence, Tuple, Union
 
 import torch
-from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
-from mmengine.registry import LOOPS, TRANSFORMS
-from mmengine.runner import Runner, TestLoop, autocast
+from mmengine.registry import LOOPS
+from mmengine.runner import Runner, autocast
 from mmengine.structures import PixelData
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from mmseg.engine import SegVisualizationHook
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
 from torch.utils.data import DataLoader
 
-from . import hummingbird
-from .hummingbird import Memory, check_protocol, retrieve
+from mmlocat.datasets.guard import base_datasets
+
+from .hummingbird import Memory, check_protocol, image_rows, patches_kept, retrieve
 from .knn import check_labels, vote
+from .memory_loop import MemoryLoop, class_names
 from .metrics import RetrievalIoU
 from .neighbours import nearest
 from .transforms import RetrievalTransform
@@ -28,84 +28,13 @@ from .transforms import RetrievalTransform
 _SEARCH = 'torch'
 
 
-class _MemoryLoop(TestLoop):
-    """Runs the model over the images of the memory, then over those of the test.
-
-    Args:
-        runner: The Runner.
-        dataloader: Test images.
-        evaluator: Metrics of the test.
-        memory_dataloader: Training images; its sampler must not shuffle or drop images.
-        fp16: As in mmengine's ``TestLoop``.
-    """
-
-    def __init__(self, runner: Runner, dataloader: Union[DataLoader, dict], evaluator: Union[Evaluator, dict, list],
-                 memory_dataloader: Union[DataLoader, dict], fp16: bool = False) -> None:
-        super().__init__(runner, dataloader, evaluator, fp16)
-        self.memory_loader = runner.build_dataloader(memory_dataloader)
-
-    @abstractmethod
-    def build_memory(self) -> None:
-        """Fills the memory with all training images, in every process."""
-
-    def memory_batches(self):
-        """Yields model inputs and data samples of the memory's images, and logs how far it is."""
-        steps = len(self.memory_loader)
-        for step, batch in enumerate(self.memory_loader, 1):
-            yield self.preprocessed(batch)
-            if step % 50 == 0 or step == steps:
-                self.runner.logger.info(f'Memory [{step}/{steps}]')
-
-    def preprocessed(self, batch: dict) -> Tuple[Tensor, list]:
-        """Returns the inputs and data samples that the model's preprocessor makes of a batch."""
-        data = self.model.data_preprocessor(batch, False)
-        return data['inputs'], data['data_samples']
-
-    @property
-    def model(self) -> nn.Module:
-        """The model without the wrapper of a distributed run."""
-        return self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
-
-    def gathered(self, parts: List[Tensor]) -> Tensor:
-        """Joins what each process has computed for its images, (n, ...), in the order of the data set."""
-        own = torch.cat(parts)
-        every = own
-        if get_world_size() > 1:  # process r has images r, r + world, ...
-            every = torch.stack(all_gather(own.contiguous()), 1).flatten(0, 1)
-        images = len(self.memory_loader.dataset)
-        if len(every) < images:
-            raise ValueError(f'the memory got {len(every)} of {images} images; memory_dataloader needs a DefaultSampler'
-                             ' with shuffle=False and no drop_last')
-        return every[:images]
-
-    @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
-        """Predicts one batch from the memory; the first fills it, when hooks have set the weights that are tested."""
-        if idx == 0:
-            self.build_memory()
-        self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
-        inputs, samples = self.preprocessed(data_batch)
-        self.predict(inputs, samples)
-        self.evaluator.process(data_samples=samples, data_batch=data_batch)
-        self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=samples)
-
-    @abstractmethod
-    def predict(self, inputs: Tensor, samples: list) -> None:
-        """Writes predictions into the data samples."""
-
-
-def _innermost(dataset: dict) -> Iterator[dict]:
-    """Yields the settings of the data sets inside wrappers, such as ConcatDataset and RepeatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for one in inner:
-        yield from _innermost(one)
-
-
 @LOOPS.register_module()
-class KNNLoop(_MemoryLoop):
+class KNNLoop(MemoryLoop):
     """Tests a classifier's features, what its head would read, by DINO's k-NN vote.
+
+    The head of a ViT reads its class token after norm and PRR, that of a Swin the mean after both. k-NN of Jumbo is on
+    the joined class tokens before PRR: leave the neck out, as ``configs/locatjumbo_knn_imagenet.py`` does. The memory
+    takes 4 bytes a channel and 8 a label for each training image: 3.7 GiB for ImageNet with 768 channels.
 
     Args:
         runner: The Runner.
@@ -125,7 +54,7 @@ class KNNLoop(_MemoryLoop):
         if not k or min(k) < 1:
             raise ValueError(f'k must hold positive numbers of neighbours, got {k!r}')
         self.k, self.temperature = tuple(sorted(k)), temperature
-        self.num_classes = num_classes or len(self.dataloader.dataset.metainfo['classes'])
+        self.num_classes = num_classes or len(class_names(self.dataloader.dataset))
 
     def features(self, inputs: Tensor) -> Tensor:
         """Returns what the head reads, or the last feature of a model without one, L2-normalised, shape (B, C)."""
@@ -136,13 +65,19 @@ class KNNLoop(_MemoryLoop):
                 features = self.model.extract_feat(inputs)[-1]
         return normalize(features.float(), dim=1)
 
+    def rows(self, inputs: Tensor, samples: list, numbers: range) -> Tuple[Tensor, ...]:
+        """Returns features and labels of images."""
+        features = self.features(inputs)
+        return features, torch.cat([sample.gt_label for sample in samples]).to(features.device)
+
     def build_memory(self) -> None:
         """Keeps features and labels of all training images, in every process."""
-        features, labels = [], []
-        for inputs, samples in self.memory_batches():
-            features.append(self.features(inputs))
-            labels.append(torch.cat([sample.gt_label for sample in samples]).to(features[-1].device))
-        self.memory, self.labels = self.gathered(features), self.gathered(labels)
+        bank = None
+        for rows in self.all_rows():
+            if bank is None:
+                bank = self.bank(len(self.memory_loader.dataset), rows)
+            bank.append(*rows)
+        self.memory, self.labels = bank.columns()
         check_labels(self.memory, self.labels, self.num_classes)
 
     def predict(self, inputs: Tensor, samples: list) -> None:
@@ -156,8 +91,11 @@ class KNNLoop(_MemoryLoop):
 
 
 @LOOPS.register_module()
-class RetrievalLoop(_MemoryLoop):
+class RetrievalLoop(MemoryLoop):
     """Tests a backbone's patch features by dense retrieval (Hummingbird).
+
+    The memory takes 4 * (channels + classes) bytes a patch, once in every process; :func:`build_memory` says what that
+    is for ADE20K, and the log says it before it is filled. ``size`` or ``patches_per_image`` bound it.
 
     Args:
         runner: The Runner; its model's ``extract_feat`` must give one feature map, (B, C, h, w).
@@ -191,9 +129,15 @@ class RetrievalLoop(_MemoryLoop):
         self.protocol, self.bound, self.seed = protocol, dict(size=size, patches_per_image=patches_per_image), seed
         self.search = dict(num_neighbours=num_neighbours, temperature=temperature)
         keeps_zero = zero_is_unlabelled and protocol == 'published'
-        loaders = [self._with_protocol(loader, zero_is_unlabelled) for loader in (dataloader, memory_dataloader)]
-        super().__init__(runner, loaders[0], evaluator, loaders[1], fp16)
-        self.num_classes = len(self.dataloader.dataset.metainfo['classes']) + keeps_zero
+        if zero_is_unlabelled:
+            dataloader, memory_dataloader = (_with_zero(loader, removed=protocol == 'clean')
+                                             for loader in (dataloader, memory_dataloader))
+        super().__init__(runner, dataloader, evaluator, memory_dataloader, fp16)
+        for loader in (self.dataloader, self.memory_loader):
+            self._set_transforms(loader.dataset)
+        self.num_classes = len(class_names(self.dataloader.dataset)) + keeps_zero
+        if keeps_zero:
+            runner.visualizer.dataset_meta = _with_unlabelled(self.dataloader.dataset.metainfo)
         for metric in self.evaluator.metrics:
             if isinstance(metric, RetrievalIoU):
                 metric.protocol = self._agreed(metric.protocol, 'the metric')
@@ -203,16 +147,15 @@ class RetrievalLoop(_MemoryLoop):
                 metric.num_classes = self.num_classes
                 metric.ignore_index = 0 if keeps_zero else metric.ignore_index
 
-    def _with_protocol(self, loader: dict, zero_is_unlabelled: bool) -> dict:
-        """Returns a copy of a data loader's settings whose transforms and labels follow the protocol."""
-        loader = copy.deepcopy(loader)
-        for dataset in _innermost(loader['dataset']):
-            if zero_is_unlabelled:
-                dataset['reduce_zero_label'] = self.protocol == 'clean'
-            for transform in dataset.get('pipeline', []):
-                if TRANSFORMS.get(transform['type']) is RetrievalTransform:
-                    transform['protocol'] = self._agreed(transform.get('protocol'), 'a transform')
-        return loader
+    def _set_transforms(self, dataset: Any) -> None:
+        """Tells the transforms of a data set the protocol, and where in the whole each of its parts begins."""
+        first = 0
+        for part in base_datasets(dataset):
+            for transform in _transforms(part.pipeline):
+                if isinstance(transform, RetrievalTransform):
+                    transform.protocol = self._agreed(transform.protocol, 'a transform')
+                    transform.first_image = first
+            first += len(part)
 
     def _agreed(self, stated: Optional[str], where: str) -> str:
         if stated not in (None, self.protocol):
@@ -226,27 +169,24 @@ class RetrievalLoop(_MemoryLoop):
             maps = self.model.extract_feat(inputs)[-1]
         return maps.flatten(2).transpose(1, 2).float(), tuple(maps.shape[-2:])
 
+    def rows(self, inputs: Tensor, samples: list, numbers: range) -> Tuple[Tensor, ...]:
+        """Returns features and classes of the patches of images, and which of them the memory keeps."""
+        features, grid = self.features(inputs)
+        labels = torch.cat([sample.gt_sem_seg.data for sample in samples]).to(features.device)
+        count = patches_kept(len(self.memory_loader.dataset), **self.bound)
+        noise = None
+        if count is not None:
+            noise = torch.stack([self._noise(number, features.shape[1]) for number in numbers]).to(features.device)
+        return image_rows(features, labels, self.num_classes, inputs.shape[-2] // grid[0], self.protocol, count, noise)
+
     def build_memory(self) -> None:
         """Keeps patches of all training images, in every process."""
-        images = len(self.memory_loader.dataset)
-        bound = dict(self.bound)
-        if bound['size'] and not bound['patches_per_image']:
-            bound = dict(size=None, patches_per_image=max(1, bound['size'] // images))
-        parts: List[Tuple[Tensor, Tensor, Tensor]] = []
-        index = get_rank()
-        for inputs, samples in self.memory_batches():
-            features, grid = self.features(inputs)
-            labels = torch.cat([sample.gt_sem_seg.data for sample in samples]).to(features.device)
-            noise = None
-            if bound['patches_per_image']:
-                noise = torch.stack([self._noise(index + i * get_world_size(), features.shape[1])
-                                     for i in range(len(samples))]).to(features.device)
-            index += len(samples) * get_world_size()
-            parts.append(hummingbird.image_rows(
-                features, labels, num_classes=self.num_classes, patch_size=inputs.shape[-2] // grid[0], noise=noise,
-                protocol=self.protocol, **bound))
-        features, shares, kept = (self.gathered(list(part)) for part in zip(*parts))
-        self.memory = Memory(features[kept], shares[kept], self.protocol)
+        bank = None
+        for features, shares, kept in self.all_rows():
+            if bank is None:
+                bank = self.bank(len(self.memory_loader.dataset) * features.shape[1], (features[0], shares[0]))
+            bank.append(features[kept], shares[kept])
+        self.memory = Memory(*bank.columns(), self.protocol)
 
     def _noise(self, image: int, patches: int) -> Tensor:
         """Returns the random numbers of an image, which depend on its index and the seed alone."""
@@ -259,3 +199,49 @@ class RetrievalLoop(_MemoryLoop):
                         backend=_SEARCH, **self.search)
         for sample, label_map in zip(samples, maps):
             sample.pred_sem_seg = PixelData(data=label_map[None])
+
+    def shown(self, samples: list) -> list:
+        """Returns the data samples with label maps of the files' sizes if a hook draws them upon the files."""
+        if not any(isinstance(hook, SegVisualizationHook) and hook.draw for hook in self.runner.hooks):
+            return samples
+        return [_of_file_size(sample) for sample in samples]
+
+
+def _with_zero(loader: dict, removed: bool) -> dict:
+    """Returns a copy of a data loader's settings whose data sets remove label 0, or keep it."""
+    loader = copy.deepcopy(loader)
+    for dataset in _innermost(loader['dataset']):
+        dataset['reduce_zero_label'] = removed
+    return loader
+
+
+def _innermost(dataset: dict) -> Iterator[dict]:
+    """Yields the settings of the data sets inside wrappers, such as ConcatDataset and RepeatDataset."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for one in inner:
+        yield from _innermost(one)
+
+
+def _transforms(step: Any) -> Iterator[Any]:
+    """Yields a transform and those inside it, such as those of a pipeline or of RandomApply."""
+    yield step
+    inner = getattr(step, 'transforms', ())
+    for one in inner if isinstance(inner, (list, tuple)) else [inner]:
+        yield from _transforms(one)
+
+
+def _with_unlabelled(meta: dict) -> dict:
+    """Returns names and colours of classes with one more before them, for label 0, as pictures need them."""
+    return dict(meta, classes=('no class', *meta['classes']), palette=[[0, 0, 0], *(meta.get('palette') or [])])
+
+
+def _of_file_size(sample: Any) -> Any:
+    """Returns a copy of a data sample whose label maps, squashed for the test, are brought back to the image's size."""
+    shown = sample.new()
+    for name in ('pred_sem_seg', 'gt_sem_seg'):
+        labels = sample.get(name).data[None].float()
+        resized = interpolate(labels, tuple(sample.ori_shape), mode='nearest')[0].to(torch.int16)  # a batch of photos
+        setattr(shown, name, PixelData(data=resized))
+    return shown

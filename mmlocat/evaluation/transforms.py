@@ -25,8 +25,9 @@ class RetrievalTransform(BaseTransform):
 
     Images of the memory get the published augmentation: brightness, contrast, saturation and hue by up to 0.1, each
     with probability 0.5, and after normalisation a random crop of 0.5 to 2 times the area, ratio 3/4 to 4/3. The random
-    numbers of an image follow from ``seed`` and its index in the data set alone: the memory does not depend on the
-    number of processes or workers. Images of a test are squashed to the size.
+    numbers of an image follow from ``seed`` and its place in the data set alone, counted by the loop through all parts
+    of a ``ConcatDataset``: the memory does not depend on the number of processes or workers. Images of a test are
+    squashed to the size.
 
     Args:
         training: Whether images are those of the memory.
@@ -36,9 +37,14 @@ class RetrievalTransform(BaseTransform):
         mean: Of the normalisation, RGB, for pixels from 0 to 1. Defaults to ImageNet's.
         std: Standard deviation likewise. Defaults to the protocol's.
 
+    Attributes:
+        first_image: Images in parts of the data set before the transform's own; 0 unless the loop says otherwise.
+
     Raises:
         ValueError: The protocol does not exist.
     """
+
+    first_image = 0
 
     def __init__(self, training: bool, size: int = 224, protocol: Optional[str] = None, seed: int = 0,
                  mean: Sequence[float] = MEAN, std: Optional[Sequence[float]] = None) -> None:
@@ -59,7 +65,8 @@ class RetrievalTransform(BaseTransform):
         image = torch.from_numpy(np.ascontiguousarray(results['img'][..., ::-1])).permute(2, 0, 1)
         labels = torch.from_numpy(np.ascontiguousarray(results['gt_seg_map']))[None]
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(hash((self.seed, results['sample_idx'])))  # not the GPUs' too
+            place = self.first_image + results['sample_idx']
+            torch.default_generator.manual_seed(hash((self.seed, place)))  # not the GPUs' too
             image, labels = self._augmented(image, labels) if self.training else self._squashed(image, labels)
         results['img'] = image.permute(1, 2, 0).numpy()
         results['gt_seg_map'] = labels[0].numpy()

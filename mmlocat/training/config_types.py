@@ -31,7 +31,7 @@ _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', *_OF_JOB[T
 # Keys whose dicts are built from a registry. A ``type`` elsewhere may be anything, such as the one of ``clip_grad``.
 _PARTS = ('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head', 'loss', 'loss_decode', 'data_preprocessor',
           'module', 'norm_cfg', 'act_cfg', 'conv_cfg', 'dataset', 'datasets', 'pipeline', 'transforms', 'sampler',
-          'batch_sampler', 'collate_fn', 'optimizer', 'vis_backends', 'metrics')
+          'batch_sampler', 'collate_fn', 'optimizer', 'vis_backends', 'metrics', 'memory_dataloader')
 # Transforms whose ``transforms`` are of the registry too; those of Albumentations are not.
 _WRAPPERS = ('RandomChoice', 'RandomApply', 'TestTimeAug', 'Compose', 'KeyMapper', 'TransformBroadcaster', 'MultiView')
 # Keys that MMEngine removes before it builds a part.
@@ -89,8 +89,6 @@ def check_types(config: Config, context: Context) -> List[str]:
         if key in _NEEDED and not isinstance(part, (dict, list)) or key == 'model' and isinstance(part, list):
             raise ValueError(f'{key} must be a dict, got {part!r}')
         _check(part, key, scope)
-        if key.endswith('_dataloader') and isinstance(part, dict):
-            _check_names(part, key, key, _LOADER, closed=True)
     for path, known in _PLAIN.items():
         node: Any = config
         for key in path.split('.'):
@@ -110,6 +108,8 @@ def _check(node: Any, path: str, scope: Optional[str]) -> None:
             _check(entry, f'{path}.{i}', scope)
     if not isinstance(node, dict):
         return
+    if path.endswith('_dataloader'):
+        _check_names(node, path, path, _LOADER, closed=True)
     scope = node.get('_scope_', scope)
     _find(node.get('constructor'), f'{path}.constructor', scope)
     kind = _find(node.get('type') or _default_type(node, path), f'{path}.type', scope)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmlocat.datasets.check import check_data
 from tests.conftest import ROOT
-from tests.helpers.layouts import LEAVES, MAKERS, ROOTS, errors_of, leaf, place, quarters, write_image, write_label
+from tests.helpers.layouts import LEAVES, ROOTS, errors_of, leaf, place, quarters, write_image, write_label
 
 OFFICIAL = {'ade20k': (20210, 2000), 'pascal_context59': (4998, 5105), 'coco_stuff164k': (118287, 5000),
             'imagenet': (1281167, 50000), 'mini-imagenet': (None, None)}
@@ -22,7 +22,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize('dataset', sorted(MAKERS))
+@pytest.mark.parametrize('dataset', sorted(OFFICIAL))
 def test_a_clean_tree_passes_with_a_remark_on_its_size(dataset, capsys):
     _, config = place(dataset)
     train, val = check_data(config)  # the test split is the val split, and comes once
@@ -39,12 +39,23 @@ def test_a_clean_tree_passes_with_a_remark_on_its_size(dataset, capsys):
     assert 'val, test: ' in printed and f'{per_split} opened' in printed
 
 
-@pytest.mark.parametrize('dataset', sorted(MAKERS))
+@pytest.mark.parametrize('dataset', sorted(OFFICIAL))
 def test_missing_data_come_with_the_command_that_brings_them(dataset, capsys):
     assert tool([leaf(LEAVES[dataset]), '--quick']) == 1
     printed = capsys.readouterr().out
     assert f'error: data root {ROOTS[dataset]} does not exist\n    to mend it: ' in printed
     assert printed.endswith('2 errors, 0 remarks.\n')
+
+
+def test_the_memory_of_retrieval_is_checked_part_by_part():
+    root, config = place('voc2012')
+    queries, train, aug = check_data(config)
+    assert [queries.loaders, train.loaders, aug.loaders] == [['test'], ['memory'], ['memory']]
+    assert [report.official for report in (queries, train, aug)] == [1449, 1464, 9118]
+    assert all(report.errors == [] and report.images == report.read == 4 for report in (queries, train, aug))
+    (root / 'SegmentationClassAug' / '2008_000003.png').unlink()
+    error, = check_data(config)[2].errors
+    assert 'labels that do not exist: 1 of 4' in error.message and 'section Pascal VOC 2012' in error.fix
 
 
 def damage_bytes(path):

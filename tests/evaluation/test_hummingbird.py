@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmlocat.evaluation import build_memory, label_distributions, nearest, retrieve
+from mmlocat.evaluation.bank import Bank
 from mmlocat.evaluation.metrics import RetrievalIoU, score_confusion
 from tests.conftest import golden_names, load_golden
 
@@ -118,7 +119,32 @@ def test_a_patch_of_the_memory_retrieves_its_own_label():
                        torch.arange(4).view(1, 2, 2))
 
 
+@pytest.mark.parametrize(('protocol', 'bound'), [('published', None), ('clean', None), ('clean', 3)])
+def test_blocks_of_images_give_one_memory_held_once(monkeypatch, protocol, bound):
+    """70 images are two blocks; the rows equal those of each image alone, and there is one allocation of a column."""
+    features, labels, noise = torch.randn(70, 16, 8), torch.randint(0, 3, (70, 8, 8)), torch.rand(70, 16)
+    labels[5:9] = 255
+    options = dict(num_classes=3, patch_size=2, protocol=protocol, patches_per_image=bound)
+    sizes = []
+    empty = torch.empty
+    monkeypatch.setattr('mmlocat.evaluation.bank.torch.empty', lambda *shape, **kwargs: sizes.append(shape) or empty(
+        *shape, **kwargs))
+    whole = build_memory(features, labels, noise=noise, **options)
+    assert sizes == [(70 * (bound or 16), 8), (70 * (bound or 16), 3)]
+    parts = [build_memory(features[i:i + 1], labels[i:i + 1], noise=noise[i:i + 1], **options) for i in range(70)]
+    assert torch.equal(whole.features, torch.cat([part.features for part in parts]))
+    assert torch.equal(whole.labels, torch.cat([part.labels for part in parts]))
+    assert len(whole.features) == 70 * (bound or 16) - (0 if protocol == 'published' else 4 * (bound or 16))
+
+
+def test_a_memory_without_room_says_how_large_it_would_be():
+    with pytest.raises(RuntimeError, match=r'no room for a memory of up to 9,000,.* rows of 768 \+ 151 numbers, .* GiB '
+                                           r'on cpu; bound it \(test_cfg.size or'):
+        Bank(9 * 10**15, [torch.empty(1, 768), torch.empty(1, 151)])
+
+
 @pytest.mark.parametrize(('change', 'message'), [
+    (dict(features=torch.randn(0, 4, 8)), r'with one image at least, got \(0, 4, 8\)'),
     (dict(protocol='paper'), "protocol must be 'published'.* got 'paper'"),
     (dict(labels=torch.zeros(2, 4, 4).long()), r'shape \(2, 4, 4\) do not divide into 4 patches of 2 px'),
     (dict(labels=torch.zeros(1, 5, 4).long()), 'do not divide'),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg.visualization import SegLocalVisualizer
 
 import mmlocat.datasets  # noqa: F401 - registers
 import mmlocat.models  # noqa: F401 - registers
@@ -165,6 +166,25 @@ def test_a_memory_that_misses_images_is_an_error(digit_scenes, tmp_path):
         run(config, tmp_path)
 
 
+@pytest.mark.parametrize('kind', [RetrievalTransform, 'mmengine.RetrievalTransform'])
+def test_a_transform_of_any_name_gets_the_protocol(digit_scenes, tmp_path, kind):
+    config = retrieval_config(digit_scenes, protocol='clean')
+    for loader in (config['test_dataloader'], config['test_cfg']['memory_dataloader']):
+        steps = loader['dataset']['pipeline']
+        steps[2] = dict(type='RandomApply', prob=1., transforms=[dict(steps[2], type=kind)])
+    loop = Runner.from_cfg(Config(dict(config, work_dir=str(tmp_path), log_level='WARNING'))).test_loop
+    inner = [loader.dataset.pipeline.transforms[2].transforms.transforms[0] for loader in (
+        loop.dataloader, loop.memory_loader)]
+    assert [transform.protocol for transform in inner] == ['clean', 'clean']
+
+
+def test_a_data_set_without_classes_is_told_where_to_name_them(digit_scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmlocat.datasets.DigitScenesClassification.METAINFO', {})
+    config = Config(dict(knn_config(digit_scenes), work_dir=str(tmp_path), log_level='WARNING'))
+    with pytest.raises(ValueError, match='DigitScenesClassification names no classes; give it test_dataloader.dataset'):
+        Runner.from_cfg(config).test()
+
+
 def test_the_protocol_reaches_data_sets_inside_wrappers(digit_scenes, tmp_path):
     config = retrieval_config(digit_scenes, protocol='clean')
     memory = config['test_cfg']['memory_dataloader']
@@ -173,6 +193,9 @@ def test_the_protocol_reaches_data_sets_inside_wrappers(digit_scenes, tmp_path):
     runner, _ = run(config, tmp_path)
     inner = runner.test_loop.memory_loader.dataset.dataset.datasets
     assert [one.pipeline.transforms[2].protocol for one in inner] == ['clean', 'clean']
+    # The same image in both parts has random numbers of its own.
+    assert torch.equal(inner[0][3]['inputs'], inner[0][3]['inputs'])
+    assert not torch.equal(inner[0][3]['inputs'], inner[1][3]['inputs'])
 
 
 def test_a_transform_without_a_protocol_says_who_states_it():
@@ -193,6 +216,30 @@ def test_a_label_without_class_is_kept_unscored_or_removed(digit_scenes, tmp_pat
     assert (metric.num_classes, metric.ignore_index, runner.test_loop.memory.labels.shape[1]) == (
         classes, ignored, classes)
     assert 0 <= metrics['mIoU'] <= 100
+
+
+def test_pictures_show_label_maps_at_the_size_of_the_file_and_name_label_0(digit_scenes, tmp_path):
+    config = retrieval_config(digit_scenes, zero_is_unlabelled=True)
+    names = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+    for loader in (config['test_dataloader'], config['test_cfg']['memory_dataloader']):
+        loader['dataset'].update(indices=2, metainfo=dict(classes=names, palette=[[9, 9, 9]] * 10))
+    config.update(default_hooks=dict(visualization=dict(type='SegVisualizationHook', draw=True)),
+                  visualizer=dict(type='SegLocalVisualizer', name=str(tmp_path), save_dir=str(tmp_path / 'shown')))
+    drawn = []
+
+    class Watched(SegLocalVisualizer):
+
+        def add_datasample(self, name, image, data_sample, **kwargs):
+            drawn.append((image.shape[:2], data_sample, self.dataset_meta))
+
+    config['visualizer']['type'] = Watched
+    dataset = run(config, tmp_path)[0].test_loop.dataloader.dataset
+    assert len(drawn) == 2
+    for (size, sample, meta), item in zip(drawn, dataset):
+        assert size != (24, 24) and sample.pred_sem_seg.shape == sample.gt_sem_seg.shape == size
+        assert meta['classes'] == ('no class', *names) and len(meta['palette']) == 11
+        rows, columns = (torch.arange(side) * 24 // side for side in size)
+        assert torch.equal(sample.gt_sem_seg.data[0].long(), item['data_samples'].gt_sem_seg.data[0][rows][:, columns])
 
 
 def test_the_augmentation_of_an_image_follows_from_its_index(digit_scenes, tmp_path):

@@ -19,6 +19,7 @@ from tests.conftest import ROOT
     ('locatswin-tiny_linear_ade20k', ('locatswin-tiny', 'LocAtSwin', 'tiny', 'linear', 'ade20k')),
     ('vit-tiny-rope_imagenet', ('vit-tiny-rope', 'ViT + RoPE', 'tiny', '', 'imagenet')),
     ('locatvit_hummingbird_voc2012', ('locatvit', 'LocAtViT', 'base', 'hummingbird', 'voc2012')),
+    ('locatvit-tiny-rope_knn_imagenet', ('locatvit-tiny-rope', 'LocAtViT + RoPE', 'tiny', 'knn', 'imagenet')),
     ('vit-small_dino-knn_imagenet', ('vit-small', 'ViT', 'small', 'dino-knn', 'imagenet')),
     ('deit-retrofit_upernet_ade20k', ('deit-retrofit', 'deit (retrofit)', 'base', 'upernet', 'ade20k')),
 ])
@@ -71,5 +72,6 @@ def test_pretraining_of_a_leaf():
     assert parse('vit-nano_linear_digitscenes').pretraining == 'vit-nano_digitscenes'
     assert parse('vit_imagenet').pretraining is None
     assert parse('locatvit_hummingbird_voc2012').pretraining == 'locatvit_imagenet'
+    assert parse('locatjumbo_knn_imagenet').pretraining == 'locatjumbo_imagenet'
     assert parse('vit-small_dino-knn_imagenet').pretraining == 'vit-small_dino_imagenet'
     assert parse('vit-small_dino_imagenet').pretraining is None

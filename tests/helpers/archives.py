@@ -7,6 +7,9 @@ import tarfile
 from pathlib import Path
 
 import mmseg
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
 
 from tests.helpers.layouts import ROOTS, make
 
@@ -52,6 +55,7 @@ def pack(folder):
     with tarfile.open(archives / 'VOCtrainval_03-May-2010.tar', 'w') as tar:
         tar.add(voc / 'JPEGImages', 'VOCdevkit/VOC2010/JPEGImages')
     (archives / 'trainval_merged.json').write_text('{}')
+    pack_voc2012(trees['voc2012'], archives)
     with tarfile.open(archives / 'ILSVRC2012_img_train.tar', 'w') as tar:
         for wnid in sorted((imagenet / 'train').iterdir()):
             shutil.make_archive(str(source / wnid.name), 'tar', wnid)
@@ -63,15 +67,36 @@ def pack(folder):
     return archives
 
 
+def pack_voc2012(voc, archives):
+    """Writes the archives of VOC 2012 and of SBD, whose lists overlap with those of VOC."""
+    lists = voc / 'ImageSets' / 'Segmentation'
+    train, aug, val = ((lists / f'{split}.txt').read_text().split() for split in ('train', 'aug', 'val'))
+    with tarfile.open(archives / 'VOCtrainval_11-May-2012.tar', 'w') as tar:
+        for name in ('JPEGImages', 'SegmentationClass', *(f'ImageSets/Segmentation/{split}.txt' for split in (
+                'train', 'val'))):
+            tar.add(voc / name, f'VOCdevkit/VOC2012/{name}')
+    labels = archives / 'sbd' / 'dataset' / 'cls'
+    labels.mkdir(parents=True)
+    for name in aug:
+        with Image.open(voc / 'SegmentationClassAug' / f'{name}.png') as label:
+            savemat(labels / f'{name}.mat', {'GTcls': {'Segmentation': np.asarray(label)}})
+    for split, names in (('train', [*train[:2], *aug[:2]]), ('val', [*val[:2], *aug[2:]])):
+        (labels.parent / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
+    with tarfile.open(archives / 'benchmark.tgz', 'w:gz') as tar:
+        tar.add(archives / 'sbd', 'benchmark_RELEASE')
+
+
 def workplace(folder, environment):
     """Makes what the commands need beside their archives; returns the environment to run them in."""
     archives = pack(folder)
     lists = folder / 'source' / ROOTS['pascal_context59'] / 'ImageSets' / 'SegmentationContext'
     converters, tools = folder / 'converters', folder / 'bin'
     shutil.copytree(Path(mmseg.__file__).parent / '.mim' / 'tools' / 'dataset_converters', converters)
-    text, changed = re.subn(r'(?m)^COCO_LEN = \d+$', 'COCO_LEN = 8', (converters / 'coco_stuff164k.py').read_text())
-    assert changed == 1
-    (converters / 'coco_stuff164k.py').write_text(text)
+    for name, count in (('coco_stuff164k', 'COCO_LEN'), ('voc_aug', 'AUG_LEN')):  # both have 8 images here
+        converter = converters / f'{name}.py'
+        text, changed = re.subn(rf'(?m)^{count} = \d+$', f'{count} = 8', converter.read_text())
+        assert changed == 1
+        converter.write_text(text)
     text = DETAIL
     for split in ('train', 'val'):
         text = text.replace(split.upper(), repr((lists / f'{split}.txt').read_text().split()))

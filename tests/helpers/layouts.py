@@ -17,6 +17,7 @@ RAW_VALUES = {
     'ade20k': (0, 1, 150, 7),
     'pascal_context59': (0, 1, 59, 7),
     'coco_stuff164k': (255, 0, 181, 7),
+    'voc2012': (255, 0, 20, 7),
 }
 # What a head learns from them; 255 is ignored. COCO-Stuff's 181 is train id 170.
 LEARNED_VALUES = {
@@ -28,6 +29,7 @@ LEAVES = {  # one config of each
     'ade20k': 'vit_linear_ade20k',
     'pascal_context59': 'vit_linear_pascal_context59',
     'coco_stuff164k': 'vit_linear_coco_stuff164k',
+    'voc2012': 'vit_hummingbird_voc2012',
     'imagenet': 'vit_imagenet',
     'mini-imagenet': 'vit_mini-imagenet',
 }
@@ -35,6 +37,7 @@ ROOTS = {
     'ade20k': 'data/ade/ADEChallengeData2016',
     'pascal_context59': 'data/VOCdevkit/VOC2010',
     'coco_stuff164k': 'data/coco_stuff164k',
+    'voc2012': 'data/VOCdevkit/VOC2012',
     'imagenet': 'data/imagenet',
     'mini-imagenet': 'data/mini-imagenet',
 }
@@ -90,6 +93,24 @@ def make_coco_stuff164k(root):
             convert(str(label), str(root / 'annotations'), split == 'train')
 
 
+def make_voc2012(root):
+    """Label files have a palette in the original; those that the converter writes are grey."""
+    lists = root / 'ImageSets' / 'Segmentation'
+    lists.mkdir(parents=True)
+    names = {'train': [f'2007_{i:06d}' for i in (32, 39, 63, 68)], 'val': [f'2007_{i:06d}' for i in (33, 42, 61, 123)],
+             'aug': [f'2008_{i:06d}' for i in (2, 3, 4, 7)]}
+    for split, stems in names.items():
+        (lists / f'{split}.txt').write_text(''.join(f'{stem}\n' for stem in stems))
+        for i, stem in enumerate(stems):
+            write_image(root / 'JPEGImages' / f'{stem}.jpg', i)
+            path = root / f'SegmentationClass{"Aug" if split == "aug" else ""}' / f'{stem}.png'
+            write_label(path, (7, 0, 20, 7) if split == 'aug' else RAW_VALUES['voc2012'])
+            if split != 'aug':
+                label = Image.open(path)
+                label.putpalette([channel for value in range(256) for channel in (value, 128, 255 - value)])
+                label.save(path)
+
+
 def make_imagenet(root):
     """The layout with lists. As in the original, there are grey and CMYK images, and a PNG by the name of JPEG."""
     lines = {'train': [], 'val': []}
@@ -123,6 +144,7 @@ MAKERS = {
     'ade20k': make_ade20k,
     'pascal_context59': make_pascal_context59,
     'coco_stuff164k': make_coco_stuff164k,
+    'voc2012': make_voc2012,
     'imagenet': make_imagenet,
     'mini-imagenet': make_mini_imagenet,
 }

@@ -192,6 +192,19 @@ def test_a_test_needs_no_optimizer_but_its_own_parts(digit_scenes, tmp_path):
                            '--cfg-options', option])
 
 
+@pytest.mark.parametrize(('option', 'message'), [
+    ({'batchsize': 3}, "test_cfg.memory_dataloader.batchsize: .* takes no 'batchsize'; did you mean batch_size"),
+    ({'dataset.type': 'DigitScene'}, "memory_dataloader.dataset.type: there is no 'DigitScene'; did you mean DigitSc"),
+    ({'dataset.pipeline.0.type': 'LoadImage'}, "memory_dataloader.dataset.pipeline.0.type: there is no 'LoadImage'"),
+])
+def test_the_memory_of_a_test_is_a_part_too(option, message):
+    config = copy.deepcopy(READ(ROOT / 'configs' / 'vit-nano_dino-knn_digitscenes.py'))
+    assert check_types(config, Context(TEST)) == []
+    config.merge_from_dict({f'test_cfg.memory_dataloader.{key}': value for key, value in option.items()})
+    with pytest.raises(ValueError, match=message):
+        check_types(config, Context(TEST))
+
+
 @pytest.mark.parametrize('options', [
     {'optim_wrapper.clip_grad': dict(type='norm', max_norm=1.0)},
     {'optim_wrapper.clip_grad': dict(type='value', clip_value=0.2)},

@@ -1,4 +1,5 @@
-# ImageNet-1K for k-NN, as DINO evaluates: the training set without augmentation is the memory.
+# ImageNet-1K for k-NN, as DINO evaluates: the training set without augmentation is the memory, and images have
+# ImageNet's normalisation, whatever that of the pretraining was.
 data_preprocessor = dict(
     type='ClsDataPreprocessor',
     num_classes=1000,

@@ -23,10 +23,11 @@ class Report:
     """The findings about one data set of a config.
 
     Args:
-        loaders: The config's data loaders that read it: 'train', 'val', 'test'.
+        loaders: The config's data loaders that read it: 'train', 'val', 'test', 'memory'.
         dataset: Its type.
         root: Its folder.
         source: The official data set, if it is one.
+        listed: Name of the file that lists its images, without suffix, such as 'train'; empty if there is none.
         images: Number of images found; None if it could not be checked.
         read: Number of samples opened.
         class_folders: Names of the folders whose order gives the labels; empty where labels come from elsewhere.
@@ -37,6 +38,7 @@ class Report:
     dataset: str
     root: str
     source: Optional[Source] = None
+    listed: str = ''
     images: Optional[int] = None
     read: int = 0
     class_folders: List[str] = field(default_factory=list)
@@ -50,7 +52,10 @@ class Report:
     @property
     def official(self) -> Optional[int]:
         """Number of images of the official data set, if it is one."""
-        return self.source and self.source.counts['train' if self.loaders[0] == 'train' else 'val']
+        if self.source is None:
+            return None
+        split = 'train' if self.loaders[0] in ('train', 'memory') else 'val'
+        return self.source.counts[self.listed if self.listed in self.source.counts else split]
 
     @property
     def errors(self) -> List[Finding]:
@@ -66,8 +71,9 @@ class Report:
         """Returns how to mend the files of an official data set, else ``own``, by default to name another place."""
         if self.source is not None:
             return f'docs/data.md, section {self.source.name}, has the layout and the commands that fetch the data'
-        return own or (f'--cfg-options {self.loaders[0]}_dataloader.dataset.data_root=FOLDER names another place; '
-                       'docs/data.md shows the layouts')
+        place = 'test_cfg.' if self.loaders[0] == 'memory' else ''
+        return own or (f'--cfg-options {place}{self.loaders[0]}_dataloader.dataset.data_root=FOLDER names another '
+                       'place; docs/data.md shows the layouts')
 
     def error(self, message: str, fix: str) -> None:
         """Adds an error."""

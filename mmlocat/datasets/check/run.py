@@ -23,7 +23,7 @@ QUICK_FILES = 8  # files of each split that the quick check opens
 SAMPLED_FILES = 500  # files of each split that the full check opens by default
 
 
-def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test'),
+def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test', 'memory'),
                files: Optional[int] = SAMPLED_FILES, progress: bool = False) -> List[Report]:
     """Checks the data that a config names.
 
@@ -33,7 +33,8 @@ def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test')
 
     Args:
         config: A config of MMPretrain or MMSegmentation; left as it is.
-        loaders: Which of 'train', 'val' and 'test' to check.
+        loaders: Which of 'train', 'val', 'test' and 'memory' to check; the last is the training set of k-NN and dense
+            retrieval, ``test_cfg.memory_dataloader``.
         files: How many samples to open of each split, always the same ones; None opens all.
         progress: Whether to draw progress bars.
 
@@ -68,7 +69,8 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
     """Returns the data sets of the loaders, each once, with the names of the loaders that read it."""
     found: List[Tuple[List[str], dict]] = []
     for name in loaders:
-        for settings in _unwrap((config.get(f'{name}_dataloader') or {}).get('dataset')):
+        place = (config.get('test_cfg') or {}) if name == 'memory' else config
+        for settings in _unwrap((place.get(f'{name}_dataloader') or {}).get('dataset')):
             settings = {key: copy.deepcopy(value) for key, value in settings.items() if key != '_scope_'}
             # Only this matters of a pipeline here.
             settings['pipeline'] = 'ignore_orientation' in str(settings.get('pipeline'))
@@ -111,6 +113,7 @@ def _check(kind: type, settings: dict, report: Report, model_classes: Optional[i
     # mmseg reads COCO-Stuff 10k, which has a zero label, by the class of 164k, which has none.
     if kind.__name__ != 'COCOStuffDataset' or not settings.get('reduce_zero_label'):
         report.source = SOURCES.get(kind.__name__)
+        report.listed = osp.splitext(osp.basename(settings.get('ann_file') or ''))[0]
     if report.root and not osp.isdir(report.root):
         report.error(f'data root {report.root} does not exist', report.advice())
         return

@@ -1,0 +1,4 @@
+# Jumbo-Base, dense retrieval (Hummingbird) on ADE20K: no head is trained.
+# Test it with the checkpoint of jumbo_imagenet.py.
+_base_ = './vit_hummingbird_ade20k.py'
+model = dict(backbone=dict(type='LocAtJumbo', num_cls_tokens=6, jumbo_mlp_ratio=4))

@@ -1,0 +1,4 @@
+# LocAtJumbo-Tiny, k-NN on ImageNet-1K, on the joined class tokens after the norm: no PRR, no trained head.
+# Test it with the checkpoint of locatjumbo-tiny_imagenet.py.
+_base_ = './jumbo-tiny_knn_imagenet.py'
+model = dict(backbone=dict(gaug=True))

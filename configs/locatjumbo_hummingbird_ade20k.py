@@ -1,0 +1,4 @@
+# LocAtJumbo-Base, dense retrieval (Hummingbird) on ADE20K: no head is trained.
+# Test it with the checkpoint of locatjumbo_imagenet.py.
+_base_ = './jumbo_hummingbird_ade20k.py'
+model = dict(backbone=dict(gaug=True))

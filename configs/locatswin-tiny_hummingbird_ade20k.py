@@ -1,0 +1,4 @@
+# LocAtSwin-Tiny, dense retrieval (Hummingbird) on ADE20K: no head is trained.
+# Test it with the checkpoint of locatswin-tiny_imagenet.py.
+_base_ = './swin-tiny_hummingbird_ade20k.py'
+model = dict(backbone=dict(gaug=True))

@@ -1,0 +1,4 @@
+# Swin-Tiny, dense retrieval (Hummingbird) on ADE20K: no head is trained.
+# Test it with the checkpoint of swin-tiny_imagenet.py.
+_base_ = './swin_hummingbird_ade20k.py'
+model = dict(backbone=dict(arch='tiny'))
