@@ -46,7 +46,7 @@ class WindowAttention(WindowMSA):
 
         Args:
             x: Windows of all images, shape (B * windows, N, C), N tokens a window.
-            mask: Added to the logits, shape (windows, N, N); None where no window was shifted.
+            mask: Added to the logits, shape (B * windows, N, N); None where no window was shifted.
 
         Returns:
             Shape (B * windows, N, C).
@@ -56,7 +56,7 @@ class WindowAttention(WindowMSA):
         table = self.relative_position_bias_table[self.relative_position_index.flatten()]
         bias = table.view(tokens, tokens, -1).permute(2, 0, 1).unsqueeze(0).to(query.dtype)
         if mask is not None:
-            bias = (bias + mask.unsqueeze(1).to(bias.dtype)).repeat(len(x) // len(mask), 1, 1, 1)
+            bias = bias + mask.unsqueeze(1).to(bias.dtype)
         if self.gaug is None:
             out = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         else:
@@ -104,11 +104,14 @@ class SwinBlock(BaseModule):
         shifted = any(self.shift)
         if shifted:
             x = x.roll((-self.shift[0], -self.shift[1]), (1, 2))
-        x = pad(x, (0, 0, 0, -width % columns, 0, -height % rows))  # padded tokens are keys like others
-        down, across = x.shape[1] // rows, x.shape[2] // columns
+        # Windows are counted without the remainder of a negative number, which an export for any size cannot bound.
+        down, across = (height + rows - 1) // rows, (width + columns - 1) // columns
+        x = pad(x, (0, 0, 0, across * columns - width, 0, down * rows - height))  # padded tokens are keys like others
         windows = x.view(batch, down, rows, across, columns, channels).transpose(2, 3).reshape(
             -1, rows * columns, channels)
-        mask = shift_mask(x.shape[1:3], self.window, self.shift, x.device) if shifted else None
+        mask = None
+        if shifted:
+            mask = shift_mask(x.shape[1:3], self.window, self.shift, x.device).repeat(batch, 1, 1)
         windows = self.attn(windows, mask)
         x = windows.view(batch, down, across, rows, columns, channels).transpose(2, 3).reshape(x.shape)
         x = x[:, :height, :width]
@@ -187,5 +190,6 @@ class PatchStem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns a map (B, H, W, C)."""
         side = self.proj.stride[0]
-        images = pad(images, (0, -images.shape[3] % side, 0, -images.shape[2] % side))
+        rows, columns = ((length + side - 1) // side for length in images.shape[2:])
+        images = pad(images, (0, columns * side - images.shape[3], 0, rows * side - images.shape[2]))
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
