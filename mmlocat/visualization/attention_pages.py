@@ -145,9 +145,10 @@ def _draw_summary(subject: Subject) -> Figure:
     if any(block.has_gaug for block in subject.maps.blocks):
         series = [(True, 'with GAug, as computed'), (False, 'the same with S left out')]
     for (with_gaug, name), colour in zip(series, LINES):
-        distances = np.stack([block.mean_distance(with_gaug and block.has_gaug) for block in subject.maps.blocks])
-        axes.plot(numbers, distances, '.', color=colour, alpha=0.5)
-        axes.plot(numbers, distances.mean(1), 'o-', color=colour, label=f'{name} (small: heads)')
+        distances = [block.mean_distance(with_gaug and block.has_gaug) for block in subject.maps.blocks]
+        for number, heads in zip(numbers, distances):
+            axes.plot([number] * len(heads), heads, '.', color=colour, alpha=0.5)
+        axes.plot(numbers, [heads.mean() for heads in distances], 'o-', color=colour, label=f'{name} (small: heads)')
     coarser = len({block.grid for block in subject.maps.blocks}) > 1
     axes.set(xlabel='block', ylabel="the block's own patches" if coarser else 'patches', xticks=numbers)
     axes.set_ylim(bottom=0)
