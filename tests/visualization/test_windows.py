@@ -1,4 +1,4 @@
-"""LocAtSwin's windows: what is drawn of a query lies on the pixels that it attends to, rolled, padded, masked or not."""
+"""LocAtSwin's windows: what is drawn of a query lies on the pixels that it attends to, rolled, padded or masked."""
 
 import numpy as np
 import pytest
