@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from mmlocat.deploy import export as export_module
 from mmlocat.deploy.export import compare, export_onnx
 from mmlocat.deploy.model import Exportable, PoolingByMatrices
+from mmlocat.models import LocAtSwin
 from mmlocat.models.backbones.layers import PatchPadding
 from mmlocat.models.backbones.position import resize_matrix
 from mmlocat.models.building import load_model
@@ -88,12 +89,20 @@ def test_a_segmentor_at_unseen_sizes(onnx, checkpoint_of, tmp_path, figure):
                         'one block')
 
 
-@pytest.mark.parametrize('sibling', ['swin', 'jumbo', 'rope'])
+@pytest.mark.parametrize('sibling', ['swin', pytest.param('swin_of_four_stages', marks=pytest.mark.soak), 'jumbo',
+                                     'rope'])
 @pytest.mark.parametrize(('name', 'task'), [
     ('locatvit-nano_digitscenes', 'classifier'),
     pytest.param('locatvit-nano_linear_digitscenes', 'segmentor', marks=pytest.mark.soak)])
 def test_siblings_at_unseen_sizes(onnx, checkpoint_of, tmp_path, figure, sibling, name, task):
     compare_whole_model(onnx, tmp_path, *checkpoint_of(name, sibling=sibling), task, figure, f'{sibling} instead')
+
+
+def test_the_recorded_image_has_several_windows_in_every_stage():
+    with torch.device('meta'):
+        backbone = LocAtSwin('tiny', 224, window_size=7)
+    sides = export_module._patches_to_record(backbone)
+    assert all(-(-(side + 1) // 2**stage) > 7 for side in sides for stage in range(4))
 
 
 def test_outputs_of_stages_are_named_so(checkpoint_of):

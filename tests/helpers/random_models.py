@@ -24,6 +24,8 @@ def random_model(config):
 # blocks would not be seen.
 SIBLINGS = dict(
     swin=dict(type='LocAtSwin', arch=dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2)), window_size=4),
+    swin_of_four_stages=dict(type='LocAtSwin', window_size=4,
+                             arch=dict(embed_dims=8, depths=(1, 1, 1, 2), num_heads=(1, 1, 2, 2))),
     jumbo=dict(type='LocAtJumbo', num_cls_tokens=3, layer_scale_init_value=0.5,
                arch=dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=64)),
     rope=dict(type='LocAtViT', rope='mixed', with_pos_embed=False, layer_scale_init_value=0.5,
@@ -33,14 +35,15 @@ SIBLINGS = dict(
 def use_sibling(config, kind):
     """Puts one of ``SIBLINGS`` into the config of a nano LocAtViT, with what neck and head need for it."""
     segments = 'decode_head' in config.model
-    form = 'featmap' if segments or kind == 'swin' else 'raw'
+    channels = dict(swin=32, swin_of_four_stages=64, jumbo=32, rope=64)[kind]
+    form = 'featmap' if segments or 'swin' in kind else 'raw'
     changes = dict(backbone=dict(SIBLINGS[kind], _delete_=True, img_size=24, patch_size=4, out_type=form,
                                  final_norm=not segments))
     if segments:
-        changes['decode_head'] = dict(in_channels=64 if kind == 'rope' else 32)
+        changes['decode_head'] = dict(in_channels=channels)
     else:
-        changes['neck'] = dict(swin=dict(out_type='avg_featmap'), jumbo=dict(num_cls_tokens=3), rope={})[kind]
-        changes['head'] = dict(in_channels=dict(swin=32, jumbo=96, rope=64)[kind])
+        changes['neck'] = dict(jumbo=dict(num_cls_tokens=3), rope={}).get(kind, dict(out_type='avg_featmap'))
+        changes['head'] = dict(in_channels=3 * channels if kind == 'jumbo' else channels)
     config.merge_from_dict(dict(model=changes))
 
 
