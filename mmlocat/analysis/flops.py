@@ -4,10 +4,11 @@ PyTorch's ``FlopCounterMode`` counts on the meta device, which handles shapes on
 ``scaled_dot_product_attention`` decomposes into the two matrix products that the counter knows. GAug is counted with
 the 'sdpa' back-end, whichever the config names, so all back-ends count alike. Its mask is made of elementwise products,
 which the counter does not see; they are added by formula: a query of an H x W grid multiplies H + W distances, H
-factors by alpha, and H * W pairs of factors.
+factors by alpha, and H * W pairs of factors. In LocAtSwin the grid is the window, and padded tokens are queries too.
 
 One MAC is a multiplication and an addition: what papers on vision transformers call a FLOP (1.26 G for ViT-Tiny at
-224 px). Not counted, as is usual: softmax, norms, activations, exponentials, residual additions, resizing.
+224 px). Not counted, as is usual: softmax, norms, activations, exponentials, residual additions, resizing, rotary
+embeddings.
 """
 
 from __future__ import annotations

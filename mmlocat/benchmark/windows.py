@@ -59,7 +59,8 @@ def _inputs(model: LocAtSwin, number: int, batch: int, device: str) -> List[tupl
         windows = padded[0] * padded[1] // (block.window[0] * block.window[1])
         tokens = torch.randn(batch * windows, block.window[0] * block.window[1], block.norm1.normalized_shape[0],
                              device=device)
-        mask = shift_mask(padded, block.window, block.shift, device) if any(block.shift) else None
+        shifted = any(block.shift)
+        mask = shift_mask(padded, block.window, block.shift, device).repeat(batch, 1, 1) if shifted else None
         calls.append((block.attn, tokens, mask))
     return calls
 

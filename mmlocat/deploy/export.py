@@ -99,7 +99,8 @@ def _record(exportable: Exportable) -> torch.onnx.ONNXProgram:
                          'file; export a smaller arch')
     from torch.export import Dim
     rows, columns = exportable.backbone.patch_size
-    images = torch.zeros(2, exportable.backbone.in_channels, 7 * rows + 1, 9 * columns + 3)
+    down, across = _patches_to_record(exportable.backbone)
+    images = torch.zeros(2, exportable.backbone.in_channels, down * rows + 1, across * columns + 3)
     # At least two patches a side: with one, PyTorch would record another graph. The graph itself runs with one, too.
     dynamic = {0: Dim('batch'), 2: Dim('height', min=rows + 1), 3: Dim('width', min=columns + 1)}
     logging.disable(logging.WARNING)  # the exporter's messages to its developers
@@ -122,6 +123,19 @@ def _record(exportable: Exportable) -> torch.onnx.ONNXProgram:
         for noted in (node, *node.outputs):
             noted.metadata_props.clear()
     return program
+
+
+def _patches_to_record(backbone: nn.Module) -> Tuple[int, int]:
+    """Returns how many whole patches the recorded image has down and across; a part of one follows.
+
+    For a hierarchical backbone so many that even the last stage has several windows on either side: PyTorch takes a
+    size of 1 for a special case, and would bind the graph to it.
+    """
+    if not hasattr(backbone, 'num_stages'):
+        return 7, 9
+    last = [windows * (backbone.window_size + 1) for windows in (2, 3)]  # the map of the last stage
+    down, across = (2**(backbone.num_stages - 1) * (side - 1) for side in last)
+    return down, across
 
 
 def compare(run: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Exportable, model: nn.Module) -> List[Difference]:

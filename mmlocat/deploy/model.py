@@ -45,7 +45,8 @@ class Exportable(nn.Module):
         self.outputs = ['logits']
         if self.task == 'backbone':
             last = len(self.backbone.blocks) - 1
-            self.outputs = [f'block_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
+            part = 'stage' if hasattr(self.backbone, 'num_stages') else 'block'  # what out_indices counts
+            self.outputs = [f'{part}_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
         self.eval()
 
     @property

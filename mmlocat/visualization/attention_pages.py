@@ -9,6 +9,7 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.ticker import LinearLocator
@@ -86,16 +87,32 @@ def _show_picture(axes, image: np.ndarray, block: BlockMaps, head: int, patches:
         _add_bar(axes, colours)
 
 
+def _outline(axes, areas: np.ndarray, block: BlockMaps, colour: str) -> None:
+    """Draws a line around every area of equal numbers in a map of patches, (H, W); around 0 there is none outside."""
+    height, width = block.patch_size
+    bordered = np.pad(areas, 1)
+    across = np.argwhere(bordered[1:, 1:-1] != bordered[:-1, 1:-1])  # row and column of a patch below a line
+    down = np.argwhere(bordered[1:-1, 1:] != bordered[1:-1, :-1])  # of a patch to the right of one
+    lines = [[(column * width, row * height), ((column + right) * width, (row + under) * height)]
+             for edges, right, under in ((across, 1, 0), (down, 0, 1)) for row, column in edges]
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.9))
+
+
 def draw_block(subject: Subject, block: BlockMaps) -> Figure:
-    """Draws the page of one block, a row for each head: Gaussians of the whole image, then each query patch."""
+    """Draws the page of one block, a row for each head: Gaussians of the whole image, then each query patch.
+
+    Where attention keeps to windows, lines show them: all of them on the page's first part, then the query's own.
+    """
     (rows, columns), (height, width) = block.grid, block.patch_size
     spread = list(product(*(range(length // 6, length, max(1, length // 3)) for length in block.grid)))
     groups = [('Gaussians over the whole image', None, spread)] if block.has_gaug else []
+    queries = dict.fromkeys(subject.maps.patch_of(block, patch) for patch in subject.patches)
     groups += [(f'query: row {patch[0] + 1}, column {patch[1] + 1} of {rows} x {columns} patches', patch, [patch])
-               for patch in subject.patches]
+               for patch in queries]
     across, panels = min(2, len(groups)), 4 if block.has_gaug else 2
     down = -(-len(groups) // across)
-    kind = 'attention with GAug' if block.has_gaug else 'plain attention: no Gaussians, σ and α to show'
+    where = '' if block.reach is None else ' in windows'
+    kind = f'attention{where} with GAug' if block.has_gaug else f'plain attention{where}: no Gaussians, σ and α to show'
     figure = new_page(across * (2.2 * panels + 0.4), 0.75 + down * (0.6 + 1.7 * block.num_heads),
                       f'Block {block.index + 1} of {len(subject.maps.blocks)}, {kind}\n{subject.title}')
     for (title, query, patches), part in zip(groups, figure.subfigures(down, across, squeeze=False).flat):
@@ -110,6 +127,9 @@ def draw_block(subject: Subject, block: BlockMaps) -> Figure:
                                            extent=(0, columns * width, rows * height, 0)))
             for axes in (first, *others):
                 axes.set(xticks=[], yticks=[], xlim=(0, columns * width), ylim=(rows * height, 0))
+                if block.reach is not None:
+                    seen = block.reach if query is None else (block.reach == block.reach[query]).astype(int)
+                    _outline(axes, seen, block, LINES[4])
                 if query is not None:
                     axes.add_patch(Rectangle((query[1] * width, query[0] * height), width, height, fill=False,
                                              edgecolor=LINES[1], linewidth=1.6))
@@ -125,10 +145,12 @@ def _draw_summary(subject: Subject) -> Figure:
     if any(block.has_gaug for block in subject.maps.blocks):
         series = [(True, 'with GAug, as computed'), (False, 'the same with S left out')]
     for (with_gaug, name), colour in zip(series, LINES):
-        distances = np.stack([block.mean_distance(with_gaug and block.has_gaug) for block in subject.maps.blocks])
-        axes.plot(numbers, distances, '.', color=colour, alpha=0.5)
-        axes.plot(numbers, distances.mean(1), 'o-', color=colour, label=f'{name} (small: heads)')
-    axes.set(xlabel='block', ylabel='patches', xticks=numbers)
+        distances = [block.mean_distance(with_gaug and block.has_gaug) for block in subject.maps.blocks]
+        for number, heads in zip(numbers, distances):
+            axes.plot([number] * len(heads), heads, '.', color=colour, alpha=0.5)
+        axes.plot(numbers, [heads.mean() for heads in distances], 'o-', color=colour, label=f'{name} (small: heads)')
+    coarser = len({block.grid for block in subject.maps.blocks}) > 1
+    axes.set(xlabel='block', ylabel="the block's own patches" if coarser else 'patches', xticks=numbers)
     axes.set_ylim(bottom=0)
     axes.grid(True, alpha=0.3)
     axes.legend(frameon=False)

@@ -39,7 +39,7 @@ class BlockMaps:
 
     Args:
         index: The block's number, from 0.
-        grid: Patches (H, W).
+        grid: Patches (H, W); those of a later stage of a hierarchical backbone are fewer and larger.
         patch_size: Height and width of a patch in px.
         num_prefix_tokens: P, class and register tokens before the patches.
         has_class_token: Whether the first of them is a class token.
@@ -78,17 +78,26 @@ class BlockMaps:
         return len(self.query)
 
     @property
+    def reach(self) -> Optional[np.ndarray]:
+        """Whole numbers from 1, (H, W), the same for patches that see each other; None where all do."""
+        return None
+
+    @property
     def sigma(self) -> Optional[np.ndarray]:
         """Standard deviation of each patch's Gaussian, in patches: (h, H, W, 2), vertical first; None without GAug.
 
         The square root of the predicted variance; the exponent divides by variance + eps (eps is 0.1 for small grids).
         """
-        return None if self.variance is None else self.variance.sqrt().unflatten(1, self.grid).cpu().numpy()
+        return None if self.variance is None else self._by_patch(self.variance.sqrt()).cpu().numpy()
 
     @property
     def alpha(self) -> Optional[np.ndarray]:
         """Scale of each patch's Gaussian, in units of an attention logit: (h, H, W); None without GAug."""
-        return None if self.scales is None else self.scales[..., 0].unflatten(1, self.grid).cpu().numpy()
+        return None if self.scales is None else self._by_patch(self.scales)[..., 0].cpu().numpy()
+
+    def _by_patch(self, values: Tensor) -> Tensor:
+        """Returns values of patches, such as ``variance``, as (h, H, W, ...)."""
+        return values.unflatten(1, self.grid)
 
     def _weights(self, patches: Tensor, with_gaug: bool) -> Tensor:
         """Returns the rows of the attention matrix that belong to patches, given their numbers, (h, Q, N)."""
@@ -166,10 +175,15 @@ class Maps:
 
     Args:
         blocks: From the first to the last.
-        grid: Patches (H, W).
-        patch_size: Height and width of a patch in px.
+        grid: Patches (H, W) that the image was cut into.
+        patch_size: Height and width of such a patch in px.
     """
 
     blocks: List[BlockMaps]
     grid: Grid
     patch_size: Tuple[int, int]
+
+    def patch_of(self, block: BlockMaps, patch: Patch) -> Patch:
+        """Returns the patch of a block, whose grid may be coarser, that holds a patch of the image."""
+        (row, column), (height, width) = patch, self.patch_size
+        return row * height // block.patch_size[0], column * width // block.patch_size[1]

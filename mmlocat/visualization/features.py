@@ -62,8 +62,10 @@ def _class_similarity(tokens: Tensor, num_prefix_tokens: int) -> float:
 
 
 def _patch_similarity(patches: Tensor) -> float:
-    """Returns the mean cosine similarity between two different patch tokens of an image, (H*W, C)."""
+    """Returns the mean cosine similarity between two different patch tokens of an image, (H*W, C); NaN of one."""
     count = len(patches)
+    if count < 2:
+        return np.nan
     total = normalize(patches, dim=-1).sum(dim=0).square().sum().item()  # over all pairs, each with itself included
     return (total - count) / (count * (count - 1))
 
@@ -86,9 +88,9 @@ def _measure(block: BlockMaps) -> List[float]:
             _effective_rank(tokens[prefix:]), block.mean_distance(block.has_gaug).mean()]
 
 
-def _patch_labels(labels: np.ndarray, maps: Maps) -> np.ndarray:
+def _patch_labels(labels: np.ndarray, block: BlockMaps) -> np.ndarray:
     """Returns the commonest label of each patch, row-major; what lies beyond the edge of ``labels`` is ignored."""
-    (rows, columns), (height, width) = maps.grid, maps.patch_size
+    (rows, columns), (height, width) = block.grid, block.patch_size
     padding = [(0, rows * height - labels.shape[0]), (0, columns * width - labels.shape[1])]
     padded = np.pad(labels, padding, constant_values=_IGNORED)
     cells = padded.reshape(rows, height, columns, width).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
@@ -117,29 +119,41 @@ def _probe(features: np.ndarray, labels: np.ndarray, others: np.ndarray, answers
 def _measure_features(model: nn.Module, pairs: Sequence[_Pair], train: Sequence[_Pair], max_side: int) -> np.ndarray:
     """Measures ``pairs``, with probes where there are others to learn from; returns figures, (blocks, measures)."""
     measured: List[List[List[float]]] = []  # by image and block
-    labelled = []  # for ``train`` and ``pairs``: features and labels of all their images
+    labelled = []  # for ``train`` and ``pairs``, for each block: features and labels of all their images
     for part in (train, pairs):
         random = np.random.default_rng(0)
-        patches = []  # for each image: features (n, blocks, C) and labels (n,)
+        patches = []  # for each image and block: features (n, C) and labels (n,)
         for image, label_map in part:
             picture = shrink(read_image(image), max_side)[..., ::-1]
             maps = collect(model, prepare_image(model, picture))
             if train:
-                known = _patch_labels(read_labels(label_map, picture.shape[:2]), maps)
-                # The draw depends on labels alone, so it is the same for all models.
-                chosen = random.permutation(np.flatnonzero(known != _IGNORED))[:max(1, _MOST_PATCHES // len(part))]
-                tokens = [block.tokens[block.num_prefix_tokens:].float().cpu().numpy()[chosen] for block in maps.blocks]
-                patches.append((np.stack(tokens, axis=1), known[chosen]))
+                known = read_labels(label_map, picture.shape[:2])
+                patches.append(_draw_patches(maps, known, random, max(1, _MOST_PATCHES // len(part))))
             if part is pairs:
                 measured.append([_measure(block) for block in maps.blocks])
         if train:
-            labelled.append([np.concatenate(arrays) for arrays in zip(*patches)])
+            labelled.append([[np.concatenate(arrays) for arrays in zip(*images)] for images in zip(*patches)])
     figures = np.mean(measured, axis=0)
     if train:
-        (features, labels), (others, answers) = labelled
-        probed = [_probe(features[:, index], labels, others[:, index], answers) for index in range(len(figures))]
+        probed = [_probe(*learned, *tested) for learned, tested in zip(*labelled)]
         figures = np.concatenate([figures, probed], axis=1)
     return figures
+
+
+def _draw_patches(maps: Maps, labels: np.ndarray, random: np.random.Generator,
+                  most: int) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """Draws labelled patches of an image; returns their features (n, C) and labels (n,) for each block.
+
+    The draw depends on labels alone, so it is the same for all models, and for all blocks of one grid.
+    """
+    drawn: Dict[Tuple[int, int], Tuple[np.ndarray, np.ndarray]] = {}
+    for block in maps.blocks:
+        if block.grid not in drawn:
+            known = _patch_labels(labels, block)
+            chosen = random.permutation(np.flatnonzero(known != _IGNORED))[:most]
+            drawn[block.grid] = chosen, known[chosen]
+    return [(block.tokens[block.num_prefix_tokens:].float().cpu().numpy()[chosen], found)
+            for block, (chosen, found) in ((block, drawn[block.grid]) for block in maps.blocks)]
 
 
 def _over_seeds(models: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

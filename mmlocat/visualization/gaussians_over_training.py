@@ -66,5 +66,7 @@ def draw_gaussians(work_dir: Path, path: Path) -> None:
         draw_band(panel, steps, *zip(*figures), colours[head - 1], label=f'head {head}', marker='.')
         panel.locator_params(axis='x', nbins=5)
         panel.set(title=f'block {block}', ylabel=_UNITS[name], xlabel='iteration')
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc='outside lower center', ncol=6, frameon=False)
+    # Later stages of a hierarchical backbone have more heads; a head has one colour in all blocks.
+    most = max((panel.get_legend_handles_labels() for panel in panels[:, 0]), key=lambda legend: len(legend[0]))
+    figure.legend(*most, loc='outside lower center', ncol=6, frameon=False)
     save(figure, path)

@@ -17,11 +17,15 @@ from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention
+from mmlocat.attention.kernel import Grid
 from mmlocat.attention.pytorch import at_least_float32
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.models.backbones.protocol import find_backbone
+from mmlocat.models.backbones.rope import rotate
+from mmlocat.models.backbones.swin_layers import PatchMerging, SwinBlock, WindowAttention
 
 from .blocks import BlockMaps, Maps
+from .windows import WindowMaps, lay_windows
 
 _SIDE_FACTOR = 3  # pictures whose longer side is at most this multiple of the pretraining size are not shrunk
 
@@ -40,7 +44,7 @@ def _backbone_of(model: nn.Module) -> Tuple[nn.Module, Sequence[nn.Module], int]
         blocks, num_prefix_tokens = found.layers, found.num_extra_tokens
     for block in blocks:
         attention = getattr(block, 'attn', None)
-        if _gaug(block) is None and not isinstance(attention, MultiheadAttention):
+        if _gaug(block) is None and not isinstance(attention, (MultiheadAttention, WindowAttention)):
             raise TypeError(f'attention of {type(found).__name__} cannot be read: a block has neither '
                             f"GaussianAttention nor MMPretrain's MultiheadAttention, but {type(attention).__name__}")
     return found, blocks, num_prefix_tokens
@@ -62,25 +66,32 @@ def _gaug(block: nn.Module) -> Optional[GaussianAttention]:
 def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
     """Registers hooks that write a block's inputs and outputs into ``seen``, under the field names of ``BlockMaps``.
 
-    The hooks are removed when the stack closes.
+    Tensors keep their first axis: images, which is one, or windows. The hooks are removed when the stack closes.
     """
 
     def hear_call(module: GaussianAttention, args: tuple, kwargs: dict) -> None:
         call = signature(module.forward).bind(*args, **kwargs).arguments
         query, key, bias = (None if call.get(name) is None else at_least_float32(call[name]).detach()
                             for name in ('query', 'key', 'bias'))
-        tokens = query.shape[-2]
-        seen.update(query=query[0], key=key[0], kernel=module.kernel,
-                    bias=None if bias is None else bias.expand(*query.shape[:2], tokens, tokens)[0],
+        seen.update(query=query, key=key, bias=bias, kernel=module.kernel,
                     scale=call.get('scale') or query.shape[-1]**-0.5)
 
     def hear_gaussians(variance: Tensor, alpha: Tensor) -> None:
-        seen.update(variance=variance[0], scales=alpha[0])
+        seen.update(variance=variance, scales=alpha)
 
     def hear_qkv(module: nn.Module, args: tuple, output: Tensor) -> None:
         query, key, _ = split_heads(at_least_float32(output), block.attn.num_heads)
-        seen.update(query=query[0], key=key[0],  # MMPretrain's has no scale of its own
-                    scale=getattr(block.attn, 'scale', None) or block.attn.head_dims**-0.5)
+        seen.update(query=query, key=key,  # MMPretrain's has no scale of its own
+                    scale=getattr(block.attn, 'scale', None) or query.shape[-1]**-0.5)
+
+    def hear_plain(module: nn.Module, args: tuple, output: Tensor) -> None:
+        given = signature(module.forward).bind(*args).arguments
+        if isinstance(module, WindowAttention):
+            mask = given.get('mask')
+            seen['bias'] = at_least_float32(module.position_bias()) + (0 if mask is None else mask.unsqueeze(1))
+        elif given.get('angles') is not None:
+            seen.update({name: rotate(seen[name], given['angles'], module.num_prefix_tokens)
+                         for name in ('query', 'key')})
 
     def hear_tokens(module: nn.Module, args: tuple, output: Any) -> None:
         seen['tokens'] = (output if isinstance(output, Tensor) else output[0])[0]
@@ -89,9 +100,39 @@ def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
     gaug = _gaug(block)
     if gaug is None:
         stack.callback(block.attn.qkv.register_forward_hook(hear_qkv).remove)
+        stack.callback(block.attn.register_forward_hook(hear_plain).remove)
     else:
         stack.callback(gaug.register_forward_pre_hook(hear_call, with_kwargs=True).remove)
         stack.callback(gaug.listen(hear_gaussians).remove)
+
+
+def _maps_of(block: nn.Module, seen: Dict[str, Any], stride: int, grid: Grid, patch_size: Tuple[int, int],
+             **common: Any) -> BlockMaps:
+    """Returns what a block computed; ``grid`` and ``patch_size`` are the image's, ``stride`` that of the block."""
+    seen = dict(seen)
+    query, bias = seen['query'], seen.get('bias')
+    if bias is not None:
+        seen['bias'] = bias.expand(*query.shape[:3], query.shape[2])
+    if isinstance(block, SwinBlock):
+        grid = tuple(seen['tokens'].shape[:2])
+        return WindowMaps(grid=grid, patch_size=tuple(stride * side for side in patch_size),
+                          windows=lay_windows(block, grid, query.device),
+                          **{**seen, 'tokens': seen['tokens'].flatten(0, 1)}, **common)
+    if len(query) != 1:
+        raise TypeError(f'{type(block).__name__} attends within {len(query)} parts of the image; of windows only those '
+                        'of LocAtSwin are drawn')
+    one = {name: seen[name][0] for name in ('query', 'key', 'bias', 'variance', 'scales')
+           if seen.get(name) is not None}
+    return BlockMaps(grid=grid, patch_size=patch_size, **{**seen, **one}, **common)
+
+
+def _strides(backbone: nn.Module, blocks: Sequence[nn.Module]) -> List[int]:
+    """Returns for every block how many patches of the image lie along a side of one of its own."""
+    found, stride = {}, 1
+    for module in backbone.modules():  # in the order in which they run
+        stride *= 2 if isinstance(module, PatchMerging) else 1
+        found[module] = stride
+    return [found[block] for block in blocks]
 
 
 def prepare_image(model: nn.Module, image: np.ndarray) -> Tensor:
@@ -144,5 +185,7 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
         model.extract_feat(images) if hasattr(model, 'extract_feat') else model(images)
     grid, size = grids[0], tuple(embedding.kernel_size)
     has_class_token = prefix > 0 and getattr(backbone, 'cls_token', True) is not None
-    blocks = [BlockMaps(index, grid, size, prefix, has_class_token, **place) for index, place in enumerate(seen)]
+    blocks = [_maps_of(block, place, stride, grid, size, index=index, num_prefix_tokens=prefix,
+                       has_class_token=has_class_token)
+              for index, (block, place, stride) in enumerate(zip(layers, seen, _strides(backbone, layers)))]
     return Maps(blocks, grid, size)

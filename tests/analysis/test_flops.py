@@ -11,6 +11,7 @@ from mmlocat.analysis.flops import count
 from mmlocat.config import load_config
 from mmlocat.models.building import input_shape
 from tests.conftest import ROOT
+from tests.helpers.random_models import use_sibling
 
 
 def classifier(size, locat):
@@ -49,6 +50,61 @@ def test_every_part_of_a_block_is_counted():
     assert plain.of('backbone.layers.3') == projections + attention
     assert sum(cost.of(f'backbone.layers.{i}') for i in range(12)) == 12 * block < cost.of('backbone')
     assert count(classifier('tiny', True), (224, 224), batch=3).macs == 3 * cost.macs
+
+
+def sibling(kind, gaug=True):
+    """The nano classifier with a sibling of LocAtViT as its backbone."""
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py'))
+    use_sibling(config, kind)
+    config.model.backbone.gaug = gaug
+    return config
+
+
+def test_published_figure_of_the_plain_swin():
+    """Swin-Tiny's 4.5 G at 224 px, from the Swin Transformer's own paper (arXiv 2103.14030, table 1)."""
+    cost = count(load_config(str(ROOT / 'configs' / 'swin-tiny_imagenet.py')), (224, 224))
+    assert cost.parameters == 28288354 and cost.macs == pytest.approx(4.5e9, rel=0.03)
+
+
+def test_windows_are_counted_with_their_padding():
+    channels, heads, window, hidden = 16, 1, 16, 64
+    patches, padded = 7 * 13, 8 * 16  # 28 x 52 px in patches of 4 px; windows of 4 x 4 patches
+    cost, plain = (count(sibling('swin', gaug), (28, 52)) for gaug in (True, False))
+    projections = padded * channels * channels * 4
+    attention = 2 * padded * window * channels
+    mlp = 2 * patches * channels * hidden
+    gaug_layers = heads * padded * 16 * 3
+    gaussians = heads * padded * (4 + 4 + 4 + 4 * 4)
+    for block in ('backbone.layers.0.blocks.0', 'backbone.layers.0.blocks.1'):  # shifted or not
+        assert plain.of(block) == projections + attention + mlp
+        assert cost.of(block) - plain.of(block) == gaug_layers + gaussians == cost.of(f'{block}.attn.gaug') - attention
+    merged = 4 * 7  # odd maps are padded
+    assert cost.of('backbone.layers.1.downsample') == merged * 4 * channels * 2 * channels
+    assert cost.of('neck') == 2 * merged**2 * 2 * channels  # PRR over the last map
+
+
+def test_the_mlp_that_jumbo_shares_is_counted_in_every_block():
+    channels, heads, classes, patches = 32, 2, 3, 36
+    tokens, joined = classes + patches, classes * channels
+    cost, plain = (count(sibling('jumbo', gaug), (24, 24)) for gaug in (True, False))
+    shared = 2 * joined * 4 * joined
+    block = tokens * channels * channels * 4 + 2 * tokens**2 * channels + 2 * patches * channels * 64 + shared
+    assert plain.of('backbone.layers.0') == block and plain.of('backbone.jumbo_mlp') == shared
+    assert cost.of('backbone.layers.0') - block == heads * patches * (16 * 3 + 6 + 6 + 6 + 36)
+    deeper = sibling('jumbo')
+    deeper.model.backbone.arch.num_layers = 3
+    found = count(deeper, (24, 24))
+    assert found.of('backbone.jumbo_mlp') == 3 * shared
+    own = next(module.parameters for module in cost.modules if module.name == 'backbone.layers.0')
+    assert found.parameters - cost.parameters == 2 * own  # the shared MLP is in memory once
+
+
+def test_rotations_are_not_counted_as_they_are_in_both_arms():
+    channels, heads, tokens, patches = 64, 2, 37, 36
+    cost, plain = (count(sibling('rope', gaug), (24, 24)) for gaug in (True, False))
+    block = tokens * channels * channels * 4 + 2 * tokens**2 * channels + 2 * tokens * channels * 64
+    assert plain.of('backbone.layers.0') == block
+    assert cost.of('backbone.layers.0') - block == heads * patches * (32 * 3 + 6 + 6 + 6 + 36)
 
 
 @pytest.mark.parametrize('name', ['locatvit-nano_linear_digitscenes', 'locatvit-nano_upernet_digitscenes'])

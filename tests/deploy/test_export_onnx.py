@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from mmlocat.deploy import export as export_module
 from mmlocat.deploy.export import compare, export_onnx
 from mmlocat.deploy.model import Exportable, PoolingByMatrices
+from mmlocat.models import LocAtSwin
 from mmlocat.models.backbones.layers import PatchPadding
 from mmlocat.models.backbones.position import resize_matrix
 from mmlocat.models.building import load_model
@@ -60,7 +61,8 @@ def compare_whole_model(onnx, folder, config, checkpoint, task, figure, blocks):
         'batch', 3, 'height', 'width']
     assert str(ROOT).encode() not in (folder / 'model.onnx').read_bytes() and not graph.graph.node[0].metadata_props
     properties = {entry.key: entry.value for entry in graph.metadata_props}
-    assert properties['mmlocat.task'] == task and json.loads(properties['mmlocat.ref_grid']) == [6, 6]
+    reference = dict(LocAtSwin=[4, 4]).get(config.model.backbone.type, [6, 6])  # Swin's Gaussians lie on its windows
+    assert properties['mmlocat.task'] == task and json.loads(properties['mmlocat.ref_grid']) == reference
     assert properties['mmlocat.config'] == f'{name}.py' and len(json.loads(properties['mmlocat.mean'])) == 3
 
 
@@ -85,6 +87,28 @@ def test_a_classifier_at_unseen_sizes(onnx, checkpoint_of, classifier, figure):
 def test_a_segmentor_at_unseen_sizes(onnx, checkpoint_of, tmp_path, figure):
     compare_whole_model(onnx, tmp_path, *checkpoint_of('locatvit-nano_linear_digitscenes'), 'segmentor', figure,
                         'one block')
+
+
+@pytest.mark.parametrize('sibling', ['swin', pytest.param('swin_of_four_stages', marks=pytest.mark.soak), 'jumbo',
+                                     'rope'])
+@pytest.mark.parametrize(('name', 'task'), [
+    ('locatvit-nano_digitscenes', 'classifier'),
+    pytest.param('locatvit-nano_linear_digitscenes', 'segmentor', marks=pytest.mark.soak)])
+def test_siblings_at_unseen_sizes(onnx, checkpoint_of, tmp_path, figure, sibling, name, task):
+    compare_whole_model(onnx, tmp_path, *checkpoint_of(name, sibling=sibling), task, figure, f'{sibling} instead')
+
+
+def test_the_recorded_image_has_several_windows_in_every_stage():
+    with torch.device('meta'):
+        backbone = LocAtSwin('tiny', 224, window_size=7)
+    sides = export_module._patches_to_record(backbone)
+    assert all(-(-(side + 1) // 2**stage) > 7 for side in sides for stage in range(4))
+
+
+def test_outputs_of_stages_are_named_so(checkpoint_of):
+    model = load_model(*checkpoint_of('locatvit-nano_digitscenes', sibling='swin')).backbone
+    model.out_indices = [0, 1]
+    assert Exportable(model).outputs == ['stage_0', 'stage_1']
 
 
 @pytest.mark.soak

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmlocat.models import LocAtViT
+from mmlocat.models import LocAtSwin, LocAtViT
 from mmlocat.visualization import features
 from mmlocat.visualization.maps import Maps, collect
 from tests.conftest import NANO
@@ -65,6 +65,24 @@ def test_figures_are_means_over_images_whatever_their_sizes(folder):
     assert np.allclose(found[2], np.mean(expected, axis=0), rtol=1e-4)
     without = features._measure_features(Model(with_cls_token=False, out_type='featmap'), pairs[:1], [], 72)
     assert np.isnan(without[:, 0]).all() and np.isfinite(without[:, 1:]).all()
+
+
+def test_blocks_of_a_hierarchical_backbone_are_measured_on_their_own_patches(folder):
+    model = Model()
+    model.backbone = LocAtSwin(dict(embed_dims=8, depths=(1, 1), num_heads=(1, 2)), 24, 4, window_size=4)
+    labels = np.zeros((24, 40), np.uint8)
+    labels[:, 20:], labels[:8, :8] = 3, 255
+    maps = collect(model, torch.randn(3, 24, 40))
+    (first, found), (later, coarse) = features._draw_patches(maps, labels, np.random.default_rng(0), 100)
+    # 6 x 10 patches of 4 px, of which 2 x 2 are ignored; 3 x 5 of 8 px, of which 1 is. The last see 3 in half or more.
+    assert first.shape == (56, 8) and np.bincount(found).tolist() == [26, 0, 0, 30]
+    assert later.shape == (14, 16) and np.bincount(coarse).tolist() in ([8, 0, 0, 6], [5, 0, 0, 9])
+    own = maps.blocks[1].tokens.numpy()
+    assert all(any(np.array_equal(token, other) for other in own) for token in later)
+    pairs = features._find_pairs(folder / 'images', folder / 'masks', 100)
+    measured = features._measure_features(model, pairs[1::2], pairs[::2], 72)
+    assert measured.shape == (2, 8) and np.isnan(measured[:, 0]).all() and np.isfinite(measured[:, 1:]).all()
+    assert np.isnan(features._patch_similarity(torch.ones(1, 8)))
 
 
 def test_measures_against_their_definitions():

@@ -53,6 +53,18 @@ def test_the_figure_can_be_read(blocks, heads, tmp_path, monkeypatch):
     assert 'σ (patches)' in words and 'α (logit)' in words
 
 
+def test_the_legend_names_the_heads_of_the_block_with_most(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(gaussians_over_training, 'save', lambda figure, path: seen.append(figure))
+    path = tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json'
+    write_log(path, (10, 20), blocks=1, heads=1)
+    deeper = dict(step=10, **{tag(2, head, f'{name}{end}'): 1.0 for head in (1, 2, 3) for name in ('sigma', 'alpha')
+                              for end in ('', '_std')})
+    path.write_text(path.read_text() + json.dumps(deeper) + '\n')
+    draw_gaussians(tmp_path, tmp_path / 'a.png')
+    assert [text.get_text() for text in seen[0].legends[0].get_texts()] == ['head 1', 'head 2', 'head 3']
+
+
 def test_the_tool_writes_into_the_work_dir_or_elsewhere(work_dir, capsys):
     run_tool('analysis/gaussians.py', work_dir)
     assert Image.open(work_dir / 'gaussians.png').width > 600 and 'Wrote' in capsys.readouterr().out

@@ -7,7 +7,7 @@ from mmpretrain.models import build_backbone
 from mmpretrain.models.backbones import VisionTransformer
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
-from mmlocat.models import LocAtViT
+from mmlocat.models import LocAtJumbo, LocAtViT
 from mmlocat.models.backbones.layers import split_heads
 from mmlocat.visualization import collect, prepare_image
 from mmlocat.visualization.attention_pages import Subject, draw_block
@@ -15,8 +15,8 @@ from mmlocat.visualization.maps import largest_side
 from tests.conftest import NANO, runs_here
 
 
-def locatvit(**options):
-    model = LocAtViT(NANO, img_size=24, patch_size=4, **options)
+def locatvit(kind=LocAtViT, **options):
+    model = kind(NANO, img_size=24, patch_size=4, **options)
     with torch.no_grad():  # sharp attention, and Gaussians that differ from patch to patch
         for layer in model.layers:
             layer.attn.qkv.weight.mul_(3)
@@ -29,10 +29,16 @@ def locatvit(**options):
 IMAGE = torch.randn(1, 3, 22, 31, generator=torch.Generator().manual_seed(1))  # padded to 6 x 8 patches
 
 
-@pytest.mark.parametrize('backend', ['dense', 'sdpa', 'streaming', 'triton'])
-@pytest.mark.parametrize('options', [
-    dict(), dict(num_registers=2), dict(gaug=False), dict(with_cls_token=False, out_type='featmap')
-], ids=['class token', 'registers', 'plain', 'no class token'])
+ARMS = {'class token': dict(), 'registers': dict(num_registers=2), 'plain': dict(gaug=False),
+        'no class token': dict(with_cls_token=False, out_type='featmap')}
+SIBLINGS = {'rope': dict(rope='mixed', num_registers=1), 'plain rope': dict(rope='mixed', gaug=False),
+            'jumbo': dict(kind=LocAtJumbo, num_cls_tokens=3), 'plain jumbo': dict(kind=LocAtJumbo, gaug=False)}
+
+
+@pytest.mark.parametrize(('backend', 'options'), [
+    pytest.param(backend, options, id=f'{name}-{backend}')
+    for arms, backends in ((ARMS, ['dense', 'sdpa', 'streaming', 'triton']), (SIBLINGS, ['dense']))
+    for name, options in arms.items() for backend in backends])
 def test_rows_times_values_are_the_output_of_the_models_attention(backend, options):
     # In float64, where nothing but a wrong formula differs; the Triton kernels do not take it.
     dtype, tolerance = (torch.float32, 1e-5) if backend == 'triton' else (torch.float64, 1e-9)
@@ -143,6 +149,15 @@ def test_a_backbone_of_another_class_is_drawn_by_what_it_answers():
     assert np.abs(row.difference).max() > 1e-4
     figure = draw_block(Subject(np.full((24, 32, 3), 90, np.uint8), found, [(2, 3)], 'A sibling'), found.blocks[1])
     assert len(figure.axes) == 2 * 8
+
+
+def test_windows_of_another_backbone_are_refused():
+    model = Sibling()
+    model.blocks[0].mix.register_forward_pre_hook(
+        lambda module, args, kwargs: (tuple(part.expand(2, -1, -1, -1) for part in args[:3]) + args[3:],
+                                      dict(kwargs, gate_query=None)), with_kwargs=True)
+    with pytest.raises(TypeError, match='SiblingBlock attends within 2 parts of the image; of windows only'):
+        collect(model, torch.randn(3, 24, 32))
 
 
 def test_what_cannot_be_looked_at_is_said():

@@ -25,7 +25,8 @@ def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('image', help='image file')
-    parser.add_argument('--config', help='config of a LocAtViT or a plain ViT, MMPretrain or MMSegmentation')
+    parser.add_argument('--config', help='config of a LocAtViT, a sibling of it or a plain ViT, MMPretrain or '
+                        'MMSegmentation')
     parser.add_argument('--checkpoint', help='its weights (default: the classifier that `make demo` trains)')
     parser.add_argument('--at', type=point, nargs='+', action='extend', default=[], metavar='X,Y',
                         help='query patches, by a pixel of the image file in each (default: the middle one)')

@@ -65,9 +65,10 @@ class MixedRope(nn.Module):
             Shape (h, H*W, d / 2), in radians, in float32.
         """
         height, width = grid
-        columns, rows = self.freqs[:, layer].float().unsqueeze(2)
-        place = torch.arange(height * width, device=self.freqs.device)
-        return columns * (place % width).float()[:, None] + rows * (place // width).float()[:, None]
+        columns, rows = self.freqs[:, layer].float()[:, :, None, None]  # (h, 1, 1, d / 2)
+        # One axis at a time: a remainder by the width could not be exported for images of any size.
+        down, across = (torch.arange(side, device=self.freqs.device).float() for side in (height, width))
+        return (columns * across[:, None] + rows * down[:, None, None]).flatten(1, 2)
 
 
 def rotate(x: Tensor, angles: Tensor, num_prefix_tokens: int) -> Tensor:

@@ -41,22 +41,26 @@ class WindowAttention(WindowMSA):
             self.gaug = GaussianAttention(embed_dims // num_heads, GaussianKernel(window_size), num_prefix_tokens=0,
                                           backend=attention_backend)
 
+    def position_bias(self) -> Tensor:
+        """Returns what relative positions add to the logits of every window, shape (1, h, N, N)."""
+        tokens = self.window_size[0] * self.window_size[1]
+        table = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        return table.view(tokens, tokens, -1).permute(2, 0, 1).unsqueeze(0)
+
     def forward(self, x: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """Attends within windows.
 
         Args:
             x: Windows of all images, shape (B * windows, N, C), N tokens a window.
-            mask: Added to the logits, shape (windows, N, N); None where no window was shifted.
+            mask: Added to the logits, shape (B * windows, N, N); None where no window was shifted.
 
         Returns:
             Shape (B * windows, N, C).
         """
         query, key, value = split_heads(self.qkv(x), self.num_heads)
-        tokens = x.shape[1]
-        table = self.relative_position_bias_table[self.relative_position_index.flatten()]
-        bias = table.view(tokens, tokens, -1).permute(2, 0, 1).unsqueeze(0).to(query.dtype)
+        bias = self.position_bias().to(query.dtype)
         if mask is not None:
-            bias = (bias + mask.unsqueeze(1).to(bias.dtype)).repeat(len(x) // len(mask), 1, 1, 1)
+            bias = bias + mask.unsqueeze(1).to(bias.dtype)
         if self.gaug is None:
             out = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         else:
@@ -100,19 +104,43 @@ class SwinBlock(BaseModule):
     def _attend(self, x: Tensor) -> Tensor:
         """Rolls, pads to whole windows, attends in each, and undoes padding and roll: the published order."""
         batch, height, width, channels = x.shape
-        rows, columns = self.window
-        shifted = any(self.shift)
+        (rows, columns), shifted = self.window, any(self.shift)
+        down, across = whole_windows((height, width), self.window)
+        mask = None
         if shifted:
-            x = x.roll((-self.shift[0], -self.shift[1]), (1, 2))
-        x = pad(x, (0, 0, 0, -width % columns, 0, -height % rows))  # padded tokens are keys like others
-        down, across = x.shape[1] // rows, x.shape[2] // columns
-        windows = x.view(batch, down, rows, across, columns, channels).transpose(2, 3).reshape(
-            -1, rows * columns, channels)
-        mask = shift_mask(x.shape[1:3], self.window, self.shift, x.device) if shifted else None
-        windows = self.attn(windows, mask)
-        x = windows.view(batch, down, across, rows, columns, channels).transpose(2, 3).reshape(x.shape)
+            padded = (down * rows, across * columns)
+            mask = shift_mask(padded, self.window, self.shift, x.device).repeat(batch, 1, 1)
+        windows = self.attn(to_windows(x, self.window, self.shift), mask)
+        x = windows.view(batch, down, across, rows, columns, channels).transpose(2, 3).reshape(
+            batch, down * rows, across * columns, channels)
         x = x[:, :height, :width]
         return x.roll(self.shift, (1, 2)) if shifted else x
+
+
+def whole_windows(size: Grid, window: Grid) -> Grid:
+    """Returns how many windows cover a map of that (height, width), down and across."""
+    # Without the remainder of a negative number, which an export for any size cannot bound.
+    return (size[0] + window[0] - 1) // window[0], (size[1] + window[1] - 1) // window[1]
+
+
+def to_windows(x: Tensor, window: Grid, shift: Grid) -> Tensor:
+    """Rolls a map back by ``shift``, pads it with zeros to whole windows, and cuts it into them.
+
+    Args:
+        x: Shape (B, H, W, C).
+        window: (height, width) of a window.
+        shift: Rows and columns by which windows are shifted.
+
+    Returns:
+        Shape (B * windows, N, C), the windows of an image row by row, N tokens a window. Padded tokens are tokens like
+        others.
+    """
+    batch, height, width, channels = x.shape
+    (rows, columns), (down, across) = window, whole_windows((height, width), window)
+    if any(shift):
+        x = x.roll((-shift[0], -shift[1]), (1, 2))
+    x = pad(x, (0, 0, 0, across * columns - width, 0, down * rows - height))
+    return x.view(batch, down, rows, across, columns, channels).transpose(2, 3).reshape(-1, rows * columns, channels)
 
 
 def shift_mask(size: Grid, window: Grid, shift: Grid, device: Any) -> Tensor:
@@ -187,5 +215,6 @@ class PatchStem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns a map (B, H, W, C)."""
         side = self.proj.stride[0]
-        images = pad(images, (0, -images.shape[3] % side, 0, -images.shape[2] % side))
+        rows, columns = ((length + side - 1) // side for length in images.shape[2:])
+        images = pad(images, (0, columns * side - images.shape[3], 0, rows * side - images.shape[2]))
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
