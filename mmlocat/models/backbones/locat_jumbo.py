@@ -59,6 +59,9 @@ class LocAtJumbo(LocAtViT):
     tokens come out joined, (B, J * C), for the classifier. Checkpoints repeat the shared MLP in every block; it is in
     memory once.
 
+    Where only patches are read, as by a segmentor, the last block's ``ln3`` and ``gamma3`` reach no loss, since nothing
+    reads its class tokens: trained by several processes, such a model needs ``find_unused_parameters=True``.
+
     Args:
         arch: As for ``LocAtViT``.
         num_cls_tokens: J. Defaults to 6.
@@ -71,10 +74,13 @@ class LocAtJumbo(LocAtViT):
 
     Raises:
         AssertionError: As ``LocAtViT``.
-        ValueError: ``num_cls_tokens`` is below 2, ``layer_scale_init_value`` is not positive, or as ``LocAtViT``.
+        ValueError: ``num_cls_tokens`` is below 2, ``layer_scale_init_value`` or ``jumbo_mlp_ratio`` is not positive,
+            or as ``LocAtViT``.
     """
 
     layer_class = JumboLayer
+    after_blocks = (*LocAtViT.after_blocks, 'norm_patches')
+    shared_by_blocks = ('jumbo_mlp', )
 
     def __init__(self,
                  arch: Union[str, dict] = 'base',
@@ -90,6 +96,8 @@ class LocAtJumbo(LocAtViT):
                              'LocAtViT has one')
         if not layer_scale_init_value > 0:
             raise ValueError(f'layer_scale_init_value of LocAtJumbo must be positive, got {layer_scale_init_value}')
+        if not jumbo_mlp_ratio > 0:
+            raise ValueError(f'jumbo_mlp_ratio of LocAtJumbo must be positive, got {jumbo_mlp_ratio}')
         given = sorted({'num_registers', 'no_embed_class', 'rope', 'with_cls_token'} & kwargs.keys())
         if given:
             raise ValueError(f'LocAtJumbo takes no {", ".join(given)}: its prefix is its class tokens')
@@ -109,8 +117,6 @@ class LocAtJumbo(LocAtViT):
                 self.norm_patches = nn.LayerNorm(self.embed_dims, eps=_EPS)
         if self.frozen_stages > 0:
             self._freeze()
-
-    after_blocks = (*LocAtViT.after_blocks, 'norm_patches')
 
     def _init_tokens(self) -> None:
         super()._init_tokens()
