@@ -82,6 +82,10 @@ class LocAtBase:
         """Tells whether a checkpoint's weight may be left over, because nothing of this model depends on it."""
         return False
 
+    def comes_with_gaug(self, name: str) -> bool:
+        """Tells whether the plain model lacks a weight, so that with ``gaug_init`` a checkpoint may lack it too."""
+        return loading.is_gaug(name)
+
     @property
     def position_embedding(self) -> Optional[loading.PositionEmbedding]:
         """The learned position embedding, which loading resizes; None if there is none."""

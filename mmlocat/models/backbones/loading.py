@@ -123,9 +123,9 @@ def _check_missing(model: LocAtBase, own: Mapping[str, Tensor], weights: Mapping
     advice = 'check arch, gaug and patch_size, or name what may be missing in allow_partial'
     for problem, entries in (('lacks', {name: name for name in report.missing}), ('has in another shape', reshaped)):
         wrong = {name: entry for name, entry in entries.items()
-                 if not _named(name, model.allow_partial) and not (model.gaug_init and is_gaug(name))}
+                 if not _named(name, model.allow_partial) and not (model.gaug_init and model.comes_with_gaug(name))}
         if wrong:
-            if all(map(is_gaug, wrong)):
+            if all(map(model.comes_with_gaug, wrong)):
                 advice = f"a plain model becomes a {kind} by gaug_init='identity' or 'paper'; or set gaug=False"
             raise RuntimeError(f'the checkpoint {problem} {len(wrong)} of {len(own)} weights of {kind}: '
                                f'{_some(list(wrong.values()))}; {advice}')

@@ -59,9 +59,6 @@ class LocAtJumbo(LocAtViT):
     tokens come out joined, (B, J * C), for the classifier. Checkpoints repeat the shared MLP in every block; it is in
     memory once.
 
-    Where only patches are read, as by a segmentor, the last block's ``ln3`` and ``gamma3`` reach no loss, since nothing
-    reads its class tokens: trained by several processes, such a model needs ``find_unused_parameters=True``.
-
     Args:
         arch: As for ``LocAtViT``.
         num_cls_tokens: J. Defaults to 6.
@@ -163,6 +160,10 @@ class LocAtJumbo(LocAtViT):
                                  'blocks')
             kept[name] = copies[0]
         return translated._replace(state_dict=kept)
+
+    def comes_with_gaug(self, name: str) -> bool:
+        """Tells whether the plain model lacks a weight: those of GAug, and the norm of patches."""
+        return name.startswith('norm_patches.') or super().comes_with_gaug(name)
 
     def has_no_use_for(self, name: str) -> bool:
         """Tells whether a checkpoint's weight has no effect in this model: a final norm, where it has none."""
