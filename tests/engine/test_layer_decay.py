@@ -83,7 +83,7 @@ def test_a_step_moves_each_parameter_by_its_rate(kind):
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     rates = sorted({group['lr'] for group in optimizer.param_groups}, reverse=True)
-    # A frozen stage of Swin is two blocks; Jumbo's shared MLP and RoPE's frequencies have the rate of the head.
+    # A frozen stage of Swin is two blocks, a frozen block of the others is one.
     assert rates == pytest.approx([LR * RATE**depth for depth in range(3 if kind == 'LocAtSwin' else 4)])
     for name, parameter in model.named_parameters():
         moved = (before[name] - parameter).mean().item()
