@@ -3,17 +3,16 @@
 import pytest
 import torch
 from mmpretrain.models.backbones import SwinTransformer
-from mmpretrain.registry import MODELS
 
-import mmlocat.models  # noqa: F401 - registers
 from mmlocat.attention import GaussianAttention
 from mmlocat.checkpoints import swin_names
+from mmlocat.models import LocAtSwin
 
 SMALL = dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2))
 
 
 def build(**options):
-    return MODELS.build({**dict(type='LocAtSwin', arch=SMALL, img_size=64, window_size=4), **options})
+    return LocAtSwin(**{**dict(arch=SMALL, img_size=64, window_size=4), **options})
 
 
 def test_the_last_stage_of_224_px_never_shifts():

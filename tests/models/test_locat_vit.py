@@ -37,7 +37,7 @@ def test_other_arch_names_keep_their_meaning():
 
 
 @pytest.mark.parametrize('registry', [PRETRAIN_MODELS, SEG_MODELS])
-@pytest.mark.parametrize('name', ['LocAtViT', 'PatchRefinement'])
+@pytest.mark.parametrize('name', ['LocAtViT', 'LocAtSwin', 'LocAtJumbo', 'PatchRefinement'])
 def test_both_registries_know_it(registry, name):
     assert registry.get(name) is not None
     assert registry.get(f'mmpretrain.{name}') is registry.get(name)
