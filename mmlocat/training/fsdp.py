@@ -15,9 +15,10 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmlocat.models.backbones.loading import without_wrapper
+from mmlocat.models.backbones.swin_layers import SwinBlock
 
-# The libraries' transformer blocks; those of LocAtViT derive from the first.
-_BLOCKS = (TransformerEncoderLayer, SegmentorEncoderLayer)
+# The libraries' transformer blocks, from the first of which those of LocAtViT and LocAtJumbo derive; and LocAtSwin's.
+_BLOCKS = (TransformerEncoderLayer, SegmentorEncoderLayer, SwinBlock)
 
 
 @FUNCTIONS.register_module()

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,25 +18,27 @@ from mmengine.visualization import Visualizer
 
 from mmlocat.attention import GaussianAttention
 from mmlocat.engine import GaussianStatsHook
-from mmlocat.models import LocAtViT
-from tests.conftest import NANO
 from tests.helpers.interrupted import context
+from tests.helpers.siblings import SIBLINGS, sibling
 
 
 class Toy(BaseModel):
     """A backbone with a loss; keeps what GAug predicts in every forward pass."""
 
-    def __init__(self, **options):
+    def __init__(self, name='LocAtViT', **options):
         super().__init__()
         torch.manual_seed(0)
-        self.backbone = LocAtViT(NANO, img_size=24, patch_size=4, **options)
+        self.backbone = sibling(name, **options)
         self.weight = torch.nn.Parameter(torch.ones(()))  # something to train over a frozen backbone
         self.passes = {}
         for number, module in enumerate(m for m in self.modules() if isinstance(m, GaussianAttention)):
             torch.nn.init.normal_(module.log_var.weight)
-            module.register_forward_hook(
-                lambda module, args, output, number=number: self.passes.setdefault(number, []).append(
-                    [part.detach().cpu().clone() for part in module.predict(args[0][:, :, 1:], args[3])]))
+            module.register_forward_hook(partial(self._keep, number), with_kwargs=True)
+
+    def _keep(self, number, module, args, options, output):
+        read = args[0] if options.get('gate_query') is None else options['gate_query']  # before RoPE rotates it
+        predicted = module.predict(read[:, :, self.backbone.num_prefix_tokens:], args[3])
+        self.passes.setdefault(number, []).append([part.detach().cpu().clone() for part in predicted])
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         features = self.backbone(torch.stack(list(inputs)))[0]
@@ -46,12 +49,12 @@ def expected(passes):
     """What the scalars must be, from the outputs of one forward pass by block."""
     values = {}
     for block, (variance, alpha) in enumerate(passes, 1):
-        for head in range(2):
+        for head in range(variance.shape[1]):
             where = f'gaug/block{block:02d}/head{head + 1:02d}'
             for name, numbers in (('sigma', np.sqrt(variance[:, head].double().numpy())),
                                   ('alpha', alpha[:, head].double().numpy())):
                 values[f'{where}/{name}'], values[f'{where}/{name}_std'] = numbers.mean(), numbers.std()
-    assert len(values) == 32
+    assert len(values) == 4 * sum(variance.shape[1] for variance, _ in passes) >= 32
     return values
 
 
@@ -78,8 +81,9 @@ def scalars(folder):
     return [line for line in lines if any(name.startswith('gaug/') for name in line)]
 
 
-@pytest.mark.parametrize('options', [dict(), dict(with_cp=True), dict(frozen_stages=4)],
-                         ids=['as usual', 'checkpointing', 'frozen'])
+@pytest.mark.parametrize('options', [
+    dict(), dict(with_cp=True), dict(frozen_stages=4), *(dict(name=name, with_cp=True) for name in SIBLINGS)],
+                         ids=['as usual', 'checkpointing', 'frozen', *SIBLINGS])
 def test_every_second_step_is_recorded(tmp_path, options):
     model = Toy(**options)
     runner = train(model, tmp_path / 'run')

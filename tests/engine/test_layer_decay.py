@@ -1,5 +1,7 @@
 """Layer-wise learning rates inside both libraries."""
 
+from functools import partial
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -10,6 +12,7 @@ from torch import nn
 import mmlocat.engine  # noqa: F401
 import mmlocat.models  # noqa: F401
 from tests.conftest import NANO
+from tests.helpers.siblings import FAMILY, SIBLINGS
 
 RATE, LR, DECAY = 0.5, 1e-2, 0.1
 
@@ -22,8 +25,10 @@ def settings(optimizer=None, **options):
         paramwise_cfg=dict(dict(layer_decay_rate=RATE), **options))
 
 
-def segmentor(**backbone):
+def segmentor(name=None, **backbone):
+    """A segmentor of MMSegmentation around a backbone of the family, or around what the arguments build."""
     init_default_scope('mmseg')
+    backbone = {**FAMILY.get(name, {}), **backbone}
     return MODELS.build(
         dict(
             type='EncoderDecoder',
@@ -45,8 +50,10 @@ def groups(model, options):
 
 
 def expected_scale(name, blocks=4):
-    """The stem is depth 0, block i is i + 1, the rest is not slowed."""
+    """The stem is depth 0, block i is i + 1, the rest is not slowed; a merging of Swin goes with the block after it."""
     parts = name.split('.')
+    if parts[1:2] == ['layers'] and parts[3] in ('blocks', 'downsample'):  # two blocks in each of two stages
+        parts[2] = 2 * int(parts[2]) + (int(parts[4]) if parts[3] == 'blocks' else 0)
     if parts[0] != 'backbone':
         return 1
     if parts[1] in ('cls_token', 'reg_token', 'pos_embed', 'patch_embed'):
@@ -56,8 +63,8 @@ def expected_scale(name, blocks=4):
 
 @pytest.mark.parametrize('build', [
     lambda: segmentor(type='LocAtViT', num_registers=2), lambda: segmentor(type='LocAtViT', gaug=False),
-    lambda: segmentor(type='mmpretrain.VisionTransformer'), classifier
-], ids=['LocAtViT in mmseg', 'plain in mmseg', "mmpretrain's ViT in mmseg", 'LocAtViT in mmpretrain'])
+    lambda: segmentor(type='mmpretrain.VisionTransformer'), classifier, *(partial(segmentor, name) for name in SIBLINGS)
+], ids=['LocAtViT in mmseg', 'plain in mmseg', "mmpretrain's ViT in mmseg", 'LocAtViT in mmpretrain', *SIBLINGS])
 def test_rates_fall_with_depth_in_both_libraries(build):
     model = build()
     found = groups(model, settings())
@@ -67,34 +74,41 @@ def test_rates_fall_with_depth_in_both_libraries(build):
     assert len(set(scales.values())) == 6  # stem, four blocks, head
 
 
-def test_a_step_moves_each_parameter_by_its_rate():
-    model = segmentor(type='LocAtViT', frozen_stages=1)
+@pytest.mark.parametrize('kind', FAMILY)
+def test_a_step_moves_each_parameter_by_its_rate(kind):
+    model = segmentor(kind, frozen_stages=1)
     optimizer = build_optim_wrapper(model, settings(dict(type='SGD', lr=LR, weight_decay=0.))).optimizer
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
+    rates = sorted({group['lr'] for group in optimizer.param_groups}, reverse=True)
+    # A frozen stage of Swin is two blocks, a frozen block of the others is one.
+    assert rates == pytest.approx([LR * RATE**depth for depth in range(3 if kind == 'LocAtSwin' else 4)])
     for name, parameter in model.named_parameters():
         moved = (before[name] - parameter).mean().item()
         assert moved == pytest.approx(LR * expected_scale(name) if parameter.requires_grad else 0, rel=1e-3), name
-    assert not model.backbone.layers[0].attn.qkv.weight.requires_grad
+    assert not next(model.backbone.blocks[0].parameters()).requires_grad
 
 
-def test_weight_decay_follows_the_options():
+@pytest.mark.parametrize('kind', FAMILY)
+def test_weight_decay_follows_the_options(kind):
     free = dict(decay_mult=0.)
-    model = segmentor(type='LocAtViT', num_registers=2)
+    named = ('cls_token', 'reg_token', 'pos_embed', 'rope.freqs', 'relative_position_bias_table')
+    model = segmentor(kind, **(dict(num_registers=2) if kind == 'LocAtViT' else {}))
     found = groups(model, settings(
         norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.,
-        custom_keys={'.cls_token': free, '.reg_token': free, '.pos_embed': free, 'conv_seg': dict(lr_mult=10.)}))
+        custom_keys={**{f'.{key}': free for key in named}, 'conv_seg': dict(lr_mult=10.)}))
     free_ones = {name for name, group in found.items() if group['weight_decay'] == 0}
     assert free_ones == {name for name, parameter in model.named_parameters()
                          if (parameter.ndim == 1 and 'conv_seg' not in name)
-                         or name.endswith(('cls_token', 'reg_token', 'pos_embed'))}
+                         or name.endswith(named)}
     assert {group['weight_decay'] for name, group in found.items() if name not in free_ones} == {DECAY}
     # A custom key's multiple is taken too; the parent lets it pass unheard.
     assert found['decode_head.conv_seg.weight']['lr'] == pytest.approx(10 * LR)
     assert found['decode_head.convs.0.conv.weight']['lr'] == pytest.approx(LR)
-    assert groups(model, settings())['backbone.cls_token']['weight_decay'] == DECAY
+    flat = dict(RoPE='rope.freqs', LocAtSwin='layers.0.blocks.0.attn.relative_position_bias_table')
+    assert groups(model, settings())[f'backbone.{flat.get(kind, "cls_token")}']['weight_decay'] == DECAY
 
 
 def test_a_classifier_gets_what_mmpretrain_would_give_it():

@@ -111,6 +111,34 @@ def test_stock_segmentation_config(name, kind, channels, digit_scenes, tmp_path)
         assert max(value for key, value in moved.items() if f'backbone.{part}' in key) > 0
 
 
+SWIN = 'swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'
+THIN = dict(embed_dims=384, num_layers=4, num_heads=6, feedforward_channels=64)
+# Layer scales as large as those of trained models: with the published start two steps of warm-up move nothing.
+VIT = dict(arch=THIN, img_size=224, layer_scale_init_value=0.5)
+SIBLINGS = {
+    'RoPE': (DEIT, dict(VIT, type='LocAtViT', rope='mixed', with_pos_embed=False)),
+    'LocAtJumbo': (DEIT, dict(VIT, type='LocAtJumbo', jumbo_mlp_ratio=0.1)),
+    'LocAtSwin': (SWIN, dict(type='LocAtSwin', arch=dict(embed_dims=96, depths=(2, 1, 1, 1), num_heads=(3, 6, 12, 24)),
+                             mlp_ratio=1)),
+}
+
+
+@pytest.mark.parametrize('sibling', SIBLINGS)
+def test_stock_upernet_config_with_a_sibling(sibling, digit_scenes, tmp_path):
+    """Swin's four stages go into the head as they are, the others' maps through the stock neck."""
+    name, backbone = SIBLINGS[sibling]
+    config = stock_segmentor(name, digit_scenes, tmp_path)
+    config.model.decode_head.channels = config.model.auxiliary_head.channels = 32  # the stock 512 take seconds
+    config.model.backbone = dict(backbone, out_indices=(0, 1, 2, 3), out_type='featmap', final_norm=False)
+    runner, moved = run(config)
+    assert type(runner.model.backbone).__name__ == backbone['type'] and runner.iter == 2
+    assert type(runner.model.decode_head).__name__ == 'UPerHead' and runner.model.with_neck == (sibling != 'LocAtSwin')
+    gaussians = [value for key, value in moved.items() if key.endswith('gaug.log_var.weight')]
+    assert len(gaussians) == len(runner.model.backbone.blocks) and min(gaussians) > 0
+    shared = dict(RoPE='rope.freqs', LocAtJumbo='jumbo_mlp.fc1.bias', LocAtSwin='layers.3.downsample.norm.bias')
+    assert moved[f'backbone.{shared[sibling]}'] > 0
+
+
 def test_stock_deit_config(digit_scenes, tmp_path):
     config = Config.fromfile(MMPRETRAIN / 'deit' / 'deit-tiny_4xb256_in1k.py')
     dataset = dict(type='DigitScenesClassification', data_root=str(digit_scenes), indices=4,

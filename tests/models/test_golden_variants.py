@@ -159,16 +159,3 @@ def test_parameters_are_counted_as_in_the_paper(kind, options, channels, expecte
         model = kind(**options)
     classifier = 1000 * channels + 1000
     assert sum(parameter.numel() for parameter in model.parameters()) + classifier == expected
-
-
-@pytest.mark.parametrize('kind', [LocAtViT, LocAtJumbo, LocAtSwin])
-def test_a_plain_model_becomes_locat_without_changing(kind):
-    arch = dict(embed_dims=16, depths=(2, 2), num_heads=(2, 4)) if kind is LocAtSwin else dict(
-        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
-    options = dict(arch=arch, img_size=32, patch_size=4, out_type='featmap', final_norm=False)
-    options.update(ROPE if kind is LocAtViT else {})
-    plain, model = kind(gaug=False, **options).eval(), kind(gaug_init='identity', **options).eval()
-    model.load_state_dict(plain.state_dict(), strict=False)
-    images = torch.randn(2, 3, 45, 39)
-    with torch.no_grad():
-        torch.testing.assert_close(model(images)[0], plain(images)[0], rtol=0, atol=1e-4)

@@ -45,6 +45,20 @@ def test_norms_are_built_where_the_paper_has_them(gaug, final_norm, expected):
     assert names & {'ln1', 'norm_patches'} == expected
 
 
+def test_a_plain_classifier_becomes_locat_with_a_new_norm_of_patches():
+    """PRR needs that norm; the class tokens do not see it."""
+    plain, model = LocAtJumbo(**SMALL, gaug=False), LocAtJumbo(**SMALL, gaug_init='identity')
+    plain.layers[0].gamma3.weight.data.fill_(0.5)
+    report = model.fit_checkpoint(plain.state_dict())
+    assert 'norm_patches.weight' in report.missing and len(report.missing) == 2 * 4 + 2
+    model.load_state_dict(plain.state_dict(), strict=False)
+    images = torch.randn(2, 3, 30, 20)
+    torch.testing.assert_close(model(images)[0], plain(images)[0], rtol=0, atol=1e-4)
+    partly = {name: value for name, value in LocAtJumbo(**SMALL).state_dict().items() if 'log_var' not in name}
+    with pytest.raises(RuntimeError, match='has GAug weights in part: it lacks layers.0.attn.gaug.log_var'):
+        model.load_state_dict(partly, strict=False)
+
+
 def test_class_tokens_come_out_joined():
     images = torch.randn(2, 3, 30, 20)
     shapes = {kind: tuple(LocAtJumbo(**SMALL, out_type=kind)(images)[0].shape)
@@ -68,6 +82,7 @@ def test_a_frozen_jumbo_has_no_gradient():
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(num_cls_tokens=1), 'num_cls_tokens of LocAtJumbo must be a whole number from 2, got 1'),
+    (dict(jumbo_mlp_ratio=0), 'jumbo_mlp_ratio of LocAtJumbo must be positive, got 0'),
     (dict(layer_scale_init_value=0), 'layer_scale_init_value of LocAtJumbo must be positive, got 0'),
     (dict(num_registers=4), 'LocAtJumbo takes no num_registers'),
     (dict(rope='mixed'), 'LocAtJumbo takes no rope'),

@@ -199,7 +199,7 @@ def test_one_log_block_says_what_happened(monkeypatch):
      "gaug_init='identity'", {}),
     (lambda s: s.pop('layers.2.attn.gaug.log_alpha.bias'), 'has GAug weights in part: it lacks layers.2.attn.gaug.log_',
      dict(gaug_init='paper')),
-    (lambda s: None, 'is of a LocAtViT, this model is a plain ViT; set gaug=True', dict(gaug=False)),
+    (lambda s: None, 'is of a LocAtViT with GAug, this model is a plain one; set gaug=True', dict(gaug=False)),
     (lambda s: s['ln1.weight'].fill_(float('nan')), '1 weights of the checkpoint hold NaN or infinity: ln1.weight', {}),
     (lambda s: s.pop('pos_embed'), 'lacks 1 of 70 weights of LocAtViT: pos_embed', {}),
     (lambda s: s.update(pos_embed=torch.ones(1, 37, 32)), r'has in another shape .* pos_embed \(1, 37, 32\)', {}),

@@ -3,17 +3,16 @@
 import pytest
 import torch
 from mmpretrain.models.backbones import SwinTransformer
-from mmpretrain.registry import MODELS
 
-import mmlocat.models  # noqa: F401 - registers
 from mmlocat.attention import GaussianAttention
 from mmlocat.checkpoints import swin_names
+from mmlocat.models import LocAtSwin
 
 SMALL = dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2))
 
 
 def build(**options):
-    return MODELS.build({**dict(type='LocAtSwin', arch=SMALL, img_size=64, window_size=4), **options})
+    return LocAtSwin(**{**dict(arch=SMALL, img_size=64, window_size=4), **options})
 
 
 def test_the_last_stage_of_224_px_never_shifts():
@@ -86,9 +85,15 @@ def test_tables_of_another_window_are_resized():
     torch.testing.assert_close(constant['layers.0.blocks.0.attn.relative_position_bias_table'], torch.ones(49, 1))
 
 
-def test_a_checkpoint_without_gaug_is_refused():
-    with pytest.raises(RuntimeError, match="lacks 16 of .* weights of LocAtSwin.*gaug_init='identity'"):
-        build().load_state_dict(build(gaug=False).state_dict(), strict=False)
+def test_the_report_names_the_window_that_the_gaussians_lie_on():
+    """Not the grid of another window that the checkpoint records: windows stay."""
+    model, source = build(), build(window_size=8, img_size=128)
+    report = model.fit_checkpoint(source.state_dict(), metadata=dict(ref_grid=(8, 8)))
+    where = 'reference grid (4, 4), a window of the first stage, from window_size and img_size'
+    assert str(report).endswith(f'{where}; the checkpoint records (8, 8)') and model.ref_grid == (4, 4)
+    assert str(model.fit_checkpoint(build().state_dict(), metadata=dict(ref_grid=(4, 4)))).endswith(where)
+    with pytest.raises(RuntimeError, match=r'LocAtSwin cannot take \(8, 8\) .* set window_size and img_size'):
+        model.replace_kernel((8, 8))
 
 
 def test_depths_grow_from_stem_to_norm():
@@ -100,13 +105,13 @@ def test_depths_grow_from_stem_to_norm():
     assert model.get_layer_depth('norm.weight') == (5, 6)
 
 
-@pytest.mark.parametrize(('stages', 'parts'), [(1, 2), (2, 3)])
+@pytest.mark.parametrize(('stages', 'parts'), [(0, 1), (1, 2), (2, 4)])
 def test_frozen_stages_have_no_gradient_and_stay_in_evaluation_mode(stages, parts):
     model = build(frozen_stages=stages, drop_path_rate=0.5).train()
-    frozen = [model.patch_embed, model.layers[0], *([model.layers[1], model.norm] if stages == 2 else [])]
-    assert len(frozen) >= parts and not any(part.training for part in frozen)
-    assert not any(parameter.requires_grad for part in frozen for parameter in part.parameters())
-    assert stages == 2 or all(parameter.requires_grad for parameter in model.layers[1].parameters())
+    in_order = [model.patch_embed, *model.layers, model.norm]
+    for number, part in enumerate(in_order):
+        assert part.training == (number >= parts)
+        assert {parameter.requires_grad for parameter in part.parameters()} == {number >= parts}
 
 
 def test_a_map_serves_every_out_type():
@@ -132,12 +137,11 @@ def test_gaussians_lie_on_windows():
     (dict(gaug_init='none'), ValueError, "gaug_init must be 'paper', 'identity' or None, got 'none'"),
     (dict(img_size=-1), ValueError, 'img_size must be'),
     (dict(drop_path_rate=1), ValueError, 'drop_path_rate'),
+    (dict(patch_size=(4, 2)), ValueError, r'patch_size of LocAtSwin must be one whole number, .* got \(4, 2\)'),
+    (dict(mlp_ratio=0), ValueError, 'mlp_ratio must be positive, got 0'),
+    (dict(attention_backend='streaming'), ValueError, "'streaming' cannot add the relative positions .* take 'sdpa'"),
+    (dict(num_registers=4), TypeError, "unexpected keyword argument 'num_registers'"),
 ])
 def test_wrong_arguments_are_named(options, error, message):
     with pytest.raises(error, match=message):
         build(**options)
-
-
-def test_wrong_images_are_named():
-    with pytest.raises(ValueError, match='images of shape'):
-        build()(torch.zeros(1, 4, 32, 32))

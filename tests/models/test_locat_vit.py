@@ -37,7 +37,7 @@ def test_other_arch_names_keep_their_meaning():
 
 
 @pytest.mark.parametrize('registry', [PRETRAIN_MODELS, SEG_MODELS])
-@pytest.mark.parametrize('name', ['LocAtViT', 'PatchRefinement'])
+@pytest.mark.parametrize('name', ['LocAtViT', 'LocAtSwin', 'LocAtJumbo', 'PatchRefinement'])
 def test_both_registries_know_it(registry, name):
     assert registry.get(name) is not None
     assert registry.get(f'mmpretrain.{name}') is registry.get(name)
@@ -144,19 +144,6 @@ def test_frozen_stages_survive_train(stages):
     assert any(p.requires_grad for p in model.parameters()) is not everything
     if not everything:
         assert model.layers[stages].training and all(p.requires_grad for p in model.layers[stages].parameters())
-
-
-def test_checkpointing_gives_the_same_gradients():
-    gradients = []
-    for with_cp in (False, True):
-        torch.manual_seed(0)
-        model = nano(with_cp=with_cp, out_type='raw', drop_path_rate=0.5).train()
-        torch.manual_seed(1)
-        model(IMAGE)[0].square().mean().backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters()})
-    for name, expected in gradients[0].items():
-        assert expected.abs().max() > 0, name
-        assert_close(gradients[1][name], expected, 1e-6)
 
 
 def test_layer_scale_and_drop_path():

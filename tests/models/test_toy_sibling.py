@@ -113,7 +113,7 @@ def test_the_grid_of_its_pretraining_travels_with_the_weights(tmp_path):
 @pytest.mark.parametrize(('change', 'target', 'message'), [
     (lambda s: s.pop('blocks.0.mlp.1.bias'), {}, 'lacks 1 of 35 weights of ToySibling: blocks.0.mlp.1.bias'),
     (lambda s: s.update({'blocks.2.mlp.1.bias': torch.ones(1)}), {}, 'that this ToySibling has no place for: blocks.2'),
-    (lambda s: None, dict(gaug=False), 'is of a ToySibling, this model is a plain ViT; set gaug=True'),
+    (lambda s: None, dict(gaug=False), 'is of a ToySibling with GAug, this model is a plain one; set gaug'),
     (lambda s: [s.pop(name) for name in list(s) if 'spotlight' in name], {}, 'becomes a ToySibling by gaug_init='),
     (lambda s: s.update(where=torch.ones(1, 39, 32)), {}, 'where of the checkpoint has 39 entries, which is not a sq'),
 ])

@@ -4,12 +4,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmlocat.models import LocAtViT
 from mmlocat.training.context import Context
 from mmlocat.training.fsdp import WholeMetadataHook, wrap_transformer_blocks
 from mmlocat.training.hardware import adapt_to_hardware, check_launcher
 from mmlocat.training.runner import CheckedFlexibleRunner, runner_class
 from tests.conftest import ROOT
+from tests.helpers.siblings import FAMILY, sibling
 
 FSDP = ROOT / 'configs' / '_base_' / 'fsdp.py'
 
@@ -52,10 +52,11 @@ def test_what_a_flexible_runner_would_ignore_is_refused(tmp_path):
     assert runner_class(leaf(**Config.fromfile(str(FSDP)))) is type(runner) is CheckedFlexibleRunner
 
 
-def test_a_unit_is_a_block():
-    model = LocAtViT(arch=dict(embed_dims=8, num_layers=3, num_heads=2, feedforward_channels=8), img_size=32)
+@pytest.mark.parametrize('name', FAMILY)
+def test_a_unit_is_a_block(name):
+    model = sibling(name)
     units = [module for module in model.modules() if wrap_transformer_blocks(module, False, 0)]
-    assert units == list(model.layers) and wrap_transformer_blocks(model, True, 0)
+    assert units == list(model.blocks) and len(units) == 4 and wrap_transformer_blocks(model, True, 0)
 
 
 def test_metadata_also_stands_under_the_own_name():

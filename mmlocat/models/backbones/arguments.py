@@ -1,4 +1,4 @@
-"""Checks the arguments and inputs of LocAtViT, on which its parent class would fail without explanation or late."""
+"""Checks arguments and inputs of the backbones, on which libraries would fail without explanation or late."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import List, Sequence, Union
 from torch import Tensor
 
 
-def check_arguments(img_size: object, patch_size: object, drop_path_rate: float, interpolate_mode: str) -> None:
-    """Refuses invalid arguments of the constructor.
+def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
+                    interpolate_mode: str = 'bicubic') -> None:
+    """Refuses invalid arguments of a constructor.
 
     Raises:
         ValueError: One is invalid; the message names it.
@@ -21,8 +22,8 @@ def check_arguments(img_size: object, patch_size: object, drop_path_rate: float,
     if not isinstance(drop_path_rate, (int, float)) or not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must lie in [0, 1), got {drop_path_rate!r}')
     if interpolate_mode not in ('bicubic', 'dino'):
-        raise ValueError("LocAtViT resizes position embeddings by interpolate_mode='bicubic', with antialiasing, or "
-                         f"'dino', as DINO's code does; got {interpolate_mode!r}")
+        raise ValueError("position embeddings are resized by interpolate_mode='bicubic', with antialiasing, or 'dino', "
+                         f"as DINO's code does; got {interpolate_mode!r}")
 
 
 def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) -> List[int]:
@@ -41,15 +42,20 @@ def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) ->
     return absolute
 
 
-def check_images(images: Tensor, channels: int) -> None:
+def check_images(images: Tensor, channels: int, backbone: str) -> None:
     """Refuses images that are no floating-point tensor (B, channels, height, width).
+
+    Args:
+        images: The images.
+        channels: How many the backbone takes.
+        backbone: Name of its class, for the message.
 
     Raises:
         ValueError, TypeError: They have another shape, or are not floating point.
     """
     if images.dim() != 4 or images.shape[1] != channels:
-        raise ValueError(f'LocAtViT takes images of shape (B, {channels}, height, width), got {tuple(images.shape)}; '
-                         f'in_channels={channels} sets the channels')
+        raise ValueError(f'{backbone} takes images of shape (B, {channels}, height, width), got '
+                         f'{tuple(images.shape)}; in_channels={channels} sets the channels')
     if not images.is_floating_point():
-        raise TypeError(f'LocAtViT takes floating-point images, got {images.dtype}; normalise them first, as the '
+        raise TypeError(f'{backbone} takes floating-point images, got {images.dtype}; normalise them first, as the '
                         "data_preprocessor of a model's config does")

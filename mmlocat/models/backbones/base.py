@@ -29,12 +29,16 @@ class LocAtBase:
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
+        shared_by_blocks: First parts of the names of parameters that all blocks use, such as a shared MLP.
+        grid_source: Where the pretraining grid comes from, if no checkpoint may change it; None if one may.
     """
 
     allow_partial: Sequence[str] = ()
     gaug_init: Optional[str] = None
     given_ref_grid: Optional[Grid] = None
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
+    shared_by_blocks: Sequence[str] = ()
+    grid_source: Optional[str] = None
 
     def watch_checkpoints(self) -> None:
         """Registers hooks that fit every loaded checkpoint, and record the reference grid in every saved one."""
@@ -78,6 +82,10 @@ class LocAtBase:
         """Tells whether a checkpoint's weight may be left over, because nothing of this model depends on it."""
         return False
 
+    def comes_with_gaug(self, name: str) -> bool:
+        """Tells whether the plain model lacks a weight, so that with ``gaug_init`` a checkpoint may lack it too."""
+        return loading.is_gaug(name)
+
     @property
     def position_embedding(self) -> Optional[loading.PositionEmbedding]:
         """The learned position embedding, which loading resizes; None if there is none."""
@@ -108,7 +116,7 @@ class LocAtBase:
 
     @property
     def kernel(self) -> Optional[GaussianKernel]:
-        """The constants of the pretraining grid, which all blocks share; None without GAug."""
+        """The constants of the pretraining grid, of the first block; None without GAug."""
         return next((module.kernel for module in self.gaug_modules()), None)
 
     @property
@@ -125,12 +133,13 @@ class LocAtBase:
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
 
-        The stem and the prefix tokens have depth 0, the first block 1; parameters after the blocks are the deepest. The
-        prefix is that of the backbone in the whole model, such as 'backbone.'.
+        The stem and the prefix tokens have depth 0, the first block 1; parameters after the blocks are the deepest. So
+        are those that all blocks share, as in BEiT, timm and mmpretrain: they serve the last block too, which learns
+        fast. The prefix is that of the backbone in the whole model, such as 'backbone.'.
         """
         deepest = len(self.blocks) + 1
         name = param_name[len(prefix):]
-        if not param_name.startswith(prefix) or name.split('.')[0] in self.after_blocks:
+        if not param_name.startswith(prefix) or name.split('.')[0] in (*self.after_blocks, *self.shared_by_blocks):
             return deepest, deepest + 1
         places = {module: place for place, module in self.named_modules()}
         inside = [depth for depth, block in enumerate(self.blocks, 1) if name.startswith(places[block] + '.')]

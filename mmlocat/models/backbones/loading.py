@@ -113,7 +113,7 @@ def _check_missing(model: LocAtBase, own: Mapping[str, Tensor], weights: Mapping
     kind, embedding = report.backbone, model.position_embedding
     gaug = any(map(is_gaug, weights))
     if gaug and model.ref_grid is None:
-        raise RuntimeError(f'the checkpoint is of a {kind}, this model is a plain ViT; set gaug=True')
+        raise RuntimeError(f'the checkpoint is of a {kind} with GAug, this model is a plain one; set gaug=True')
     # The position embedding is resized afterwards; FSDP checks the shapes of its sharded parameters itself.
     excused = {without_wrapper(name) for name, _ in model.named_parameters() if name != without_wrapper(name)}
     excused.add(embedding.name if embedding else None)
@@ -123,10 +123,10 @@ def _check_missing(model: LocAtBase, own: Mapping[str, Tensor], weights: Mapping
     advice = 'check arch, gaug and patch_size, or name what may be missing in allow_partial'
     for problem, entries in (('lacks', {name: name for name in report.missing}), ('has in another shape', reshaped)):
         wrong = {name: entry for name, entry in entries.items()
-                 if not _named(name, model.allow_partial) and not (model.gaug_init and is_gaug(name))}
+                 if not _named(name, model.allow_partial) and not (model.gaug_init and model.comes_with_gaug(name))}
         if wrong:
-            if all(map(is_gaug, wrong)):
-                advice = f"a plain ViT becomes a {kind} by gaug_init='identity' or 'paper'; or set gaug=False"
+            if all(map(model.comes_with_gaug, wrong)):
+                advice = f"a plain model becomes a {kind} by gaug_init='identity' or 'paper'; or set gaug=False"
             raise RuntimeError(f'the checkpoint {problem} {len(wrong)} of {len(own)} weights of {kind}: '
                                f'{_some(list(wrong.values()))}; {advice}')
     partly = [name for name in report.missing if is_gaug(name)]
@@ -192,11 +192,18 @@ def settle_reference_grid(model: LocAtBase, recorded: Optional[Grid], embedded: 
                           report: LoadReport) -> None:
     """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size.
 
+    A model with ``grid_source`` keeps its own; the report says where the record differs.
+
     Raises:
         RuntimeError: ``ref_grid=`` contradicts the record.
     """
     current = model.ref_grid
     if current is None:
+        return
+    if model.grid_source:
+        report.ref_grid = f'{current}, {model.grid_source}'
+        if recorded not in (None, current):
+            report.ref_grid += f'; the checkpoint records {recorded}'
         return
     if model.given_ref_grid and recorded not in (None, current):
         raise RuntimeError(f'the checkpoint was pretrained on a grid of {recorded}, but ref_grid={current}; leave '

@@ -71,10 +71,13 @@ class LocAtJumbo(LocAtViT):
 
     Raises:
         AssertionError: As ``LocAtViT``.
-        ValueError: ``num_cls_tokens`` is below 2, ``layer_scale_init_value`` is not positive, or as ``LocAtViT``.
+        ValueError: ``num_cls_tokens`` is below 2, ``layer_scale_init_value`` or ``jumbo_mlp_ratio`` is not positive,
+            or as ``LocAtViT``.
     """
 
     layer_class = JumboLayer
+    after_blocks = (*LocAtViT.after_blocks, 'norm_patches')
+    shared_by_blocks = ('jumbo_mlp', )
 
     def __init__(self,
                  arch: Union[str, dict] = 'base',
@@ -90,6 +93,8 @@ class LocAtJumbo(LocAtViT):
                              'LocAtViT has one')
         if not layer_scale_init_value > 0:
             raise ValueError(f'layer_scale_init_value of LocAtJumbo must be positive, got {layer_scale_init_value}')
+        if not jumbo_mlp_ratio > 0:
+            raise ValueError(f'jumbo_mlp_ratio of LocAtJumbo must be positive, got {jumbo_mlp_ratio}')
         given = sorted({'num_registers', 'no_embed_class', 'rope', 'with_cls_token'} & kwargs.keys())
         if given:
             raise ValueError(f'LocAtJumbo takes no {", ".join(given)}: its prefix is its class tokens')
@@ -109,8 +114,6 @@ class LocAtJumbo(LocAtViT):
                 self.norm_patches = nn.LayerNorm(self.embed_dims, eps=_EPS)
         if self.frozen_stages > 0:
             self._freeze()
-
-    after_blocks = (*LocAtViT.after_blocks, 'norm_patches')
 
     def _init_tokens(self) -> None:
         super()._init_tokens()
@@ -157,6 +160,10 @@ class LocAtJumbo(LocAtViT):
                                  'blocks')
             kept[name] = copies[0]
         return translated._replace(state_dict=kept)
+
+    def comes_with_gaug(self, name: str) -> bool:
+        """Tells whether the plain model lacks a weight: those of GAug, and the norm of patches."""
+        return name.startswith('norm_patches.') or super().comes_with_gaug(name)
 
     def has_no_use_for(self, name: str) -> bool:
         """Tells whether a checkpoint's weight has no effect in this model: a final norm, where it has none."""

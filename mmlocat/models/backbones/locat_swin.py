@@ -13,6 +13,7 @@ from mmseg.registry import MODELS as SEG_MODELS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from mmlocat.attention.backends import check_backend
 from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints import swin_names
 from mmlocat.checkpoints.names import Translated, bare
@@ -50,11 +51,13 @@ class LocAtSwin(LocAtBase, BaseModule):
         final_norm: Whether the last stage's output is normalised. False builds no such parameters. Defaults to True.
         mlp_ratio: Channels of the hidden layers by those of their blocks. Defaults to 4.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. Defaults to 0.
-        frozen_stages: Stem and this many stages are frozen; -1 freezes nothing. If it is the number of stages, the
-            whole backbone has no gradient and stays in evaluation mode.
+        frozen_stages: Stem and this many stages are frozen; 0 freezes the stem, as in mmseg's Swin (in mmpretrain's
+            the first stage too), -1 nothing. If it is the number of stages, the whole backbone has no gradient and
+            stays in evaluation mode.
         gaug: False builds a plain Swin, the baseline arm. Defaults to True.
         gaug_init: As for ``LocAtViT``.
-        attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
+        attention_backend: See ``mmlocat.attention.gaussian_attention``; not 'streaming', which takes no relative
+            positions. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
         allow_partial: As for ``LocAtViT``.
         init_cfg: mmengine's initialisation config.
@@ -69,6 +72,7 @@ class LocAtSwin(LocAtBase, BaseModule):
         'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
     }
     num_prefix_tokens = 0
+    grid_source = 'a window of the first stage, from window_size and img_size'
 
     def __init__(self,
                  arch: Union[str, dict] = 'tiny',
@@ -90,11 +94,11 @@ class LocAtSwin(LocAtBase, BaseModule):
                  allow_partial: Sequence[str] = (),
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
-        check_arguments(img_size, patch_size, drop_path_rate, 'bicubic')
+        check_arguments(img_size, patch_size, drop_path_rate)
         settings = _settings(self.arch_zoo, arch)
         depths, heads = settings['depths'], settings['num_heads']
         self.num_stages = len(depths)
-        _check(self.num_stages, window_size, out_type, frozen_stages)
+        _check(self.num_stages, patch_size, window_size, out_type, mlp_ratio, frozen_stages, attention_backend)
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.patch_size, self.in_channels = (patch_size, patch_size), in_channels
         self.embed_dims = settings['embed_dims']
@@ -138,7 +142,7 @@ class LocAtSwin(LocAtBase, BaseModule):
     def _freeze(self) -> None:
         whole = self.frozen_stages == self.num_stages
         parts = [self] if whole else [self.patch_embed, *self.layers[:self.frozen_stages]]
-        for part in parts if self.frozen_stages > 0 else []:
+        for part in parts if self.frozen_stages >= 0 else []:
             part.requires_grad_(False)
             nn.Module.train(part, False)
 
@@ -162,7 +166,7 @@ class LocAtSwin(LocAtBase, BaseModule):
             ValueError: The images have another shape than (B, in_channels, height, width).
             TypeError: They are not floating point.
         """
-        check_images(x, self.in_channels)
+        check_images(x, self.in_channels, type(self).__name__)
         x = self.patch_embed(x)
         outs = []
         for number, stage in enumerate(self.layers):
@@ -210,7 +214,13 @@ class LocAtSwin(LocAtBase, BaseModule):
         return name.startswith('norm.') and self.norm is None
 
     def replace_kernel(self, ref_grid: Grid) -> None:
-        """Keeps the windows: they follow from ``window_size`` and ``img_size``, whatever a checkpoint records."""
+        """Refuses another grid: the Gaussians lie on the windows, which the constructor sets.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError(f'LocAtSwin cannot take {ref_grid} as the grid of its Gaussians, which lie on its windows; '
+                           'set window_size and img_size')
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rates; merging counts to the block after it."""
@@ -249,11 +259,19 @@ def _settings(zoo: Dict[str, dict], arch: Union[str, dict]) -> dict:
     return arch
 
 
-def _check(num_stages: int, window_size: int, out_type: str, frozen_stages: int) -> None:
+def _check(num_stages: int, patch_size: int, window_size: int, out_type: str, mlp_ratio: float, frozen_stages: int,
+           attention_backend: str) -> None:
+    if not isinstance(patch_size, int):
+        raise ValueError(f'patch_size of LocAtSwin must be one whole number, for square patches; got {patch_size!r}')
     if not isinstance(window_size, int) or window_size < 1:
         raise ValueError(f'window_size must be a positive whole number of tokens, got {window_size!r}')
     if out_type not in _OUT_TYPES:
         raise ValueError(f'unknown out_type {out_type!r} of LocAtSwin; choose one of {", ".join(_OUT_TYPES)}')
+    if not mlp_ratio > 0:
+        raise ValueError(f'mlp_ratio must be positive, got {mlp_ratio}')
+    if check_backend(attention_backend) == 'streaming':
+        raise ValueError("attention_backend='streaming' cannot add the relative positions of LocAtSwin's windows; "
+                         "leave it 'auto', or take 'sdpa'")
     if frozen_stages > num_stages:
         raise ValueError(f'frozen_stages={frozen_stages}, but there are {num_stages} stages to freeze; use '
                          f'{num_stages} for the whole backbone')

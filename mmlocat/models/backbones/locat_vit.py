@@ -46,7 +46,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         patch_size: Defaults to 16.
         out_indices: Blocks whose outputs are returned, one number or a sequence; negative numbers count
             from the last. Defaults to -1.
-        frozen_stages: Stem and this many blocks are frozen; -1 freezes nothing. If it is the number of
+        frozen_stages: Stem and this many blocks are frozen; 0 and -1 freeze nothing. If it is the number of
             blocks, the whole backbone has no gradient and stays in evaluation mode, also after ``train()``.
         layer_cfgs: Additional arguments of the blocks, one dict for all or a sequence.
         gaug: False builds a plain ViT, the baseline arm. Defaults to True.
@@ -75,6 +75,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
     """
 
     layer_class = LocAtEncoderLayer
+    shared_by_blocks = ('rope', )
     num_cls_tokens = 1
     arch_zoo = {
         **VisionTransformer.arch_zoo,
@@ -264,7 +265,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
             ValueError: The images have another shape than (B, in_channels, height, width).
             TypeError: They are not floating point.
         """
-        check_images(x, self.in_channels)
+        check_images(x, self.in_channels, type(self).__name__)
         x, grid = self.patch_embed(x)
         x = self.pre_norm(self.drop_after_pos(self._add_extra_tokens(x, grid)))
         recompute = self.with_cp and torch.is_grad_enabled()
