@@ -150,8 +150,11 @@ class GaussianKernel:
     def squared_distances_of_pairs(self, grid: Grid, like: Tensor) -> Tuple[Tensor, Tensor]:
         """Returns the clamped squared distances of all pairs of patches, by row and by column, (H*W, H*W) each."""
         height, width = grid
-        rows = self.squared_distances(height, like)[:, None, :, None].expand(height, width, height, width)
-        columns = self.squared_distances(width, like)[None, :, None, :].expand(height, width, height, width)
+        rows = columns = self.squared_distances(height, like)
+        if width != height:
+            columns = self.squared_distances(width, like)
+        rows = rows[:, None, :, None].expand(height, width, height, width)
+        columns = columns[None, :, None, :].expand(height, width, height, width)
         patches = height * width
         return rows.reshape(patches, patches), columns.reshape(patches, patches)
 
