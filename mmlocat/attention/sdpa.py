@@ -33,7 +33,9 @@ def can_run(request: Request) -> Optional[str]:
 def gaussian_mask(query: Tensor, variance: Tensor, alpha: Tensor, kernel: GaussianKernel, grid: Grid,
                   num_prefix_tokens: int, bias: Optional[Tensor] = None) -> Tensor:
     """Writes S, and ``bias`` added to it, in the dtype of ``query``; shapes as in ``dense.gaussian_bias``."""
-    if grid[0] * grid[1] <= _PATCHES_BY_PAIRS and is_cpu_inference(variance, alpha, *([] if bias is None else [bias])):
+    given = [variance, alpha] if bias is None else [variance, alpha, bias]
+    # In this order: where a graph is recorded, a look at the size of the grid would bind it to that size.
+    if is_cpu_inference(*given) and grid[0] * grid[1] <= _PATCHES_BY_PAIRS:
         return _mask_by_pairs(query, variance, alpha, kernel, grid, num_prefix_tokens, bias)
     mask = _mask_by_factors(query, variance, alpha, kernel, grid, num_prefix_tokens)
     return mask if bias is None else mask + bias.to(mask.dtype)
