@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from .backends import check_backend, choose
 from .calls import checked_request
 from .kernel import GaussianKernel, Grid, as_grid
-from .pytorch import is_exporting
+from .pytorch import is_cpu_inference, is_exporting
 
 _STD = 0.02
 # softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's, and no gradient vanishes.
@@ -92,6 +92,26 @@ def independent_random_state() -> Iterator[None]:
         yield
 
 
+def _linear_of_heads(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Computes ``linear(query, weight, bias)``, faster on a CPU for the many short heads of Swin's windows.
+
+    Queries stay where a layer ``qkv`` left them, between keys and values, instead of being copied. Each output has
+    its numbers side by side in memory, so what follows element by element fills the processor's vectors.
+
+    Args:
+        query: Shape (B, h, N, d).
+        weight: Shape (outputs, d).
+        bias: Shape (outputs, ).
+
+    Returns:
+        Shape (B, h, N, outputs), a view of (h, outputs, B, N).
+    """
+    batch, heads, num_tokens, _ = query.shape
+    by_head = query.transpose(0, 1).flatten(1, 2)
+    outputs = torch.bmm(weight.expand(heads, -1, -1), by_head.transpose(1, 2)) + bias[:, None]
+    return outputs.unflatten(2, (batch, num_tokens)).permute(2, 0, 3, 1)
+
+
 class _FloatLinear(nn.Linear):
     """A linear layer that torch.ao.quantization leaves alone, because it only replaces PyTorch's own class."""
 
@@ -154,7 +174,9 @@ class GaussianAttention(nn.Module):
         """
         # One product computes both layers: on small grids the number of operations determines the time.
         weight = torch.cat([self.log_var.weight, self.log_alpha.weight])
-        logits = linear(query, weight, torch.cat([self.log_var.bias, self.log_alpha.bias]))
+        bias = torch.cat([self.log_var.bias, self.log_alpha.bias])
+        product = _linear_of_heads if is_cpu_inference(query, weight, bias) else linear
+        logits = product(query, weight, bias)
         return self.kernel.variance(logits[..., :2], grid), self.kernel.alpha(logits[..., 2:])
 
     def listen(self, listener: Callable[[Tensor, Tensor], None]) -> RemovableHandle:

@@ -147,6 +147,17 @@ class GaussianKernel:
         """
         return -0.5 * math.log2(math.e) / (at_least_float32(variance) + self.eps)
 
+    def squared_distances_of_pairs(self, grid: Grid, like: Tensor) -> Tuple[Tensor, Tensor]:
+        """Returns the clamped squared distances of all pairs of patches, by row and by column, (H*W, H*W) each."""
+        height, width = grid
+        rows = columns = self.squared_distances(height, like)
+        if width != height:
+            columns = self.squared_distances(width, like)
+        rows = rows[:, None, :, None].expand(height, width, height, width)
+        columns = columns[None, :, None, :].expand(height, width, height, width)
+        patches = height * width
+        return rows.reshape(patches, patches), columns.reshape(patches, patches)
+
     def squared_distances(self, length: int, like: Tensor) -> Tensor:
         """Returns the clamped squared distances along an axis, (length, length), in squared patches."""
         position = torch.arange(length, device=like.device, dtype=like.dtype)

@@ -24,6 +24,16 @@ def is_exporting() -> bool:
     return getattr(torch.compiler, '_is_exporting_flag', False)
 
 
+def is_cpu_inference(*tensors: Tensor) -> bool:
+    """Tells whether a CPU computes with the tensors at once and for the result alone: no graph, and no gradients.
+
+    What is computed then may be written in place, and in the layout that is fastest.
+    """
+    if is_recording() or any(tensor.device.type != 'cpu' for tensor in tensors):
+        return False
+    return not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors)
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Returns half-precision tensors as float32 and leaves wider ones alone."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
