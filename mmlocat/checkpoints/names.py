@@ -48,7 +48,7 @@ _LIBRARIES = {
     'MMSegmentation ViT': _Names(
         r'(^|\.)layers\.\d+\.attn\.attn\.in_proj_',
         in_blocks={'attn.attn.in_proj_': 'attn.qkv.', 'attn.attn.out_proj.': 'attn.proj.'}),
-    'MMPretrain': _Names(r'(^|\.)layers\.\d+\.attn\.qkv\.', in_blocks={'ffn.gamma2.scale': 'ffn.gamma2.weight'}),
+    'MMPretrain': _Names(r'(^|\.)layers\.\d+\.attn\.qkv\.'),
     'unknown': _Names(''),
 }
 
@@ -184,7 +184,6 @@ def to_timm_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     in_blocks = {ours: theirs for theirs, ours in timm.in_blocks.items()}
     if any(name.endswith('rope.freqs') for name in state_dict):
         in_blocks.update((ours, theirs) for theirs, ours in _ROPE_SCALES.items())
-    in_blocks['ffn.gamma2.scale'] = in_blocks['ffn.gamma2.weight']  # as mmcv 2.1 calls it
     outside = {'head.layers.head.': 'head.', **{ours: theirs for theirs, ours in timm.outside.items()}}
     renamed = {_rename(re.sub(r'^backbone\.', '', name), 'layers.', timm.blocks, in_blocks, outside): value
                for name, value in state_dict.items()}

@@ -44,17 +44,6 @@ def test_mmpretrains_feature_maps_are_permuted_views():
     assert not vit(out_type='featmap')(torch.zeros(1, 3, 8, 8))[0].is_contiguous()
 
 
-def test_mmcvs_ffn_calls_its_scale_by_another_name_in_2_1():
-    """``LocAtViT.translate`` gives it the name of the installed version."""
-    import mmcv
-    from mmengine.utils import digit_version
-    names = {name for name, _ in vit(layer_scale_init_value=0.1).named_parameters()}
-    if digit_version(mmcv.__version__) >= digit_version('2.2.0'):
-        assert 'layers.0.ffn.gamma2.weight' in names
-        pytest.skip(f'mmcv {mmcv.__version__} calls it weight; 2.1 does not, which the upstream family still has')
-    assert 'layers.0.ffn.gamma2.scale' in names
-
-
 def test_mmpretrains_layer_decay_fails_in_a_segmentor_and_ignores_lr_mult():
     """``engine.layer_decay`` asks the backbone, and takes the multiplier."""
     options = ConfigDict(

@@ -22,7 +22,7 @@ from mmlocat.checkpoints.names import Translated, translate
 from .arguments import absolute_indices, check_arguments, check_images
 from .base import LocAtBase
 from .layers import LocAtEncoderLayer, PatchPadding
-from .loading import PositionEmbedding, without_wrapper
+from .loading import PositionEmbedding
 from .position import resize_position_embedding
 from .rope import MixedRope
 
@@ -203,13 +203,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
         """Disables MMPretrain's load hook of this name (1.2.0 to 1.3.6), which resizes without antialiasing."""
 
     def translate(self, weights: Mapping[str, Tensor]) -> Translated:
-        """Returns weights of any ViT under this model's names, which depend on the version of mmcv."""
-        translated = translate(weights)
-        # mmcv 2.1 names the layer scale of its FFN 'scale', later versions 'weight'.
-        own = {without_wrapper(name).replace('gamma2.scale', 'gamma2.weight'): without_wrapper(name)
-               for name, _ in self.named_parameters()}
-        return translated._replace(state_dict={own.get(name, name): value
-                                               for name, value in translated.state_dict.items()})
+        """Returns weights of any ViT under this model's names."""
+        return translate(weights)
 
     def has_no_use_for(self, name: str) -> bool:
         """Tells whether a checkpoint's weight has no effect in this model: the final norm or the class token."""
