@@ -62,7 +62,7 @@ def test_every_kind_has_commands_and_every_command_a_test():
     tests = {name[len('test_'):] for name in globals() if name.startswith('test_')}
     assert {kind.replace(' ', '_') for kind in KINDS} <= tests
     # What the tests below name one by one.
-    assert len(COMMANDS['launchers']) == 7 and len(COMMANDS['digitscenes']) == 3
+    assert len(COMMANDS['launchers']) == 7 and len(COMMANDS['digitscenes']) == 4
     paper = [line for line in COMMANDS['paper'] if '--dry-run' not in line]
     assert len(paper) == 3 and sum('leaderboard.py' in line for line in paper) == 1
     # test_docs_site.py runs what start.md shows.
@@ -179,13 +179,21 @@ def test_demo(checkout):
 
 @pytest.mark.soak
 def test_digitscenes(checkout):
-    suite, *boards = COMMANDS['digitscenes']
+    suite, *boards = (line for line in COMMANDS['digitscenes'] if 'variants' not in line)
     assert 'All done.' in checkout.run(suite)
     for board in boards:
         checkout.run(board)
     assert checkout.products('docs/leaderboard.png') and checkout.products('work_dirs/digitscenes/leaderboard/*.json')
     table = (checkout.folder / 'README.md').read_text().split('<!-- leaderboard:digitscenes -->')[1]
     assert '| ViT' in table and 'LocAtViT' not in table.split('<!-- /')[0]  # of what the small suite has
+
+
+@pytest.mark.soak  # the same tool as above, on more models
+def test_digitscenes_variants(checkout):
+    suite, = (line for line in COMMANDS['digitscenes'] if 'variants' in line)
+    assert 'All done.' in checkout.run(suite)
+    table = (checkout.folder / 'README.md').read_text().split('<!-- suite:digitscenes-variants -->')[1]
+    assert '| model | head | top-1 % | k-NN % | retrieval mIoU % |' in table and '| Swin | classifier |' in table
 
 
 def test_launchers(checkout):

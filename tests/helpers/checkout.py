@@ -26,6 +26,11 @@ SUITES = {
   - {config: vit-nano_digitscenes.py, seeds: [0]}
   - {config: vit-nano_linear_digitscenes.py, seeds: [0], checkpoint: vit-nano_digitscenes}
 ''',
+    'digitscenes-variants': '''rows:
+  - {config: swin-nano_digitscenes.py}
+  - {config: swin-nano_knn_digitscenes.py, checkpoint: swin-nano_digitscenes}
+  - {config: swin-nano_hummingbird_digitscenes.py, checkpoint: swin-nano_digitscenes}
+''',
     'paper': '''rows:
   - {config: vit_imagenet.py, seeds: [0]}
   - {config: vit_linear_ade20k.py, seeds: [0], checkpoint: vit_imagenet}
