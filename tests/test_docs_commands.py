@@ -129,6 +129,7 @@ def test_recipes(command, checkout):
     assert 'What the optimiser updates' in checkout.run(command)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize('command', COMMANDS['costs'])
 def test_costs(command, checkout):
     """Of the suite that is small there; the options stay."""
