@@ -1,4 +1,4 @@
 # LocAtJumbo-Base on ImageNet-1K: GAug in every block, PRR over class tokens and patches.
 _base_ = './jumbo_imagenet.py'
-model = dict(backbone=dict(gaug=True, out_type='raw'), neck=dict(_base_.refinement.base, num_cls_tokens=6))
+model = dict(backbone=dict(gaug=True, out_type='raw'), neck=_base_.refinement.base)
 find_unused_parameters = False

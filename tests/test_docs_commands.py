@@ -26,7 +26,7 @@ KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', '
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|windows)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
          'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/',
-         'stock tools': r'python \$MMSEG/'}
+         'stock tools': r'python \$MMSEG/', 'costs': r'python tools/benchmark/suite_costs\.py '}
 
 
 def commands():
@@ -128,6 +128,14 @@ def test_data_check(command, checkout):
 @pytest.mark.parametrize('command', COMMANDS['recipes'])
 def test_recipes(command, checkout):
     assert 'What the optimiser updates' in checkout.run(command)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize('command', COMMANDS['costs'])
+def test_costs(command, checkout):
+    """Of the suite that is small there; the options stay."""
+    checkout.run(command.replace('.py', '.py paper'))
+    assert '| paper | heads | 2 |' in (checkout.folder / 'docs' / 'reproduce.md').read_text()
 
 
 @pytest.mark.parametrize('command', COMMANDS['stock tools'])

@@ -9,7 +9,8 @@ from PIL import Image
 
 from mmlocat.experiments.leaderboard import output
 from mmlocat.experiments.leaderboard.board import add_costs, build_board
-from mmlocat.experiments.leaderboard.runs import gather
+from mmlocat.experiments.leaderboard.runs import gather, recipe
+from mmlocat.training.provenance import config_hash
 from tests.conftest import ROOT
 from tests.helpers.records import put
 
@@ -145,7 +146,33 @@ def test_a_deviating_run_does_not_fill_the_papers_place(tmp_path):
 
 def test_the_whole_paper_on_demand(tmp_path, weights):
     datasets = {row.entry.dataset for row in build_board(gather([tmp_path]), paper=True)}
-    assert datasets == {'digitscenes', 'imagenet', 'ade20k', 'pascal_context59', 'coco_stuff164k'}
+    assert datasets == {'digitscenes', 'imagenet', 'ade20k', 'pascal_context59', 'coco_stuff164k', 'mini-imagenet',
+                        'voc2012'}
+    text = output.to_markdown(build_board(gather([tmp_path]), paper=True), by_row=False)
+    for title in ('Mini-ImageNet, classifier', 'ADE20K, dense retrieval, published protocol',
+                  'ImageNet-1K, k-NN of DINO pretraining', 'ImageNet-1K, linear probe of DINO pretraining'):
+        assert f'**{title}**' in text
+    assert '| LocAtSwin, Base |' in text and '| LocAtJumbo, Tiny |' in text and '| LocAtViT + RoPE, Base |' in text
+
+
+def test_what_gap_means_is_not_known_and_the_board_says_so(board):
+    ade = output.section_markdown(section(board, 'linear', 'ade20k'))
+    assert '| ViT + GAP, Tiny * | 19.65 |' in ade and '| ViT + GAP, Base * | 27.99 |' in ade
+    assert ade.count('\\* ViT + GAP: which model the paper means is not known') == 1 and ade.count(' * |') == 2
+    assert '*' not in output.section_markdown(section(board, 'linear', 'digitscenes'))
+
+
+def test_published_weights_that_are_tested_alone_are_no_deviation(tmp_path):
+    leaf, hub = 'locatvit-tiny_hummingbird_ade20k', 'hf://sinahmr/locatvit_tiny'
+    settings = recipe(leaf)[0]
+    digest = config_hash(settings)
+    for source in (hub, 'mine.pth', 'hf://sinahmr/locatvit_base'):
+        test = dict(leaf=leaf, config=digest, tta=False, metrics=dict(mIoU=30.), date='2026-11-23T10:00:00+00:00',
+                    checkpoint=dict(source=source, sha256=None))
+        (tmp_path / 'provenance.json').write_text(json.dumps(dict(
+            version=1, configs={digest: settings}, launches=[], tests=[test])))
+        run = only(tmp_path)
+        assert run.value == 30. and bool(run.deviations) == (source != hub)
 
 
 def test_markdown(board):

@@ -1,6 +1,7 @@
 """What a leaf's name says, and the paper's entry it stands for."""
 
 import csv
+from collections import Counter
 
 import pytest
 
@@ -42,13 +43,19 @@ def test_parts(name, expected):
     ('locatswin-tiny_linear_ade20k', 26.52),
     ('locatvit-rope_imagenet', None),  # not in the table that we have
     ('locatvit-reg4_imagenet', None),  # a blank of the paper
+    ('locatjumbo-tiny_mini-imagenet', None),
+    ('swin_hummingbird_voc2012', None),
+    ('vit-small_dino-knn_imagenet', None),
+    ('locatvit-small_dino-linear_imagenet', None),
 ])
 def test_published_numbers(name, value):
     assert published()[parse(name).entry] == value
 
 
 @pytest.mark.parametrize('name', ['locatvit_upernet_ade20k', 'vit-small_linear_ade20k', 'vit-nano_linear_digitscenes',
-                                  'vit-tiny_mini-imagenet', 'vit-nano-long_digitscenes', 'deit_linear_ade20k'])
+                                  'vit-small_mini-imagenet', 'vit-nano-long_digitscenes', 'deit_linear_ade20k',
+                                  'vit-small_imagenet', 'vit-tiny_dino-knn_imagenet', 'jumbo_hummingbird_ade20k',
+                                  'vit-gap_mini-imagenet'])
 def test_what_stands_in_no_table(name):
     assert parse(name).entry not in published()
 
@@ -56,8 +63,17 @@ def test_what_stands_in_no_table(name):
 def test_the_table_is_whole_and_blanks_are_kept():
     with open(PAPER, newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 30 and len(published()) == 120
-    printed = sum(bool(row[name]) for row in rows for name in row if name.endswith(('_miou', '_top1')))
+    siblings = [model for plain in ('Swin', 'Jumbo') for model in (plain, f'LocAt{plain}')]
+    wanted = {(model, size) for size in ('tiny', 'base') for model in (*siblings, 'ViT + RoPE', 'LocAtViT + RoPE')}
+    assert {(row['model'], row['size']) for row in rows} >= wanted | {('ViT', 'small'), ('LocAtViT', 'small')}
+    by_head = Counter((entry.head, entry.dataset) for entry in published())
+    assert by_head == {('', 'imagenet'): 30, ('', 'mini-imagenet'): 20, ('dino-knn', 'imagenet'): 2,
+                       ('dino-linear', 'imagenet'): 2,  # DINO was published with ViT-Small alone
+                       **{('linear', data): 30 for data in ('ade20k', 'pascal_context59', 'coco_stuff164k')},
+                       **{('hummingbird', data): 8 for data in ('ade20k', 'voc2012')}}  # ViT and Swin
+    assert all(value in ('', '-') or float(value) for row in rows for name, value in row.items()
+               if name.endswith(('_miou', '_top1')))
+    printed = sum(row[name] not in ('', '-') for row in rows for name in row if name.endswith(('_miou', '_top1')))
     assert sum(value is not None for value in published().values()) == printed == 59
 
 

@@ -163,10 +163,29 @@ def test_the_shipped_suite_of_digitscenes(tmp_path):
 
 
 def test_the_shipped_suites_hold_the_papers_table():
-    rows = [row for name in ('paper', 'swin', 'rope', 'jumbo') for row in load_suite(name).rows]
-    wanted = {name[:-3] for name in LEAVES if parse(name).entry in published()}
-    assert {row.name for row in rows} == wanted and len(wanted) == len(rows) >= 4
+    suites = {name: load_suite(name).rows for name in ('paper', 'swin', 'rope', 'jumbo', 'retrieval')}
+    rows = [row for name, own in suites.items() for row in own if name != 'retrieval']
+    wanted = {name[:-3] for name in LEAVES if parse(name).entry in published() and '_dino' not in name}
+    retrieval = {name for name in wanted if parse(name).head == 'hummingbird'}
+    assert {row.name for row in rows} == wanted - retrieval and len({row.name for row in rows}) == len(rows) >= 4
+    assert retrieval <= {row.name for row in suites['retrieval']}
     for row in rows:
         leaf = parse(row.name)
         if leaf.head:  # it starts from published weights, or from its own pretraining in this suite
             assert row.parent == (None if recipe(row.name)[1] else leaf.pretraining)
+
+
+def test_the_suite_of_retrieval_tests_what_other_suites_train():
+    """With their --work-dir nothing is trained again, for name, seed and config are theirs."""
+    rows = {row.name: row for row in load_suite('retrieval').rows}
+    trained = {row.name: row for name in ('paper', 'swin', 'rope', 'jumbo') for row in load_suite(name).rows}
+    for name, row in rows.items():
+        leaf = parse(name)
+        if not leaf.head:
+            assert row == trained[name]
+        elif row.parent:
+            assert row.parent == leaf.pretraining
+        else:
+            assert row.checkpoint == recipe(f'{leaf.arch}_linear_ade20k')[1] is not None
+    assert {parse(name).head for name in rows} == {'', 'hummingbird', 'knn'}
+    assert {row.parent for row in rows.values()} - {None} == {name for name in rows if not parse(name).head}

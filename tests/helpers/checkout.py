@@ -55,7 +55,7 @@ class Checkout:
         self.folder = folder
         for name in ('mmlocat', 'tools', 'demo', 'configs', 'docs'):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
-        for name in ('README.md', 'Makefile', 'setup.py', 'pyproject.toml', 'MANIFEST.in'):
+        for name in ('README.md', 'Makefile', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml'):
             shutil.copy(ROOT / name, folder)
         for name, text in SUITES.items():
             (folder / 'configs' / 'suites' / f'{name}.yml').write_text(text)

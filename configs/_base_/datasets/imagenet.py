@@ -39,6 +39,16 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
+# For imagenet_normalised.py and its twin: the mean and spread of ImageNet, also for what random erasing draws.
+_imagenet_mean = [123.675, 116.28, 103.53]
+_imagenet_std = [58.395, 57.12, 57.375]
+normalised = dict(
+    data_preprocessor=dict(mean=_imagenet_mean, std=_imagenet_std),
+    train_pipeline=[
+        dict(step, fill_color=_imagenet_mean, fill_std=_imagenet_std) if step['type'] == 'RandomErasing' else step
+        for step in train_pipeline
+    ])
+
 # Mixup or CutMix, one of them for every batch, with equal chance; for the classifier's `train_cfg`.
 batch_augments = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
 

@@ -4,14 +4,17 @@ optim_wrapper = dict(
     dtype='float16',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
-    # No decay on 1-D parameters, biases, position embedding and class token; register tokens are decayed.
+    # No decay on 1-D parameters, biases, position embedding and class token, nor on RoPE's frequencies and Swin's
+    # tables, where a model has them; register tokens are decayed.
     paramwise_cfg=dict(
         norm_decay_mult=0.,
         bias_decay_mult=0.,
         flat_decay_mult=0.,
         custom_keys={
             '.cls_token': dict(decay_mult=0.),
-            '.pos_embed': dict(decay_mult=0.)
+            '.pos_embed': dict(decay_mult=0.),
+            '.rope.freqs': dict(decay_mult=0.),
+            '.relative_position_bias_table': dict(decay_mult=0.)
         }),
     clip_grad=dict(max_norm=5.0))
 param_scheduler = [

@@ -1,5 +1,6 @@
 # The paper's pretraining on Mini-ImageNet: as on ImageNet-1K, but 600 epochs, 120 of them warm-up, and peak 5e-4.
-# That peak is known for Tiny alone; Small and Base take it too, for want of another: a choice of ours.
+# The peak is known for LocAtViT-Tiny alone. All others take it too, for want of another: a deviation that
+# configs/README.md lists.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [

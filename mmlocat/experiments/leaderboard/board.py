@@ -11,7 +11,7 @@ from mmlocat.analysis.flops import count
 from mmlocat.models.building import input_shape
 from mmlocat.utils import with_progress
 
-from .names import DATASETS, HEADS, Entry, order, published
+from .names import DATASETS, HEADS, REMARKS, Entry, order, published
 from .runs import Run
 
 
@@ -28,6 +28,7 @@ class Row:
         section: Dataset and protocol; the rows of a section share a metric.
         config: Name of the config, or None.
         published: The paper's number; None if there is none.
+        remark: What a reader must know of the model's numbers; '' for most.
         values: The measured numbers, by seed.
         mean: Of the measured numbers, or None.
         spread: Their sample standard deviation; None for fewer than two.
@@ -42,6 +43,7 @@ class Row:
         self.section = f'{DATASETS.get(entry.dataset, entry.dataset)}, {HEADS[entry.head]}'
         self.config = runs[0].leaf.name if runs else None
         self.published = published().get(entry)
+        self.remark = REMARKS.get(entry.model, '')
         self.values: List[float] = [run.value for run in runs if run.value is not None]
         self.mean = statistics.mean(self.values) if self.values else None
         self.spread = statistics.stdev(self.values) if len(self.values) > 1 else None

@@ -20,8 +20,10 @@ HEADS = {
     'upernet': 'UperNet, fine-tuned',
     'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
+    'knn': 'k-NN',
     'dino': 'DINO pretraining',
-    'dino-knn': 'k-NN of DINO pretraining'
+    'dino-knn': 'k-NN of DINO pretraining',
+    'dino-linear': 'linear probe of DINO pretraining'
 }
 DATASETS = {
     'imagenet': 'ImageNet-1K',
@@ -56,7 +58,17 @@ _COLUMNS = {
     ('', 'imagenet'): 'imagenet1k_top1',
     ('linear', 'ade20k'): 'ade20k_miou',
     ('linear', 'pascal_context59'): 'pascal_context59_miou',
-    ('linear', 'coco_stuff164k'): 'coco_stuff164k_miou'
+    ('linear', 'coco_stuff164k'): 'coco_stuff164k_miou',
+    ('', 'mini-imagenet'): 'mini_imagenet_top1',
+    ('hummingbird', 'ade20k'): 'hummingbird_ade20k_miou',
+    ('hummingbird', 'voc2012'): 'hummingbird_voc2012_miou',
+    ('dino-knn', 'imagenet'): 'dino_knn_imagenet_top1',
+    ('dino-linear', 'imagenet'): 'dino_linear_imagenet_top1'
+}
+# What a reader must know of a model's numbers.
+REMARKS = {
+    'ViT + GAP': 'ViT + GAP: which model the paper means is not known; here the class token stays among the tokens, '
+                 'and the head reads the mean over patches.'
 }
 
 
@@ -145,14 +157,15 @@ def parse(name: str) -> Leaf:
 
 @lru_cache(maxsize=None)
 def published() -> Dict[Entry, Optional[float]]:
-    """Returns the numbers of the paper's table in percent, in its order; None where it has a blank.
+    """Returns the numbers of the paper's tables in percent, in their order.
 
-    Its segmentation protocol is the linear head, so only leaves with that head, or none, stand in it.
+    None stands for a blank: the paper prints no number there, or we do not know it. What a row is not asked for, '-' in
+    the file, is left out. The paper's segmentation protocol is the linear head.
     """
     with open(PAPER, encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     return {Entry(row['model'], row['size'], head, dataset): float(row[column]) if row[column] else None
-            for row in rows for (head, dataset), column in _COLUMNS.items()}
+            for row in rows for (head, dataset), column in _COLUMNS.items() if row[column] != '-'}
 
 
 def order(entry: Entry) -> Tuple:

@@ -32,14 +32,14 @@ def _sections(rows: Sequence[Row]) -> Dict[str, List[Row]]:
 
 
 def section_markdown(rows: Sequence[Row]) -> str:
-    """Returns the rows of a section as a Markdown table, with what makes the marked ones deviate below it.
+    """Returns the rows of a section as a Markdown table; below it, what makes marked ones deviate, and remarks.
 
     Columns that the whole section leaves blank are left out.
     """
     notes: List[str] = []
     body = []
     for row in rows:
-        title = row.title
+        title = row.title + (' *' if row.remark else '')
         if row.deviations:
             notes.append('; '.join(row.deviations))
             title += f' [{len(notes)}]'
@@ -55,7 +55,9 @@ def section_markdown(rows: Sequence[Row]) -> str:
     table = Table([header[column] for column in kept])
     for line in body:
         table.add(*(line[column] for column in kept))
-    return f'{table.markdown()}\n' + ''.join(f'\n[{number}] {note}.\n' for number, note in enumerate(notes, 1))
+    remarks = dict.fromkeys(row.remark for row in rows if row.remark)
+    return (f'{table.markdown()}\n' + ''.join(f'\n[{number}] {note}.\n' for number, note in enumerate(notes, 1))
+            + ''.join(f'\n\\* {remark}\n' for remark in remarks))
 
 
 def provenance(runs: Sequence[Run]) -> str:

@@ -110,9 +110,9 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
 def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str, Training]) -> Run:
     run = Run(parse(test['leaf']), folder, test, configs[test['config']], by_result.get(test['checkpoint']['sha256']))
     found = _test_deviations(test, configs)
-    if run.training is None:
+    if run.training is None and not _is_published(run):
         found.append('no finished training in these work dirs ends with this checkpoint')
-    else:
+    elif run.training is not None:
         found += run.training.deviations
         if run.training.leaf.name != (run.leaf.name if run.leaf.trains else run.leaf.pretraining):
             found.append(f'trained with {run.training.leaf.name}.py')
@@ -214,3 +214,13 @@ def _test_deviations(test: dict, configs: Dict[str, dict]) -> List[str]:
     if test['tta']:
         return ['test-time augmentation']
     return _changes(configs[test['config']], shipped, _TEST_KEYS, processes=1)
+
+
+def _is_published(run: Run) -> bool:
+    """Says whether a leaf that only tests was given the weights that are published for its arch.
+
+    They are those that a leaf with the frozen backbone of this arch names.
+    """
+    shipped, weights = recipe(run.leaf.name)[0], recipe(f'{run.leaf.arch}_linear_ade20k')[1]
+    only_tests = shipped is not None and not shipped.get('train_dataloader')
+    return only_tests and weights is not None and run.test['checkpoint']['source'] == weights

@@ -1,0 +1,3 @@
+# Variant: LocAtRegViT-Tiny on Mini-ImageNet: four register tokens.
+_base_ = './locatvit-tiny_mini-imagenet.py'
+model = dict(backbone=dict(num_registers=4))

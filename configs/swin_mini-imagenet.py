@@ -1,0 +1,6 @@
+# Swin-Base on Mini-ImageNet: the baseline arm of the paper's Swin rows.
+_base_ = [
+    '_base_/models/swin_classifier.py', '_base_/datasets/mini-imagenet_normalised.py',
+    '_base_/schedules/mini-imagenet_600e.py', '_base_/runtime_mmpretrain.py'
+]
+model = dict(head=dict(num_classes=_base_.data_preprocessor.num_classes), train_cfg=_base_.batch_augments)
