@@ -57,8 +57,9 @@ def test_every_row_of_the_table_has_its_configs():
     expected |= {f'{arch}_linear_{data}' for arch in SIBLINGS for data in CLASSES}
     expected |= {f'{kind}{size}_hummingbird_{data}' for kind in ('vit', 'locatvit') for size in ('', '-tiny')
                  for data in ('ade20k', 'voc2012')}
-    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit') for head in ('dino', 'dino-knn')}
-    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 146
+    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit') 
+                 for head in ('dino', 'dino-knn', 'dino-linear')}
+    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 148
 
 
 def test_the_readme_lists_every_config_and_no_other():
@@ -127,7 +128,9 @@ def test_builds_and_runs_forward(name):
 def test_what_has_no_head_of_classes_gives_features(name):
     shape = build(name)[0]
     channels = 64 if 'nano' in name else CHANNELS[re.search('-(tiny|small)|$', name.split('_')[0])[0]]
-    if '_hummingbird' in name:
+    if '_dino-linear' in name:
+        assert shape == (1, 1000) and build(name)[2] == ['head.fc.weight', 'head.fc.bias']
+    elif '_hummingbird' in name:
         assert shape == (1, channels, 4, 4)  # a map of 64 px in patches of 16
         assert load(name).test_cfg.zero_is_unlabelled if name.endswith('ade20k') else True
     else:

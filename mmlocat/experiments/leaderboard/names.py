@@ -20,7 +20,8 @@ HEADS = {
     'upernet': 'UperNet, fine-tuned',
     'hummingbird': 'dense retrieval, published protocol',
     'dino': 'DINO pretraining',
-    'dino-knn': 'k-NN of DINO pretraining'
+    'dino-knn': 'k-NN of DINO pretraining',
+    'dino-linear': 'linear probe of DINO pretraining'
 }
 DATASETS = {
     'imagenet': 'ImageNet-1K',
@@ -98,7 +99,7 @@ class Leaf:
         """The leaf whose result another one starts from, by its name; None for one that starts from nothing."""
         if self.head in ('', 'dino'):
             return None
-        first = 'dino_' if self.head == 'dino-knn' else ''
+        first = 'dino_' if self.head.startswith('dino-') else ''
         return f'{self.arch}_{first}{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
 
     @property
@@ -108,8 +109,12 @@ class Leaf:
 
 
 def metric(head: str) -> Tuple[str, str]:
-    """Returns the key in a test's results of what a head is measured by, and its name with unit."""
-    other = {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss'), 'dino-knn': ('knn/top1_k20', 'k-NN top-1 %')}
+    """Returns the key in a test's results of what a head is measured by, and its name with unit.
+
+    DINO pretraining has no test of its own: k-NN and the linear probe measure it.
+    """
+    top1 = ('accuracy/top1', 'top-1 %')
+    other = {'': top1, 'dino-linear': top1, 'dino-knn': ('knn/top1_k20', 'k-NN top-1 %')}
     return other.get(head, ('mIoU', 'mIoU %'))
 
 

@@ -11,7 +11,7 @@ from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.gaug import independent_random_state
 from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints import translate
-from mmlocat.checkpoints.names import Translated, bare
+from mmlocat.checkpoints.names import TEACHER, Translated, bare
 
 from . import loading
 
@@ -28,12 +28,14 @@ class LocAtBase:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
+        is_student: Whether its teacher is in the same model, as in ``DINO``, so that each loads its own weights.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
     """
 
     allow_partial: Sequence[str] = ()
     gaug_init: Optional[str] = None
     given_ref_grid: Optional[Grid] = None
+    is_student: bool = False
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
 
     def watch_checkpoints(self) -> None:
@@ -50,7 +52,8 @@ class LocAtBase:
         """Converts a checkpoint to this model's names and shapes, in place; see ``protocol.LocAtBackbone``.
 
         ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so only this method refuses them. It may
-        replace the model's Gaussian kernel by that of the checkpoint's pretraining grid.
+        replace the model's Gaussian kernel by that of the checkpoint's pretraining grid. Of a checkpoint of DINO it
+        takes the teacher, which is the model that is evaluated, and the report says so.
         """
         kind = type(self).__name__
         own = {name[len(prefix):]: value for name, value in state_dict.items() if name.startswith(prefix)}
@@ -58,7 +61,8 @@ class LocAtBase:
             raise RuntimeError(f'the checkpoint has no entry under {prefix!r}, where this model has its {kind}; '
                                "to start from a bare ViT, give it by backbone=dict(init_cfg=dict(type='Pretrained', "
                                'checkpoint=...)) instead')
-        weights, names, nesting = self.translate(own)
+        teacher = {name: value for name, value in state_dict.items() if prefix and name.startswith(TEACHER)}
+        weights, names, nesting = self.translate(own if self.is_student else teacher or own)
         report = loading.LoadReport(kind, names, nesting)
         loading.check_completeness(self, weights, report, found=list(own)[:3])
         recorded = loading.recorded_grid(state_dict, metadata)
