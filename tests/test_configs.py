@@ -57,7 +57,7 @@ def test_every_row_of_the_table_has_its_configs():
     expected |= {f'{arch}_linear_{data}' for arch in SIBLINGS for data in CLASSES}
     expected |= {f'{kind}{size}_hummingbird_{data}' for kind in ('vit', 'locatvit') for size in ('', '-tiny')
                  for data in ('ade20k', 'voc2012')}
-    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit') 
+    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit')
                  for head in ('dino', 'dino-knn', 'dino-linear')}
     assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 148
 

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from mmlocat.checkpoints.names import TEACHER
 from mmlocat.config import load_config
 
 from .backbones.loading import is_gaug
@@ -104,7 +105,7 @@ def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) 
     resizable = ('pos_embed', embedding.name if embedding else 'pos_embed')
     wrong = [name for name, value in own.items() if name not in state_dict
              or (state_dict[name].shape != value.shape and not name.endswith(resizable))]
-    unused = [name for name in state_dict if name not in own and is_gaug(name)]
+    unused = [name for name in state_dict if name not in own and is_gaug(name) and not name.startswith(TEACHER)]
     if wrong or unused:
         names = wrong or unused
         problem = 'are missing or have another shape' if wrong else 'are in the checkpoint alone'

@@ -1,5 +1,5 @@
-# ImageNet-1K for a linear probe. The paper does not state the augmentation; this is DINO's: a random crop and a flip, and
-# for validation 256 px, of which the middle 224 are seen.
+# ImageNet-1K for a linear probe. The paper does not state the augmentation; this is DINO's: a random crop and a flip,
+# and for validation 256 px, of which the middle 224 are seen.
 _base_ = './imagenet_normalised.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

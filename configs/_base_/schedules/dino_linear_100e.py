@@ -1,5 +1,5 @@
-# DINO's linear probe: SGD without decay, 100 epochs, a cosine to 0 with one rate an epoch. The rate is 1e-3 for each 256
-# images of a batch; the batch, 1024, is DINO's, for the paper does not state it.
+# DINO's linear probe: SGD without decay, 100 epochs, a cosine to 0 with one rate an epoch. The rate is 1e-3 for each
+# 256 images of a batch; the batch, 1024, is DINO's, for the paper does not state it.
 _epochs = 100
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=4e-3, momentum=0.9, weight_decay=0.))
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0., by_epoch=True, begin=0, end=_epochs)]

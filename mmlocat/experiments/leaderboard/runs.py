@@ -114,11 +114,17 @@ def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str
         found.append('no finished training in these work dirs ends with this checkpoint')
     else:
         found += run.training.deviations
-        if run.training.leaf.name != run.leaf.name:
+        if run.training.leaf.name != _trained_by(run.leaf):
             found.append(f'trained with {run.training.leaf.name}.py')
         found += _trace(run, by_result)
     run.deviations = list(dict.fromkeys(found))
     return run
+
+
+def _trained_by(leaf: Leaf) -> Optional[str]:
+    """Returns the leaf whose training makes what a leaf tests: itself, or its pretraining if it only tests."""
+    shipped = recipe(leaf.name)[0]
+    return leaf.name if shipped is None or shipped.get('train_dataloader') else leaf.pretraining
 
 
 def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
@@ -198,7 +204,7 @@ def _training_deviations(launches: List[dict], configs: Dict[str, dict]) -> List
         found.append(f'what came before {first["resumed_from"]["source"]} is not recorded')
     elif initial is None and (backbone.get('frozen_stages') or -1) > 0:
         found.append('the frozen backbone is random')
-    elif initial is None and (weights is not None or parse(names[0]).head):
+    elif initial is None and (weights is not None or parse(names[0]).pretraining):
         found.append(f'starts from random weights instead of {weights or "pretrained ones"}')
     elif weights is not None and initial['source'] != weights:
         found.append(f'starts from {initial["source"]} instead of {weights}')

@@ -38,8 +38,8 @@ class Report:
     def __init__(self, suite: Suite, trials: Sequence[Trial], work_dir: Path) -> None:
         self.suite, self.work_dir = suite, work_dir
         self.rows: Dict[str, Row] = {}
-        done = [trial for trial in trials if trial.test.done]
-        folders = [job.folder for trial in done for job in (trial.train, trial.test)]
+        done = [trial for trial in trials if trial.test is not None and trial.test.done]
+        folders = [job.folder for trial in trials for job in trial.jobs if job.done]
         by_folder = {run.folder: run for run in gather(folders)} if done else {}
         for row in suite.rows:
             runs = [by_folder[trial.test.folder.resolve()] for trial in done if trial.row.name == row.name]
@@ -54,12 +54,12 @@ class Report:
         for name, row in self.rows.items():
             if not row.entry.head and name in parents:
                 continue
-            planned = self.suite.row(name)
-            classifier = self.rows.get(planned.parent or '') if row.entry.head else row
+            planned, segments = self.suite.row(name), metric(row.entry.head)[0] == 'mIoU'
+            classifier = self.rows.get(planned.parent or '') if segments else row
             untrained = 'untrained' if '--allow-random-backbone' in planned.train_args else ''
             table.add(row.title, HEADS[row.entry.head],
                       mean_and_spread(classifier.values, 1) if classifier else untrained,
-                      mean_and_spread(row.values, 1) if row.entry.head else '',
+                      mean_and_spread(row.values, 1) if segments else '',
                       f'{row.parameters:,}' if row.parameters else '')
         return table
 

@@ -75,7 +75,7 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
 
 
 def _jobs(trials: Sequence[Trial]) -> List[Job]:
-    return [job for trial in trials for job in (trial.train, trial.test)]
+    return [job for trial in trials for job in trial.jobs]
 
 
 def hide_too_few_gpus(suite: Suite, console: Console) -> bool:
@@ -96,4 +96,5 @@ def show_plan(trials: Sequence[Trial], console: Console) -> None:
         if state != 'done':
             text += f'\n    {shlex.join([*job.command, *(["--resume"] if state == "resume" else [])])}'
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f'{sum(not trial.train.done for trial in trials)} trainings are left.', highlight=False)
+    left = sum(trial.train is not None and not trial.train.done for trial in trials)
+    console.print(f'{left} trainings are left.', highlight=False)
