@@ -150,6 +150,7 @@ def test_the_shipped_suite_of_dino(tmp_path):
         assert teacher in knn.test.command and f'checkpoint={teacher}' in linear.train.command
         assert knn.test.after is linear.train.after is dino.train and linear.test.after is linear.train
         assert parse(knn.row.name).pretraining == parse(linear.row.name).pretraining == dino.row.name
+        assert str(linear.train.folder / 'best_*.pth') in linear.test.command  # the best epoch is reported
         assert not any(part.startswith('train_dataloader.batch_size') for trial in (dino, linear)
                        for part in trial.train.command)  # 8 GPUs are the recipes'
 

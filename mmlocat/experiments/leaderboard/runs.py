@@ -92,9 +92,10 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
         finished = record['launches'][-1]['finished'] if record['launches'] else None
         if finished and finished['checkpoint']:
             launches, configs = record['launches'], record['configs']
-            by_result[finished['checkpoint']['sha256']] = Training(
-                parse(launches[0]['leaf']), folder, launches, configs[launches[0]['config']],
-                _training_deviations(launches, configs))
+            training = Training(parse(launches[0]['leaf']), folder, launches, configs[launches[0]['config']],
+                                _training_deviations(launches, configs))
+            for result in (finished.get('best') or finished['checkpoint'], finished['checkpoint']):
+                by_result[result['sha256']] = training
     by_result.pop(None, None)  # of checkpoints that are no files
     runs: Dict[tuple, Run] = {}
     for folder, record in records.items():
@@ -116,6 +117,7 @@ def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str
         found += run.training.deviations
         if run.training.leaf.name != _trained_by(run.leaf):
             found.append(f'trained with {run.training.leaf.name}.py')
+        found += _which_epoch(run)
         found += _trace(run, by_result)
     run.deviations = list(dict.fromkeys(found))
     return run
@@ -125,6 +127,16 @@ def _trained_by(leaf: Leaf) -> Optional[str]:
     """Returns the leaf whose training makes what a leaf tests: itself, or its pretraining if it only tests."""
     shipped = recipe(leaf.name)[0]
     return leaf.name if shipped is None or shipped.get('train_dataloader') else leaf.pretraining
+
+
+def _which_epoch(run: Run) -> List[str]:
+    """Says so if the tested epoch is not the recipe's: the last one, or the best one where its config keeps that."""
+    finished, shipped = run.training.launches[-1]['finished'], recipe(run.training.leaf.name)[0] or {}
+    keeps_best = ((shipped.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    wanted = (finished.get('best') if keeps_best else None) or finished['checkpoint']
+    if run.test['checkpoint']['sha256'] == wanted['sha256'] or run.training.leaf.name != run.leaf.name:
+        return []
+    return ['tests its last epoch instead of its best' if keeps_best else 'tests its best epoch instead of its last']
 
 
 def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:

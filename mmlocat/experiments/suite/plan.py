@@ -1,4 +1,4 @@
-"""Turns a suite into commands: for every row and seed a training, a test of its last checkpoint, or both."""
+"""Turns a suite into commands: for every row and seed a training, a test of its last or best checkpoint, or both."""
 
 from __future__ import annotations
 
@@ -102,15 +102,18 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
                 '--work-dir', folder, *row.train_args, '--cfg-options', f'randomness.seed={seed}', *options,
                 *more_options]),
             product, fingerprint, after, resumable=True, lanes=lanes)
-        checkpoint = str(folder / product)
-    elif not checkpoint:
+        best = ((config.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+        tested = str(folder / ('best_*.pth' if best else product))
+    elif checkpoint:
+        tested = checkpoint
+    else:
         raise ValueError(f'row {row.name}: its config only tests; give it a checkpoint: an earlier row, a file or an '
                          'address')
     if config.get('test_dataloader'):
         test_folder = folder.with_name(f'{folder.name}_test')
         test = Job(
             f'{name}: test', test_folder,
-            _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, checkpoint], [
+            _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, tested], [
                 '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
             RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), after, lanes=lanes)
     return Trial(row, seed, config, train, test, parent)
