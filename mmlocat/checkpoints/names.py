@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
 
 import torch
@@ -74,12 +75,22 @@ def unnest(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
         path.append(key)
 
 
-def _evaluated(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
-    """Takes the weights out of a training checkpoint, of a DINO training those of the teacher's backbone."""
-    inner, nesting = unnest(checkpoint)
+def evaluated(weights: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Returns of a DINO model's weights the teacher's backbone, under 'backbone.'; other weights as they are."""
     beginning = f'{TEACHER}backbone.'
-    teacher = {name[len(beginning):]: value for name, value in inner.items() if str(name).startswith(beginning)}
-    return (teacher, f'{nesting}.{TEACHER}'.strip('.')) if teacher else (inner, nesting)
+    if not any(str(name).startswith(beginning) for name in weights):
+        return weights
+    teacher = OrderedDict((name[len(TEACHER):], value) for name, value in weights.items() if name.startswith(beginning))
+    if hasattr(weights, '_metadata'):  # PyTorch's, of each module; what it has of the student holds for the teacher
+        teacher._metadata = weights._metadata
+    return teacher
+
+
+def _take_out(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
+    """Takes the weights to evaluate out of a training checkpoint; returns them, and the key they were under."""
+    inner, nesting = unnest(checkpoint)
+    weights = evaluated(inner)
+    return weights, nesting if weights is inner else f'{nesting}.{TEACHER}'.strip('.')
 
 
 def detect_format(names: Sequence[str]) -> str:
@@ -99,7 +110,7 @@ def _without_wrappers(names: Sequence[str]) -> Dict[str, str]:
 
 def bare(checkpoint: Mapping[str, Any]) -> Translated:
     """Takes weights out of a training checkpoint, and strips wrappers' prefixes, but translates no names."""
-    inner, nesting = _evaluated(checkpoint)
+    inner, nesting = _take_out(checkpoint)
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     stripped = _without_wrappers(list(tensors))
     return Translated({stripped.get(name, name): value for name, value in tensors.items()}, 'own', nesting)
@@ -156,7 +167,7 @@ def translate(checkpoint: Mapping[str, Any]) -> Translated:
     Raises:
         ValueError: Two entries would get one name, or a block lacks one of query, key and value.
     """
-    inner, nesting = _evaluated(checkpoint)
+    inner, nesting = _take_out(checkpoint)
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     renamed = _fuse(to_mmlocat_names(tensors))
     for name, dims in (('cls_token', 1), ('pos_embed', 2)):

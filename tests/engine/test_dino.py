@@ -1,7 +1,9 @@
 """DINOHook in mmengine's Runner: the frozen last layer, the teacher, what it leaves behind, and an exact resume."""
 
 import copy
+import logging
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from mmpretrain.structures import DataSample
 from mmlocat.checkpoints import read_checkpoint, translate
 from mmlocat.models import LocAtViT
 from mmlocat.models.building import load_weights
+from mmlocat.training.load_from import BareViTHook
 
 ARCH = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
 BACKBONE = dict(type='LocAtViT', arch=ARCH, img_size=16, patch_size=4, out_type='cls_token', interpolate_mode='dino')
@@ -98,7 +101,11 @@ def test_another_model_takes_the_teacher(trained, file, nesting):
     init_default_scope('mmpretrain')
     classifier = MODELS.build(dict(type='ImageClassifier', backbone=BACKBONE))
     load_weights(classifier, read)
-    for model in (backbone, classifier.backbone):
+    tested = MODELS.build(dict(type='ImageClassifier', backbone=BACKBONE))
+    checkpoint = dict(read.whole)  # by load_from, which is what a test does
+    BareViTHook().after_load_checkpoint(SimpleNamespace(model=tested, logger=logging.getLogger()), checkpoint)
+    tested.load_state_dict(checkpoint['state_dict'])
+    for model in (backbone, classifier.backbone, tested.backbone):
         for name, value in model.state_dict().items():
             assert torch.equal(value, weights[f'teacher.module.backbone.{name}']), name
         assert not torch.equal(model.cls_token, weights['backbone.cls_token'])

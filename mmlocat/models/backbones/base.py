@@ -11,7 +11,7 @@ from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.gaug import independent_random_state
 from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints import translate
-from mmlocat.checkpoints.names import TEACHER, Translated, bare
+from mmlocat.checkpoints.names import Translated, bare
 
 from . import loading
 
@@ -28,14 +28,12 @@ class LocAtBase:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
-        is_student: Whether its teacher is in the same model, as in ``DINO``, so that each loads its own weights.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
     """
 
     allow_partial: Sequence[str] = ()
     gaug_init: Optional[str] = None
     given_ref_grid: Optional[Grid] = None
-    is_student: bool = False
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
 
     def watch_checkpoints(self) -> None:
@@ -61,8 +59,7 @@ class LocAtBase:
             raise RuntimeError(f'the checkpoint has no entry under {prefix!r}, where this model has its {kind}; '
                                "to start from a bare ViT, give it by backbone=dict(init_cfg=dict(type='Pretrained', "
                                'checkpoint=...)) instead')
-        teacher = {name: value for name, value in state_dict.items() if prefix and name.startswith(TEACHER)}
-        weights, names, nesting = self.translate(own if self.is_student else teacher or own)
+        weights, names, nesting = self.translate(own)
         report = loading.LoadReport(kind, names, nesting)
         loading.check_completeness(self, weights, report, found=list(own)[:3])
         recorded = loading.recorded_grid(state_dict, metadata)

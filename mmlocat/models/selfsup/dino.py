@@ -20,8 +20,8 @@ class DINO(BaseSelfSupervisor):
     """Self-supervised pretraining by self-distillation.
 
     Source: DINO (arXiv 2104.14294), with which the paper pretrains ViT-S/16 and LocAtViT-S/16. ``DINOHook`` moves the
-    teacher after each update. In checkpoints the teacher is ``teacher.module``; a LocAt backbone of another model takes
-    the teacher's weights from them, not the student's.
+    teacher after each update. In checkpoints the teacher is ``teacher.module``; other models with a LocAt backbone take
+    the teacher's from them, not the student's, by ``checkpoint=``, ``load_from`` and ``load_model``.
 
     Args:
         backbone: Gives one feature (B, C), such as LocAtViT with ``out_type='cls_token'``, or all tokens for a neck.
@@ -55,7 +55,6 @@ class DINO(BaseSelfSupervisor):
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if not 0 < momentum < 1:
             raise ValueError(f'momentum must lie in (0, 1), got {momentum}')
-        self.backbone.is_student = True
         self.num_teacher_views, self.momentum = num_teacher_views, momentum
         self.teacher = ExponentialMovingAverage(self._student(), momentum=1 - momentum)
         # mmengine's average (0.10.7 and OneDL's 0.10.12) copies the student in its first step; DINO's teacher starts as
