@@ -1,4 +1,4 @@
-# k-NN on the features of the demo's ViT that DINO has pretrained; test it with that training's teacher.pth or last checkpoint.
+# k-NN on the features of the demo's ViT that DINO has pretrained: its teacher.pth or a checkpoint.
 _base_ = ['_base_/models/nano.py', '_base_/datasets/digitscenes.py', '_base_/runtime_mmpretrain.py']
 model = dict(
     type='ImageClassifier',
