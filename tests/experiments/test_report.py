@@ -62,6 +62,20 @@ def test_files(demo):
     assert not (folder / 'none').exists() and nothing.verdict() == ''
 
 
+def test_rows_that_train_or_test_alone(tmp_path):
+    suite = load_suite('dino').select(['vit-small_dino-knn*'])
+    dino, knn = trials = plan_suite(suite, tmp_path)
+    result = put(None, dino.row.name, 0, 0., folders=(dino.train.folder, tmp_path / 'no test'))
+    put(None, knn.row.name, 0, 70., training=False, tested=result, folders=(tmp_path / 'none', knn.test.folder))
+    for job in (dino.train, knn.test):
+        (job.folder / job.product).touch()
+        job.record(0, 1.)
+    report = Report(suite, trials, tmp_path)
+    assert report.table().rows == [['ViT', 'k-NN of DINO pretraining', '70.0', '', '']]
+    run, = report.rows[knn.row.name].runs
+    assert run.training.folder == dino.train.folder.resolve() and run.deviations == []
+
+
 def test_rows_without_a_classifier_and_without_heads(tmp_path):
     suite = load_suite('digitscenes', [0]).select(['vit-untrained/*', 'prr/*'])
     trials = plan_suite(suite, tmp_path)
