@@ -60,10 +60,10 @@ def pretraining(tmp_path_factory):
     config.model.head.update(in_channels=16, num_prototypes=8, hidden_channels=16, bottleneck_channels=8)
     config.optim_wrapper.update(type='OptimWrapper')  # in float32, for the CPU
     del config.optim_wrapper['dtype'], config.optim_wrapper['loss_scale']
-    config.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, dataset=[
-        dict(inputs=views(index), data_samples=DataSample()) for index in range(2 * LENGTH)])
     config.default_hooks.checkpoint.interval = -1
-    config.work_dir = str(tmp_path_factory.mktemp('recipe'))
+    data = dict(batch_size=2, num_workers=0, sampler=config.train_dataloader.sampler, dataset=[
+        dict(inputs=views(index), data_samples=DataSample()) for index in range(2 * LENGTH)],
+        collate_fn=config.train_dataloader.collate_fn)
     norms, step = [], torch.optim.AdamW.step
 
     def keep(optimizer, *args, **kwargs):
@@ -71,7 +71,9 @@ def pretraining(tmp_path_factory):
                       for parameter in group['params'] if parameter.grad is not None])
         return step(optimizer, *args, **kwargs)
 
-    runner = Runner.from_cfg(config)
+    parts = ('model', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks', 'default_scope')
+    runner = Runner(work_dir=str(tmp_path_factory.mktemp('recipe')), train_dataloader=data, log_level='ERROR',
+                    experiment_name='recipe', **{part: config[part] for part in parts})
     loss = runner.model.head.loss
     runner.model.head.loss = lambda *args: 1e3 * loss(*args)
     record = Record()
