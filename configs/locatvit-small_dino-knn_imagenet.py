@@ -1,4 +1,4 @@
-# k-NN on the class tokens of the LocAtViT-Small that DINO has pretrained; test it with that training's teacher.pth.
+# k-NN on the class tokens of the LocAtViT-Small that DINO has pretrained: its teacher.pth or a checkpoint.
 _base_ = './vit-small_dino-knn_imagenet.py'
 model = dict(
     backbone=dict(gaug=True, out_type='raw'),

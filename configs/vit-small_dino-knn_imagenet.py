@@ -1,4 +1,4 @@
-# k-NN on the class tokens of the ViT-Small that DINO has pretrained; test it with that training's teacher.pth.
+# k-NN on the class tokens of the ViT-Small that DINO has pretrained: its teacher.pth or a checkpoint.
 _base_ = ['_base_/models/dino.py', '_base_/datasets/imagenet_knn.py', '_base_/runtime_mmpretrain.py']
 model = dict(
     _delete_=True,

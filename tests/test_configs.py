@@ -61,8 +61,9 @@ def test_every_row_of_the_table_has_its_configs():
     expected |= {f'{arch}_linear_{data}' for arch in SIBLINGS for data in CLASSES}
     expected |= {f'{arch}_hummingbird_{data}' for arch in RETRIEVED for data in ('ade20k', 'voc2012')}
     expected |= {f'{arch}_knn_imagenet' for arch in VOTING}
-    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit') for head in ('dino', 'dino-knn')}
-    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 162
+    expected |= {f'{kind}-small_{head}_imagenet' for kind in ('vit', 'locatvit')
+                 for head in ('dino', 'dino-knn', 'dino-linear')}
+    assert {name for name in NAMES if 'digitscenes' not in name} == expected and len(expected) == 196
 
 
 def test_the_readme_lists_every_config_and_no_other():
@@ -107,7 +108,7 @@ def build(name):
 # Of siblings in Base one head is enough: they take as long as all others together. Of what Mini-ImageNet changes in
 # variants, the test below knows.
 @pytest.mark.parametrize('name', [name for name in NAMES if not re.search(
-    '_dino|_hummingbird|(rope|reg4|swin|jumbo)(-tiny)?_mini|^(locat)?(jumbo|swin|vit-rope)_linear_(coco|pascal)',
+    '_dino|_hummingbird|_knn|(rope|reg4|swin|jumbo)(-tiny)?_mini|^(locat)?(jumbo|swin|vit-rope)_linear_(coco|pascal)',
     name)])
 def test_builds_and_runs_forward(name):
     arch, rest = name.split('_', 1)
@@ -135,7 +136,9 @@ def test_builds_and_runs_forward(name):
 def test_what_has_no_head_of_classes_gives_features(name):
     shape = build(name)[0]
     channels = 64 if 'nano' in name else CHANNELS[re.search('-(tiny|small)|$', name.split('_')[0])[0]]
-    if 'swin-nano_hummingbird' in name:
+    if '_dino-linear' in name:
+        assert shape == (1, 1000) and build(name)[2] == ['head.fc.weight', 'head.fc.bias']
+    elif 'swin-nano_hummingbird' in name:
         assert shape == (1, 32, 18, 18)  # the last stage but one
     elif '_hummingbird' in name:
         side = 9 if 'nano' in name else 4  # a map of 36 px in patches of 4, of 64 px in patches of 16 (Swin's stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
 
 import torch
@@ -12,6 +13,8 @@ Value = TypeVar('Value')
 
 # Keys under which a training checkpoint may hold its weights, in the order in which they are tried.
 _NESTINGS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema', 'model_state', 'module')
+# Where mmlocat's DINO, a student beside its teacher, has the backbone that is evaluated.
+TEACHER = 'teacher.module.'
 # Prefixes that wrappers add to names; any of them, any number of times.
 _WRAPPERS = re.compile(r'((module|_orig_mod|backbone)\.)*')
 _SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v)(?:_proj)?\.(weight|bias)$')
@@ -72,6 +75,24 @@ def unnest(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
         path.append(key)
 
 
+def evaluated(weights: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Returns of a DINO model's weights the teacher's backbone, under 'backbone.'; other weights as they are."""
+    beginning = f'{TEACHER}backbone.'
+    if not any(str(name).startswith(beginning) for name in weights):
+        return weights
+    teacher = OrderedDict((name[len(TEACHER):], value) for name, value in weights.items() if name.startswith(beginning))
+    if hasattr(weights, '_metadata'):  # PyTorch's, of each module; what it has of the student holds for the teacher
+        teacher._metadata = weights._metadata
+    return teacher
+
+
+def _take_out(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
+    """Takes the weights to evaluate out of a training checkpoint; returns them, and the key they were under."""
+    inner, nesting = unnest(checkpoint)
+    weights = evaluated(inner)
+    return weights, nesting if weights is inner else f'{nesting}.{TEACHER}'.strip('.')
+
+
 def detect_format(names: Sequence[str]) -> str:
     """Returns whose names a ViT's weights have: 'timm', 'MMPretrain' (ours too), 'CLIP', ... or 'unknown'."""
     for library, known in _LIBRARIES.items():
@@ -89,7 +110,7 @@ def _without_wrappers(names: Sequence[str]) -> Dict[str, str]:
 
 def bare(checkpoint: Mapping[str, Any]) -> Translated:
     """Takes weights out of a training checkpoint, and strips wrappers' prefixes, but translates no names."""
-    inner, nesting = unnest(checkpoint)
+    inner, nesting = _take_out(checkpoint)
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     stripped = _without_wrappers(list(tensors))
     return Translated({stripped.get(name, name): value for name, value in tensors.items()}, 'own', nesting)
@@ -133,8 +154,9 @@ def _rename(name: str, blocks: str, new_blocks: str, in_blocks: Mapping[str, str
 def translate(checkpoint: Mapping[str, Any]) -> Translated:
     """Converts a ViT's weights to the names and shapes of ``LocAtViT``.
 
-    Takes them out of a training checkpoint, renames them, fuses split queries, keys and values, and gives CLIP's class
-    and position embeddings a batch dimension. Entries that are not tensors are left out.
+    Takes them out of a training checkpoint (of a DINO training the teacher's), renames them, fuses split queries, keys
+    and values, and gives CLIP's class and position embeddings a batch dimension. Entries that are not tensors are left
+    out.
 
     Args:
         checkpoint: Weights by name, or a dict that holds them under a key such as 'state_dict'.
@@ -145,7 +167,7 @@ def translate(checkpoint: Mapping[str, Any]) -> Translated:
     Raises:
         ValueError: Two entries would get one name, or a block lacks one of query, key and value.
     """
-    inner, nesting = unnest(checkpoint)
+    inner, nesting = _take_out(checkpoint)
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     renamed = _fuse(to_mmlocat_names(tensors))
     for name, dims in (('cls_token', 1), ('pos_embed', 2)):

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, OPTIMIZERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
 from mmlocat.utils import atomic_write
@@ -92,7 +93,7 @@ class DINOHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Writes ``teacher.pth`` into the work dir, the teacher's backbone as ``checkpoint=`` of other configs."""
         backbone = _model(runner).teacher.module['backbone']
-        state_dict = {f'backbone.{name}': value.cpu() for name, value in backbone.state_dict().items()}
+        state_dict = weights_to_cpu(backbone.state_dict(prefix='backbone.'))  # keeps the record of the reference grid
         with atomic_write(Path(runner.work_dir) / 'teacher.pth', 'wb') as file:
             torch.save(dict(state_dict=state_dict, meta=dict(epoch=runner.epoch, iter=runner.iter)), file)
 

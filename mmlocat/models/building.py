@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Mapping, Tuple, Union
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from mmlocat.checkpoints.names import evaluated
 from mmlocat.config import load_config
 
 from .backbones.loading import is_gaug
@@ -77,10 +78,11 @@ def load_weights(model: nn.Module, read: Checkpoint) -> None:
     Raises:
         RuntimeError: It belongs to another model.
     """
+    state_dict = weights_for(model, read.state_dict)
     if find_backbone(model) is not model:
-        check_weights(model, read.state_dict, read.source)
+        check_weights(model, state_dict, read.source)
     try:
-        model.load_state_dict(read.state_dict, strict=False)  # a backbone's load hook is strict
+        model.load_state_dict(state_dict, strict=False)  # a backbone's load hook is strict
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f'{read.source}: {error}') from error
     model.checkpoint_meta = read.meta
@@ -88,7 +90,12 @@ def load_weights(model: nn.Module, read: Checkpoint) -> None:
         model.dataset_meta = read.meta['dataset_meta']
 
 
-def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) -> None:
+def weights_for(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns what a model takes of a checkpoint's weights: of a DINO model's the teacher, unless it is one itself."""
+    return state_dict if hasattr(model, 'teacher') else evaluated(state_dict)
+
+
+def check_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: Any) -> None:
     """Makes sure that a checkpoint holds the whole model; mmengine would only log weights that do not match.
 
     Args:

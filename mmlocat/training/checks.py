@@ -17,7 +17,7 @@ from .config_values import check_values
 from .context import BUILD, TEST, TRAIN, Context, read_options
 from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, is_main_process, join_processes
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
-from .model_check import build_model, build_optimizer, check_model
+from .model_check import build_model, build_optimizer, check_model, check_needs
 from .provenance import check_work_dir, claim_work_dir
 from .recompute import check_recomputed
 from .resume import apply_resume, tell_changes
@@ -56,6 +56,7 @@ CHECKS: List[Check] = [
     Check(TRAIN, claim_work_dir),  # one training at a time in a work dir
     # Checks of the parts that the Runner has built.
     Check(JOBS, build_model, 'runner'),
+    Check(TRAIN, check_needs, 'runner'),  # has it the hooks that the model says it needs
     Check(TRAIN, check_recomputed, 'runner'),
     Check(JOBS, fit_weights, 'runner'),
     Check(JOBS, check_model, 'runner'),  # do its parts fit together

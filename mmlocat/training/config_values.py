@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Tuple
 from mmcv.image.io import imread_flags, supported_backends
 from mmengine.config import Config
 
-from .context import Context, flatten
+from .context import TEST, Context, flatten
 
 _Condition = Tuple[Callable[[Any], bool], str]  # what a value must fulfil, and its wording in the error
 
@@ -64,6 +64,8 @@ def check_values(config: Config, context: Context) -> List[str]:
             if value is not None and any(fnmatchcase(path, pattern) for pattern in patterns) and not accepts(value):
                 raise ValueError(f'{path} must be {expected}, got {value!r}; change it with --cfg-options {path}=...')
     _check_together(values)
+    if context.job != TEST:
+        _check_best(values)
     _check_windows(config.model.get('test_cfg') or {})
     return []
 
@@ -91,6 +93,15 @@ def _check_together(values: Dict[str, Any]) -> None:
             # MMEngine's OneCycleLR (0.10.7 and OneDL's 0.10.12) divides by zero if its rise or fall is one step long.
             if 'OneCycle' in str(kind) and not phases and float(part * value) - 1 in (0., float(value - 1)):
                 raise ValueError(f'{path}={value} leaves OneCycleLR no rise or no fall; change pct_start={part}')
+
+
+def _check_best(values: Dict[str, Any]) -> None:
+    """Refuses to look for the best checkpoint where nothing is validated, as in DINO's pretraining."""
+    asked = [value for path, value in values.items() if path.startswith('default_hooks.checkpoint.save_best') and value]
+    if asked and not any(path.startswith('val_dataloader.') for path in values):
+        raise ValueError(f'default_hooks.checkpoint.save_best={asked[0]!r}, but there is no val_dataloader, so that '
+                         'nothing is measured; add one with val_cfg and val_evaluator, or set '
+                         'default_hooks.checkpoint.save_best=None')
 
 
 def _check_windows(test: dict) -> None:

@@ -29,7 +29,7 @@ def check_launcher(config: Config, context: Context) -> List[str]:
     if launcher in ('slurm', 'mpi') and not torch.cuda.is_available():
         raise RuntimeError(f'--launcher {launcher} needs CUDA, and there is none; on CPUs use --launcher pytorch '
                            '(tools/dist_train.sh)')
-    if launcher == 'none' and _shards(config):
+    if launcher == 'none' and shards(config):
         raise RuntimeError('FSDP shards over processes, and this is one without a launcher: start it with '
                            'tools/dist_train.sh CONFIG GPUS, or leave out _base_/fsdp.py')
     if launcher == 'pytorch' and 'RANK' not in os.environ:
@@ -64,7 +64,7 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
             find_unused_parameters=config.get('find_unused_parameters', False))
         device: dict = dict(device_ids=None)
         config.model_wrapper_cfg = {**wrapper, **(config.get('model_wrapper_cfg') or {}), **device}
-        if _shards(config):
+        if shards(config):
             wrapper, device = dict(type='MMFullyShardedDataParallel'), dict(device_id='cpu')
         if is_kind(config.get('strategy'), DDPStrategy, STRATEGIES, config.get('default_scope')):  # FSDP's is one
             config.strategy.model_wrapper = {**wrapper, **(config.strategy.get('model_wrapper') or {}), **device}
@@ -77,7 +77,8 @@ def adapt_to_hardware(config: Config, context: Context) -> List[str]:
     return [f'No CUDA device: {", ".join(changes)}.'] if changes else []
 
 
-def _shards(config: Config) -> bool:
+def shards(config: Config) -> bool:
+    """Whether a config asks for FSDP, which splits weights over processes."""
     return is_kind(config.get('strategy'), FSDPStrategy, STRATEGIES, config.get('default_scope'))
 
 

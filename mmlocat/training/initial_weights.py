@@ -14,7 +14,7 @@ from torch import nn
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.mmengine_loader import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
-from mmlocat.models.building import check_weights
+from mmlocat.models.building import check_weights, weights_for
 
 from .config_types import is_kind
 from .context import TEST, Context
@@ -113,7 +113,7 @@ def fit_weights(config: Config, context: Context) -> List[str]:
     if context.job == TEST:
         if tested_checkpoint(config, context):
             model = getattr(context.model, 'module', context.model)  # inside a model of test-time augmentation
-            check_weights(model, _read(config.load_from).state_dict, config.load_from)
+            check_weights(model, weights_for(model, _read(config.load_from).state_dict), config.load_from)
         return []
     backbone = find_backbone(context.model)
     if context.initial and backbone is not None:

@@ -1,19 +1,21 @@
-"""Loads the weights of a bare ViT into a whole model by ``load_from``."""
+"""Loads the weights of a bare ViT, or of DINO's teacher, into a whole model by ``load_from``."""
 
 from __future__ import annotations
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import to_classifier_names
 from mmlocat.models.backbones.protocol import find_backbone
+from mmlocat.models.building import weights_for
 
 
 @HOOKS.register_module()
 class BareViTHook(Hook):
-    """Lets ``load_from`` load the weights of a bare ViT into a model with a LocAt backbone.
+    """Lets ``load_from`` load the weights of a bare ViT, or of DINO's teacher, into a model with a LocAt backbone.
 
     MMEngine gives a backbone only those entries that begin with 'backbone.', so the backbone cannot translate them
     itself. A head under timm's names becomes that of a classifier. ``CheckedRunner`` registers it; for another Runner,
@@ -22,9 +24,15 @@ class BareViTHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Renames the weights in place, if no name begins with 'backbone.'."""
+        """Renames the weights in place, if no name begins with 'backbone.', or takes the teacher out of a DINO's."""
         weights = checkpoint.get('state_dict', checkpoint)
         if find_backbone(runner.model) is None:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        taken = weights_for(model, weights)
+        if taken is not weights:
+            runner.logger.info("The checkpoint is of DINO: the backbone takes its teacher's weights.")
+            checkpoint['state_dict'] = taken
             return
         if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
             return

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmlocat.attention import GaussianAttention
 from mmlocat.attention.backends import choose
@@ -18,6 +19,7 @@ from mmlocat.models.building import input_shape
 from mmlocat.utils import first_line
 
 from .context import TRAIN, Context
+from .hardware import shards
 from .initial_weights import on_meta
 
 
@@ -37,6 +39,29 @@ def build_optimizer(config: Config, context: Context) -> List[str]:
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    return []
+
+
+def check_needs(config: Config, context: Context) -> List[str]:
+    """Makes sure that a training has what its model cannot do without, as the model's attributes say.
+
+    ``needed_hooks`` are names of hooks' classes; a model with ``shardable=False`` cannot be trained by FSDP.
+
+    Raises:
+        ValueError: A hook is missing, or the training is sharded.
+    """
+    runner, model = context.runner, context.model
+    kind = type(model).__name__
+    present = {base.__name__ for hook in runner.hooks for base in type(hook).__mro__}
+    for hook in getattr(model, 'needed_hooks', ()):
+        if hook not in present:
+            raise ValueError(f'model.type={kind} does not train without {hook}, and custom_hooks='
+                             f"{config.get('custom_hooks')!r} has none; add dict(type='{hook}') to it: a list replaces "
+                             'that of _base_ as a whole')
+    sharded = shards(config) or isinstance(runner.model, FullyShardedDataParallel)
+    if sharded and not getattr(model, 'shardable', True):
+        raise ValueError(f'model.type={kind} cannot be sharded by FSDP; leave configs/_base_/fsdp.py, strategy and '
+                         'model_wrapper_cfg out, and train it with tools/dist_train.sh CONFIG GPUS')
     return []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
@@ -94,15 +94,28 @@ def _origin(runner: Runner, batch: Any) -> str:
     if spoilt:
         return f'first parameter that is not finite: {spoilt[0]} ({len(spoilt)} in all)'
     inputs, samples = (batch.get('inputs'), batch.get('data_samples')) if isinstance(batch, dict) else (None, None)
-    for place, image in enumerate(inputs if inputs is not None else []):
+    for place, crop, image in _images(inputs if inputs is not None else []):
         if isinstance(image, Tensor) and not _all_finite([image]):
             path = getattr(samples[place], 'img_path', None) if samples is not None else None
-            return f'all parameters are finite, but image {path or f"{place} of the batch"} is not'
+            which = (path or f'{place} of the batch') + ('' if crop is None else f' (crop {crop})')
+            return f'all parameters are finite, but image {which} is not'
     gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     spoilt = [name for name, gradient in gradients.items() if not _all_finite([gradient])]
     # Clipping, which comes before the check, spreads a NaN over all gradients.
     which = f'; first gradient that is not: that of {spoilt[0]} ({len(spoilt)} of {len(gradients)})' if spoilt else ''
     return f'all parameters and images are finite{which}'
+
+
+def _images(inputs: Iterable[Any]) -> Iterator[Tuple[int, Optional[int], Any]]:
+    """Yields place in the batch, number of the crop (None if there is but one) and image, each counted from 0.
+
+    Of several crops an image, a batch has a list: first all first crops, stacked or in a list, then all second ones.
+    """
+    for number, entry in enumerate(inputs):
+        if isinstance(entry, (list, tuple)) or isinstance(entry, Tensor) and entry.dim() == 4:
+            yield from ((place, number, image) for place, image in enumerate(entry))
+        else:
+            yield number, None, entry
 
 
 def _wrappers(runner: Runner) -> List[OptimWrapper]:

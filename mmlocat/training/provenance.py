@@ -158,7 +158,7 @@ class RecordHook(Hook):
                 finished=None)
 
     def after_train(self, runner: Runner) -> None:
-        """Writes how far it came, how long that took, and its last checkpoint."""
+        """Writes how far it came, how long that took, its last checkpoint, and its best if the config keeps one."""
         record = read_record(runner.work_dir) if runner.rank == 0 else None
         if not record or not record['launches']:
             return
@@ -166,6 +166,7 @@ class RecordHook(Hook):
         own = last and Path(last).is_file() and (
             Path(last).stat().st_mtime >= self.began - 2  # some file systems round times coarsely
             or self.context.resumed and Path(last).samefile(self.context.resumed))  # nothing was left to train
+        best = next((hook.best_ckpt_path for hook in runner.hooks if getattr(hook, 'best_ckpt_path', None)), None)
         iterations, pace = int(runner.iter - self.first), None
         if iterations and 'train/time' in runner.message_hub.log_scalars:
             times, _ = runner.message_hub.get_scalar('train/time').data  # data loading included
@@ -176,7 +177,8 @@ class RecordHook(Hook):
             iterations=runner.max_iters,
             seconds=round(time.time() - self.began, 1),
             seconds_per_iteration=pace,
-            checkpoint=describe_checkpoint(last) if own else None)
+            checkpoint=describe_checkpoint(last) if own else None,
+            best=describe_checkpoint(best))
         _write(runner, record)
 
     def before_test(self, runner: Runner) -> None:

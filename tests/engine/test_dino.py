@@ -1,17 +1,22 @@
 """DINOHook in mmengine's Runner: the frozen last layer, the teacher, what it leaves behind, and an exact resume."""
 
 import copy
+import logging
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
+from mmlocat.checkpoints import read_checkpoint, translate
 from mmlocat.models import LocAtViT
+from mmlocat.models.building import load_weights
+from mmlocat.training.load_from import BareViTHook
 
 ARCH = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
 BACKBONE = dict(type='LocAtViT', arch=ARCH, img_size=16, patch_size=4, out_type='cls_token', interpolate_mode='dino')
@@ -61,25 +66,51 @@ def kept(run):
     return next(hook for hook in run.hooks if isinstance(hook, KeepWeights)).kept
 
 
-def test_the_last_layer_learns_from_the_second_epoch_and_the_teacher_follows(tmp_path):
-    run = runner(tmp_path / 'whole', 2)
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Trains two epochs; returns the work dir, and the weights at the start and after each epoch."""
+    folder = tmp_path_factory.mktemp('dino') / 'whole'
+    run = runner(folder, 2)
     run.train()
-    start, first, second = kept(run)
+    return folder, kept(run)
+
+
+def test_the_last_layer_learns_from_the_second_epoch_and_the_teacher_follows(trained, tmp_path):
+    folder, (start, first, second) = trained
     layer, token = 'head.last_layer.weight_v', 'teacher.module.backbone.cls_token'
     assert torch.equal(start[layer], first[layer]) and not torch.equal(first[layer], second[layer])
     assert torch.equal(start[token], start['backbone.cls_token']) and not torch.equal(start[token], second[token])
     assert (second[token] - start[token]).abs().max() < (second['backbone.cls_token'] - start[token]).abs().max()
     # From the checkpoint of the first epoch the second gives the same bits, teacher and centre included.
     (tmp_path / 'resumed').mkdir()
-    checkpoint = shutil.copy(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'resumed')
+    checkpoint = shutil.copy(folder / 'epoch_1.pth', tmp_path / 'resumed')
     (tmp_path / 'resumed' / 'last_checkpoint').write_text(checkpoint)
     resumed = runner(tmp_path / 'resumed', 2, resume=True)
     resumed.train()
     assert all(torch.equal(value, second[name]) for name, value in resumed.model.state_dict().items())
-    weights = torch.load(tmp_path / 'whole' / 'teacher.pth', weights_only=False)['state_dict']
-    model = LocAtViT(ARCH, 16, 4, out_type='cls_token', interpolate_mode='dino')
-    model.load_state_dict(weights, strict=False)
-    assert torch.equal(model.cls_token, second[token])
+
+
+@pytest.mark.parametrize(('file', 'nesting'), [
+    ('teacher.pth', 'state_dict'), ('epoch_2.pth', 'state_dict.teacher.module')])
+def test_another_model_takes_the_teacher(trained, file, nesting):
+    source, (*_, weights) = str(trained[0] / file), trained[1]
+    read = read_checkpoint(source, trust_pickle=True)
+    assert read.ref_grid == (4, 4) and translate(read.whole).nesting == nesting
+    backbone = LocAtViT(ARCH, 16, 4, init_cfg=dict(type='Pretrained', checkpoint=source))
+    backbone.init_weights()
+    init_default_scope('mmpretrain')
+    classifier = MODELS.build(dict(type='ImageClassifier', backbone=BACKBONE))
+    load_weights(classifier, read)
+    tested = MODELS.build(dict(type='ImageClassifier', backbone=BACKBONE))
+    checkpoint = dict(read.whole)  # by load_from, which is what a test does
+    BareViTHook().after_load_checkpoint(SimpleNamespace(model=tested, logger=logging.getLogger()), checkpoint)
+    tested.load_state_dict(checkpoint['state_dict'])
+    for model in (backbone, classifier.backbone, tested.backbone):
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, weights[f'teacher.module.backbone.{name}']), name
+        assert not torch.equal(model.cls_token, weights['backbone.cls_token'])
+    report = str(backbone.fit_checkpoint(dict(read.state_dict)))
+    assert ("under 'teacher.module', DINO's teacher" in report) == (file != 'teacher.pth')
 
 
 def test_an_iteration_that_accumulates_gradients_does_not_move_the_teacher(tmp_path):

@@ -63,6 +63,29 @@ def test_a_deviating_run_says_why(changes, reason, tmp_path, weights):
     assert reason in deviations(tmp_path)
 
 
+def test_dino_s_teacher_is_traced_to_its_pretraining(tmp_path):
+    dino = put(tmp_path, 'vit-small_dino_imagenet', 0, 0., folders=(tmp_path / 'dino', tmp_path / 'no test'))
+    (tmp_path / 'no test' / 'provenance.json').unlink()
+    leaves = ['vit-small_dino-knn_imagenet', 'vit-small_dino-linear_imagenet']
+    put(tmp_path, leaves[0], 0, 70., training=False, tested=dino)
+    best = dict(source='best.pth', sha256='best')
+    put(tmp_path, leaves[1], 0, 75., initial=dino, best=best, tested=best)
+    runs = {run.leaf.name: run for run in gather([tmp_path])}
+    assert [(runs[leaf].value, runs[leaf].deviations) for leaf in leaves] == [(70., []), (75., [])]
+    assert runs[leaves[0]].training.leaf.name == runs[leaves[1]].pretraining.leaf.name == 'vit-small_dino_imagenet'
+    other = put(tmp_path / 'b', CLASSIFIER, 0, 98.)
+    put(tmp_path / 'b', leaves[0], 0, 70., training=False, tested=other)
+    assert deviations(tmp_path / 'b', leaves[0]) == [f'trained with {CLASSIFIER}.py']
+
+
+def test_the_epoch_is_the_recipes(tmp_path):
+    best = dict(source='best.pth', sha256='best')
+    put(tmp_path, CLASSIFIER, 0, 98., best=best, tested=best)
+    assert deviations(tmp_path, CLASSIFIER) == ['tests its best epoch instead of its last']
+    put(tmp_path / 'b', 'vit-small_dino-linear_imagenet', 0, 75., initial=best, best=best)
+    assert 'tests its last epoch instead of its best' in deviations(tmp_path / 'b', 'vit-small_dino-linear_imagenet')
+
+
 def test_other_pretraining_is_named(tmp_path):
     other = put(tmp_path, 'vit-nano_digitscenes', 0, 98.)
     put(tmp_path, LINEAR, 0, 40., initial=other)
@@ -75,10 +98,11 @@ def test_other_pretraining_is_named(tmp_path):
 @pytest.mark.parametrize('head', ['knn', 'hummingbird'])
 def test_what_trains_nothing_is_judged_by_the_training_of_its_weights(head, tmp_path, weights):
     leaf = f'locatvit-nano_{head}_digitscenes'
-    put(tmp_path, leaf, 0, 40., tested_weights=weights)
+    put(tmp_path, leaf, 0, 40., tested=weights, training=False)
     run, = [run for run in gather([tmp_path]) if run.leaf.name == leaf]
     assert run.deviations == [] and run.value == 40. and run.training.leaf.name == CLASSIFIER
-    put(tmp_path / 'b', leaf, 0, 40., tested_weights=put(tmp_path / 'b', 'vit-nano_digitscenes', 0, 90.))
+    other = put(tmp_path / 'b', 'vit-nano_digitscenes', 0, 90.)
+    put(tmp_path / 'b', leaf, 0, 40., tested=other, training=False)
     assert deviations(tmp_path / 'b', leaf) == ['trained with vit-nano_digitscenes.py']
 
 

@@ -48,6 +48,15 @@ def test_a_job_runs_once_for_the_same_inputs_and_product(tmp_path):
     assert not changed.done
 
 
+def test_a_pattern_stands_for_the_checkpoint_that_is_there_when_the_job_begins(tmp_path):
+    made = job(tmp_path, code='import pathlib, sys; pathlib.Path(sys.argv[1]).with_name("best_7.pth").touch(); '
+                              'pathlib.Path(sys.argv[1]).touch()')
+    uses = job(tmp_path, 'b', after=made)
+    uses.command.append(str(tmp_path / 'a' / 'best_*.pth'))
+    run(made, uses)
+    assert (tmp_path / 'b' / 'out').read_text() == str(tmp_path / 'a' / 'best_7.pth')
+
+
 @pytest.mark.parametrize(('state', 'checkpoint', 'said'), [
     (dict(fingerprint='f', process=None, seconds=None), 'epoch_1.pth', '--resume'),
     (dict(fingerprint='else'), 'epoch_1.pth', ''),  # another recipe's checkpoint is not gone on from

@@ -21,7 +21,8 @@ HEAD = 'frozen backbone, one-layer head'
 def measured(trial, value):
     """Leaves behind what a training and a test that ended well do."""
     given = dict(folders=(trial.train.folder, trial.test.folder)) if trial.train else dict(
-        folders=[trial.test.folder] * 2, tested_weights=dict(sha256=str(trial.parent.train.folder)))
+        folders=[trial.test.folder] * 2, training=False,
+        tested=dict(source='x.pth', sha256=str(trial.parent.train.folder)))
     put(None, trial.row.config.stem, trial.seed, value, **given)
     for job in trial.jobs:
         (job.folder / job.product).touch()
@@ -62,6 +63,20 @@ def test_files(demo):
     nothing = Report(suite, [], folder / 'none')
     nothing.write()
     assert not (folder / 'none').exists() and nothing.verdict() == ''
+
+
+def test_rows_that_train_or_test_alone(tmp_path):
+    suite = load_suite('dino').select(['vit-small_dino-knn*'])
+    dino, knn = trials = plan_suite(suite, tmp_path)
+    result = put(None, dino.row.name, 0, 0., folders=(dino.train.folder, tmp_path / 'no test'))
+    put(None, knn.row.name, 0, 70., training=False, tested=result, folders=(tmp_path / 'none', knn.test.folder))
+    for job in (dino.train, knn.test):
+        (job.folder / job.product).touch()
+        job.record(0, 1.)
+    report = Report(suite, trials, tmp_path)
+    assert report.table().rows == [['ViT', 'k-NN of DINO pretraining', '', '70.0', '', '']]
+    run, = report.rows[knn.row.name].runs
+    assert run.training.folder == dino.train.folder.resolve() and run.deviations == []
 
 
 def test_rows_without_a_classifier_and_without_heads(tmp_path):

@@ -90,4 +90,5 @@ def test_pretraining_of_a_leaf():
     assert parse('locatvit_hummingbird_voc2012').pretraining == 'locatvit_imagenet'
     assert parse('locatjumbo_knn_imagenet').pretraining == 'locatjumbo_imagenet'
     assert parse('vit-small_dino-knn_imagenet').pretraining == 'vit-small_dino_imagenet'
+    assert parse('vit-small_dino-linear_imagenet').pretraining == 'vit-small_dino_imagenet'
     assert parse('vit-small_dino_imagenet').pretraining is None

@@ -129,7 +129,7 @@ def test_a_row_that_trains_nothing_tests_the_weights_of_another(tmp_path):
     weights.touch()
     _, knn = plan_suite(load(tmp_path, rows % weights), tmp_path)
     assert knn.test.after is None and str(weights) in knn.test.command
-    with pytest.raises(ValueError, match='row vit-nano_knn_digitscenes: .* trains nothing; checkpoint must name'):
+    with pytest.raises(ValueError, match='row vit-nano_knn_digitscenes: its config only tests; give it a checkpoint'):
         plan_suite(load(tmp_path, (rows % '').replace(', checkpoint: ', '')), tmp_path)
 
 
@@ -160,6 +160,35 @@ def test_the_shipped_suite_of_digitscenes(tmp_path):
         assert str(head.train.folder / 'iter_800.pth') in head.test.command
         if epochs == 5:  # the control is no recipe: its head's leaf asks for other weights
             assert parse(head.row.config.name).pretraining == pretraining.row.config.stem
+
+
+def test_the_shipped_suite_of_dino(tmp_path):
+    """DINO is trained alone, k-NN tested alone, the linear probe both."""
+    suite = load_suite('dino')
+    assert {row.name for row in suite.rows} == {name[:-3] for name in LEAVES if '-small_dino' in name}
+    trials = {trial.row.name: trial for trial in plan_suite(suite, tmp_path, gpus=8)}
+    for arch in ('vit-small', 'locatvit-small'):
+        dino, knn, linear = (trials[f'{arch}_{head}_imagenet'] for head in ('dino', 'dino-knn', 'dino-linear'))
+        teacher = str(dino.train.folder / 'epoch_100.pth')
+        assert dino.test is None and knn.train is None and dino.jobs == [dino.train] and knn.jobs == [knn.test]
+        assert teacher in knn.test.command and f'checkpoint={teacher}' in linear.train.command
+        assert knn.test.after is linear.train.after is dino.train and linear.test.after is linear.train
+        assert parse(knn.row.name).pretraining == parse(linear.row.name).pretraining == dino.row.name
+        assert str(linear.train.folder / 'best_*.pth') in linear.test.command  # the best epoch is reported
+        assert not any(part.startswith('train_dataloader.batch_size') for trial in (dino, linear)
+                       for part in trial.train.command)  # 8 GPUs are the recipes'
+
+
+def test_rows_that_test_alone_need_a_checkpoint_that_is_trained(tmp_path):
+    knn = '{config: vit-nano_dino-knn_digitscenes.py'
+    suite = load(tmp_path, f'rows:\n  - {knn}, checkpoint: "hf://a/b"}}\n')
+    (job, ), = (trial.jobs for trial in plan_suite(suite, tmp_path))
+    assert 'hf://a/b' in job.command and job.after is None
+    with pytest.raises(ValueError, match='row vit-nano_dino-knn_digitscenes: its config only tests; give it a checkp'):
+        plan_suite(load(tmp_path, f'rows:\n  - {knn}}}\n'), tmp_path)
+    with pytest.raises(ValueError, match='row b: checkpoint names a, which trains nothing; name the row that it tests'):
+        plan_suite(load(tmp_path, f'rows:\n  - {knn}, name: a, checkpoint: "hf://a/b"}}\n'
+                                  f'  - {knn}, name: b, checkpoint: a}}\n'), tmp_path)
 
 
 def test_the_shipped_suites_hold_the_papers_table():

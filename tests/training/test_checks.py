@@ -5,16 +5,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 
 from mmlocat.config import load_config
+from mmlocat.engine.dino import DINOHook
 from mmlocat.models.building import build_model
-from mmlocat.training.context import TEST, Context, changed_since_file, read_options
+from mmlocat.training.config_values import check_values
+from mmlocat.training.context import TEST, TRAIN, Context, changed_since_file, read_options
 from mmlocat.training.hardware import adapt_to_hardware, adapt_total_batch, check_launcher
 from mmlocat.training.initial_weights import (
     find_weights,
     fit_weights,
     set_initial_checkpoint,
 )
+from mmlocat.training.model_check import check_needs
 from tests.conftest import ROOT
 
 
@@ -40,6 +44,34 @@ def check_weights(config, **options):
         context.runner.model = build_model(config)
         remarks += fit_weights(config, context)
     return remarks
+
+
+def dino(hooks, **changes):
+    """Runs the check of what a model needs on a DINO and these hooks."""
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_dino_digitscenes.py'))
+    config.update(changes)
+    return check_needs(config, Context(runner=SimpleNamespace(model=build_model(config), hooks=hooks)))
+
+
+def test_a_model_without_a_hook_that_it_needs_or_split_against_its_word_is_refused():
+    assert dino([DINOHook()]) == dino([EMAHook(), type('Mine', (DINOHook, ), {})()]) == []
+    with pytest.raises(ValueError, match=r"DINO does not train without DINOHook, and custom_hooks=\[{'type': 'EMAHook'}"
+                                         r"\] has none; add dict\(type='DINOHook'\) to it"):
+        dino([EMAHook()], custom_hooks=[dict(type='EMAHook')])
+    with pytest.raises(ValueError, match='model.type=DINO cannot be sharded by FSDP; leave configs/_base_/fsdp.py'):
+        dino([DINOHook()], strategy=dict(type='FSDPStrategy'))
+    plain = SimpleNamespace(model=torch.nn.Linear(1, 1), hooks=[])
+    assert check_needs(Config(dict(strategy=dict(type='FSDPStrategy'))), Context(runner=plain)) == []
+
+
+def test_a_best_checkpoint_needs_a_validation():
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_dino_digitscenes.py'),
+                         {'default_hooks.checkpoint.save_best': 'loss'})
+    assert check_values(config, Context(TEST)) == []
+    with pytest.raises(ValueError, match="save_best='loss', but there is no val_dataloader, .* set .*save_best=None"):
+        check_values(config, Context(TRAIN))
+    config = load_config(str(ROOT / 'configs' / 'vit-small_dino-linear_imagenet.py'))
+    assert check_values(config, Context(TRAIN)) == [] and config.default_hooks.checkpoint.save_best == 'accuracy/top1'
 
 
 def test_options_that_are_no_dict():

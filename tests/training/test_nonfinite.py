@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS, TRANSFORMS
 
 from mmlocat.training import nonfinite
 from mmlocat.training.cli import training_job
-from mmlocat.training.nonfinite import NonFiniteError, NonFiniteHook, _all_finite
+from mmlocat.training.nonfinite import NonFiniteError, NonFiniteHook, _all_finite, _origin
 from tests.conftest import ROOT
 
 CLASSIFIER, SEGMENTOR = 'locatvit-nano_digitscenes.py', 'locatvit-nano_linear_digitscenes.py'
@@ -121,6 +121,20 @@ def test_a_gradient_is_caught_before_the_step(name, value, digit_scenes, tmp_pat
     assert f'first gradient that is not: that of {HEADS[name]} (1 of ' in message or (
         value != value and name == CLASSIFIER and '(72 of 72)' in message)
     assert str(work_dir / SAVED[name]) in message
+
+
+@pytest.mark.parametrize('stack', [torch.stack, list])
+def test_of_several_crops_image_and_crop_are_named(stack):
+    """DINO's batches are lists of views, each of all images; views may be stacked or not."""
+    views = [[torch.zeros(3, side, side) for _ in range(3)] for side in (8, 8, 4)]
+    views[1][2][0, 0, 0] = float('nan')
+    batch = dict(inputs=[stack(view) for view in views],
+                 data_samples=[SimpleNamespace(img_path=f'{name}.png') for name in 'abc'])
+    runner = SimpleNamespace(model=torch.nn.Linear(1, 1))
+    assert _origin(runner, batch) == 'all parameters are finite, but image c.png (crop 1) is not'
+    views[1][2][0, 0, 0] = 0
+    batch['inputs'] = [stack(view) for view in views]
+    assert _origin(runner, batch) == 'all parameters and images are finite'
 
 
 def test_an_overflow_in_the_network_leaves_no_checkpoint(digit_scenes, tmp_path):

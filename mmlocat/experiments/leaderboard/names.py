@@ -20,7 +20,6 @@ HEADS = {
     'upernet': 'UperNet, fine-tuned',
     'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
-    'knn': 'k-NN',
     'dino': 'DINO pretraining',
     'dino-knn': 'k-NN of DINO pretraining',
     'dino-linear': 'linear probe of DINO pretraining'
@@ -111,13 +110,8 @@ class Leaf:
         """The leaf whose result another one starts from, by its name; None for one that starts from nothing."""
         if self.head in ('', 'dino'):
             return None
-        first = 'dino_' if self.head == 'dino-knn' else ''
+        first = 'dino_' if self.head.startswith('dino-') else ''
         return f'{self.arch}_{first}{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
-
-    @property
-    def trains(self) -> bool:
-        """Whether it trains anything; k-NN and retrieval only evaluate another leaf's result."""
-        return self.head not in ('knn', 'dino-knn', 'hummingbird')
 
     @property
     def segments(self) -> bool:
@@ -126,10 +120,13 @@ class Leaf:
 
 
 def metric(head: str) -> Tuple[str, str]:
-    """Returns the key in a test's results of what a head is measured by, and its name with unit."""
-    if head.endswith('knn'):
-        return 'knn/top1_k20', 'k-NN top-1 %'
-    return {'': ('accuracy/top1', 'top-1 %'), 'dino': ('loss', 'loss')}.get(head, ('mIoU', 'mIoU %'))
+    """Returns the key in a test's results of what a head is measured by, and its name with unit.
+
+    DINO pretraining has no test of its own: k-NN and the linear probe measure it.
+    """
+    top1 = ('accuracy/top1', 'top-1 %')
+    votes = ('knn/top1_k20', 'k-NN top-1 %')
+    return {'': top1, 'dino-linear': top1, 'knn': votes, 'dino-knn': votes}.get(head, ('mIoU', 'mIoU %'))
 
 
 def parse(name: str) -> Leaf:

@@ -92,9 +92,10 @@ def gather(work_dirs: Iterable[Union[str, Path]]) -> List[Run]:
         finished = record['launches'][-1]['finished'] if record['launches'] else None
         if finished and finished['checkpoint']:
             launches, configs = record['launches'], record['configs']
-            by_result[finished['checkpoint']['sha256']] = Training(
-                parse(launches[0]['leaf']), folder, launches, configs[launches[0]['config']],
-                _training_deviations(launches, configs))
+            training = Training(parse(launches[0]['leaf']), folder, launches, configs[launches[0]['config']],
+                                _training_deviations(launches, configs))
+            for result in (finished.get('best') or finished['checkpoint'], finished['checkpoint']):
+                by_result[result['sha256']] = training
     by_result.pop(None, None)  # of checkpoints that are no files
     runs: Dict[tuple, Run] = {}
     for folder, record in records.items():
@@ -114,16 +115,33 @@ def _run(folder: Path, test: dict, configs: Dict[str, dict], by_result: Dict[str
         found.append('no finished training in these work dirs ends with this checkpoint')
     elif run.training is not None:
         found += run.training.deviations
-        if run.training.leaf.name != (run.leaf.name if run.leaf.trains else run.leaf.pretraining):
+        if run.training.leaf.name != _trained_by(run.leaf):
             found.append(f'trained with {run.training.leaf.name}.py')
+        found += _which_epoch(run)
         found += _trace(run, by_result)
     run.deviations = list(dict.fromkeys(found))
     return run
 
 
+def _trained_by(leaf: Leaf) -> Optional[str]:
+    """Returns the leaf whose training makes what a leaf tests: itself, or its pretraining if it only tests."""
+    shipped = recipe(leaf.name)[0]
+    return leaf.name if shipped is None or shipped.get('train_dataloader') else leaf.pretraining
+
+
+def _which_epoch(run: Run) -> List[str]:
+    """Says so if the tested epoch is not the recipe's: the last one, or the best one where its config keeps that."""
+    finished, shipped = run.training.launches[-1]['finished'], recipe(run.training.leaf.name)[0] or {}
+    keeps_best = ((shipped.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    wanted = (finished.get('best') if keeps_best else None) or finished['checkpoint']
+    if run.test['checkpoint']['sha256'] == wanted['sha256'] or run.training.leaf.name != run.leaf.name:
+        return []
+    return ['tests its last epoch instead of its best' if keeps_best else 'tests its best epoch instead of its last']
+
+
 def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
     """Finds the training behind the initial weights; says what is wrong with them."""
-    leaf = run.leaf if run.leaf.trains else run.training.leaf
+    leaf = run.leaf if run.training.leaf.name != run.leaf.pretraining else run.training.leaf
     initial, wanted = run.training.launches[0]['initial_checkpoint'], leaf.pretraining
     if initial is None or initial['source'] == recipe(leaf.name)[1]:
         return []
@@ -199,7 +217,7 @@ def _training_deviations(launches: List[dict], configs: Dict[str, dict]) -> List
         found.append(f'what came before {first["resumed_from"]["source"]} is not recorded')
     elif initial is None and (backbone.get('frozen_stages') or -1) > 0:
         found.append('the frozen backbone is random')
-    elif initial is None and (weights is not None or parse(names[0]).head):
+    elif initial is None and (weights is not None or parse(names[0]).pretraining):
         found.append(f'starts from random weights instead of {weights or "pretrained ones"}')
     elif weights is not None and initial['source'] != weights:
         found.append(f'starts from {initial["source"]} instead of {weights}')

@@ -1,4 +1,4 @@
-"""Turns a suite into commands: for every row and seed a training, where it has one, and a test."""
+"""Turns a suite into commands: for every row and seed a training, a test of its last or best checkpoint, or both."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ from .rows import Suite, SuiteRow
 class Trial:
     """A row with one seed: its config, options merged, its jobs, and the trial whose result it starts from.
 
-    A row that is only evaluated, such as k-NN, has no training: it tests what ``parent`` or the row's file holds.
+    A config without training data, such as those of k-NN, is tested alone, with the checkpoint that its row names; one
+    without test data, such as those of DINO, is trained alone.
     """
 
     row: SuiteRow
     seed: int
     config: Config
     train: Optional[Job]
-    test: Job
+    test: Optional[Job]
     parent: Optional[Trial] = None
 
     @property
     def jobs(self) -> List[Job]:
-        """The training, if there is one, and the test."""
-        return [job for job in (self.train, self.test) if job]
+        """Its training and its test, as far as it has them."""
+        return [job for job in (self.train, self.test) if job is not None]
 
 
 def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[str] = None) -> List[Trial]:
@@ -57,8 +58,8 @@ def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[
 
     Raises:
         FileNotFoundError: A row's config does not exist.
-        ValueError: Options do not fit a config, the total batch cannot be shared out evenly, or a row without training
-            names no weights to evaluate.
+        ValueError: Options do not fit a config, the total batch cannot be shared out evenly, or a row that only tests
+            names no checkpoint, or is named as one.
     """
     trials: Dict[Tuple[str, int], Trial] = {}
     for row in suite.rows:
@@ -83,32 +84,38 @@ def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[
 def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, partition: Optional[str],
            parent: Optional[Trial]) -> Trial:
     gpus = row.processes or gpus
-    folder = work_dir / f'seed{seed}' / row.name
-    test_folder = folder.with_name(f'{folder.name}_test')
+    if parent and parent.train is None:
+        raise ValueError(f'row {row.name}: checkpoint names {parent.row.name}, which trains nothing; name the row that '
+                         'it tests')
     checkpoint = str(parent.train.folder / parent.train.product) if parent else row.checkpoint
     options = [f'{key}={value}'.replace(' ', '') for key, value in row.options.items()]
     fingerprint = _fingerprint(row, seed, config, parent)
     name, slurm_name, lanes = f'{row.name}, seed {seed}', f'{row.name.replace("/", "-")}-{seed}', row.processes or 1
-    before, train, tested = parent.train if parent else None, None, checkpoint
-    if config.get('train_cfg'):
+    folder, train, test, after = work_dir / f'seed{seed}' / row.name, None, None, parent.train if parent else None
+    if config.get('train_dataloader'):
         length = config.train_cfg.get('max_iters')
         product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
-        initial = [f'checkpoint={checkpoint}'] if checkpoint else []
-        train = Job(
+        more_options = _batch(row, config, gpus) + ([f'checkpoint={checkpoint}'] if checkpoint else [])
+        train = after = Job(
             f'{name}: train', folder,
             _command(slurm_name, 'train', gpus, partition, [row.config], [
                 '--work-dir', folder, *row.train_args, '--cfg-options', f'randomness.seed={seed}', *options,
-                *_batch(row, config, gpus), *initial]),
-            product, fingerprint, before, resumable=True, lanes=lanes)
-        tested = folder / product
-    elif not checkpoint:
-        raise ValueError(f'row {row.name}: {row.config.name} trains nothing; checkpoint must name the weights to '
-                         'evaluate: an earlier row, a file or an address')
-    test = Job(
-        f'{name}: test', test_folder,
-        _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, tested], [
-            '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
-        RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), train or before, lanes=lanes)
+                *more_options]),
+            product, fingerprint, after, resumable=True, lanes=lanes)
+        best = ((config.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+        tested = str(folder / ('best_*.pth' if best else product))
+    elif checkpoint:
+        tested = checkpoint
+    else:
+        raise ValueError(f'row {row.name}: its config only tests; give it a checkpoint: an earlier row, a file or an '
+                         'address')
+    if config.get('test_dataloader'):
+        test_folder = folder.with_name(f'{folder.name}_test')
+        test = Job(
+            f'{name}: test', test_folder,
+            _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, tested], [
+                '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
+            RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), after, lanes=lanes)
     return Trial(row, seed, config, train, test, parent)
 
 

@@ -33,7 +33,7 @@ class Job:
     Args:
         name: What progress lines call it.
         folder: Its work dir.
-        command: The command line.
+        command: The command line; a path that ends in '*.pth' stands for the file that fits when the job begins.
         product: The file in ``folder`` that proves success.
         fingerprint: Of what its result depends on. A change of code between releases is not seen: delete the work dir
             after one.
@@ -161,7 +161,8 @@ def run_jobs(jobs: Sequence[Job], console: Console, lanes: int = 1) -> Iterator[
 
 
 def _start(job: Job, threads: int, say: Callable[[str], None]) -> subprocess.Popen:
-    command = list(job.command)
+    command = [next((str(path) for path in Path(part).parent.glob(Path(part).name)), part)
+               if part.endswith('*.pth') else part for part in job.command]
     leftover = read_state(job.folder).get('process')
     if _works_for(leftover, job.folder):
         _end({leftover: lambda: _works_for(leftover, job.folder)})

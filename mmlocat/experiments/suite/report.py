@@ -41,9 +41,8 @@ class Report:
     def __init__(self, suite: Suite, trials: Sequence[Trial], work_dir: Path) -> None:
         self.suite, self.work_dir = suite, work_dir
         self.rows: Dict[str, Row] = {}
-        done = [trial for trial in trials if trial.test.done]
-        folders = dict.fromkeys(job.folder for trial in done for one in (trial.parent, trial) if one
-                                for job in one.jobs)
+        done = [trial for trial in trials if trial.test is not None and trial.test.done]
+        folders = [job.folder for trial in trials for job in trial.jobs if job.done]
         by_folder = {run.folder: run for run in gather(folders)} if done else {}
         for row in suite.rows:
             runs = [by_folder[trial.test.folder.resolve()] for trial in done if trial.row.name == row.name]
@@ -64,10 +63,12 @@ class Report:
             trained = [other for other in own if other and other not in _EVALUATIONS]
             if head not in (trained or ([''] if '' in own else own)):
                 continue
-            untrained = 'untrained' if '--allow-random-backbone' in self.suite.row(name).train_args else ''
-            table.add(row.title, HEADS[head], mean_and_spread(own[''].values, 1) if '' in own else untrained,
+            planned, by_top1 = self.suite.row(name), metric(head)[0] == 'accuracy/top1'
+            classifier = row if by_top1 else own.get('')
+            untrained = 'untrained' if '--allow-random-backbone' in planned.train_args else ''
+            table.add(row.title, HEADS[head], mean_and_spread(classifier.values, 1) if classifier else untrained,
                       *(mean_and_spread(own[other].values, 1) if other in own else '' for other in measured),
-                      mean_and_spread(row.values, 1) if head in trained else '',
+                      mean_and_spread(row.values, 1) if head in trained and not by_top1 else '',
                       f'{row.parameters:,}' if row.parameters else '')
         return table
 

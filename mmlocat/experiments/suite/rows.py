@@ -10,6 +10,8 @@
         checkpoint: vit-nano_digitscenes       # another row's result, of the same seed; else a file or an address
         cfg-options: {train_cfg.max_iters: 800}
 
+A config that only tests, such as one of k-NN, tests its row's ``checkpoint``.
+
 Further keys of a row: ``name`` (default: the leaf's), ``title`` (in tables), ``processes`` (of its training and test;
 default: what ``--gpus`` says), ``train-args`` (further arguments of tools/train.py). Beside ``rows`` a suite may hold
 ``seeds``, of the rows that state none, and ``compare``: two rows, of which the report says how the second differs from
@@ -72,7 +74,7 @@ class SuiteRow:
 
     @property
     def head(self) -> str:
-        """'linear', 'upernet', or '' for a classifier."""
+        """One of the leaderboard's ``HEADS``, '' for a classifier."""
         return parse(self.config.name).head
 
 

@@ -96,5 +96,5 @@ def show_plan(trials: Sequence[Trial], console: Console) -> None:
         if state != 'done':
             text += f'\n    {shlex.join([*job.command, *(["--resume"] if state == "resume" else [])])}'
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f'{sum(bool(trial.train) and not trial.train.done for trial in trials)} trainings are left.',
-                  highlight=False)
+    left = sum(trial.train is not None and not trial.train.done for trial in trials)
+    console.print(f'{left} trainings are left.', highlight=False)

@@ -54,7 +54,8 @@ class LocAtBase:
         """Converts a checkpoint to this model's names and shapes, in place; see ``protocol.LocAtBackbone``.
 
         ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so only this method refuses them. It may
-        replace the model's Gaussian kernel by that of the checkpoint's pretraining grid.
+        replace the model's Gaussian kernel by that of the checkpoint's pretraining grid. Of a checkpoint of DINO it
+        takes the teacher, which is the model that is evaluated, and the report says so.
         """
         kind = type(self).__name__
         own = {name[len(prefix):]: value for name, value in state_dict.items() if name.startswith(prefix)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, NamedTuple, Opt
 from torch import Tensor
 
 from mmlocat.attention.kernel import Grid
+from mmlocat.checkpoints.names import TEACHER
 
 from .position import resize_position_embedding
 
@@ -53,6 +54,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         names = f'{self.format} names' + (f', under {self.nesting!r}' if self.nesting else '')
+        names += ", DINO's teacher" if self.nesting.endswith(TEACHER.strip('.')) else ''
         lines = [f'Weights of {self.backbone} ({names}): {self.matched} of {self.total} matched.']
         if self.missing:
             lines.append(f'  missing, as allow_partial or gaug_init permits, so they keep their first values: '

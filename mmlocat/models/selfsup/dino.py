@@ -20,7 +20,8 @@ class DINO(BaseSelfSupervisor):
     """Self-supervised pretraining by self-distillation.
 
     Source: DINO (arXiv 2104.14294), with which the paper pretrains ViT-S/16 and LocAtViT-S/16. ``DINOHook`` moves the
-    teacher after each update. The teacher is ``teacher.module.backbone`` in checkpoints; it loads as any backbone.
+    teacher after each update. In checkpoints the teacher is ``teacher.module``; other models with a LocAt backbone take
+    the teacher's from them, not the student's, by ``checkpoint=``, ``load_from`` and ``load_model``.
 
     Args:
         backbone: Gives one feature (B, C), such as LocAtViT with ``out_type='cls_token'``, or all tokens for a neck.
@@ -31,9 +32,17 @@ class DINO(BaseSelfSupervisor):
         data_preprocessor: Defaults to mmpretrain's ``SelfSupDataPreprocessor``.
         init_cfg: mmengine's initialisation config.
 
+    Attributes:
+        needed_hooks: Hooks without which it does not train as it should.
+        shardable: Whether FSDP may split its weights: student and teacher would be split at different places, and
+            gradients could not be clipped by the norm of a whole parameter.
+
     Raises:
         ValueError: ``momentum`` does not lie in (0, 1).
     """
+
+    needed_hooks = ('DINOHook', )
+    shardable = False
 
     def __init__(self,
                  backbone: dict,
