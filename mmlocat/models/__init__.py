@@ -12,7 +12,7 @@ require_openmmlab('mmlocat.models')
 
 # Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
 import mmlocat.engine.gaussian_stats  # noqa: E402, F401
-from mmlocat.checkpoints.mmengine_loader import register_schemes  # noqa: E402
+from mmlocat.engine.checkpoint_loader import register_schemes  # noqa: E402
 
 from .backbones import LocAtJumbo, LocAtSwin, LocAtViT  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402

@@ -10,10 +10,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
+from mmlocat.attention.vit.loading import is_gaug
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.config import load_config
 
-from .backbones.loading import is_gaug
 from .backbones.protocol import find_backbone
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from .reader import read_checkpoint
+from mmlocat.checkpoints import read_checkpoint
 
 # MMEngine matches with re.match and tries the alphabetically last prefix first: 'https?' before its own 'https://'.
 _ADDED = ('hf://', 'timm://', r'https?://.*\.safetensors$', r'.*\.safetensors$')
