@@ -12,6 +12,7 @@ require_openmmlab('mmlocat.models')
 
 # Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
 import mmlocat.engine.gaussian_stats  # noqa: E402, F401
+from mmlocat.config import find_installed_libraries  # noqa: E402
 from mmlocat.engine.checkpoint_loader import register_schemes  # noqa: E402
 
 from .backbones import LocAtJumbo, LocAtSwin, LocAtViT  # noqa: E402
@@ -21,5 +22,6 @@ from .selfsup import DINO, DINOHead  # noqa: E402
 # Makes MMEngine read hf://, timm:// and .safetensors, which it cannot by itself.
 register_schemes()
 register_classifiers()
+find_installed_libraries()
 
 __all__ = ['DINO', 'DINOHead', 'LocAtJumbo', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']
