@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from importlib import metadata
 from pathlib import Path
 from typing import List, Optional
 
 from mmengine.config import Config, DictAction
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.hub import hub
 from mmengine.runner import Runner
-from mmengine.utils import is_installed
 
 from mmlocat.utils import near_names, share_folder, suggestion
+from mmlocat.zoo import find_installed_libraries
 
 # Config keys that mmengine and our tools read in addition to the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
@@ -46,33 +43,6 @@ def near_matches(path: str) -> List[str]:
         for file in sorted(folder.glob('*.py')):
             found.setdefault(file.stem, str(file))
     return [found[name] for name in near_names(wanted.stem, found, 5)]
-
-
-def find_installed_libraries() -> None:
-    """Makes 'mmseg::...' and 'mmpretrain::...' name configs of the installed libraries, and installs nothing ever.
-
-    A fault of MMEngine (upstream 0.10.3 to 0.10.7, OneDL 0.10.8 to 0.10.12): it looks for MMSegmentation by the name of
-    upstream's distribution, which the OneDL builds do not have. Inheritance then fails, and ``mmengine.hub`` runs pip,
-    which would put upstream's release over the installed one. MMEngine finds a library by its module's name too; once
-    it does so by itself, the loop can go. ``load_config`` and ``import mmlocat.models`` call this; it may be repeated.
-    """
-    for module in ('mmpretrain', 'mmseg'):
-        try:
-            metadata.version(MODULE2PACKAGE[module])
-        except metadata.PackageNotFoundError:
-            MODULE2PACKAGE[module] = module
-    hub.install_package = _require_package
-
-
-def _require_package(package: str) -> None:
-    """Stands for MMEngine's function that installs a missing package: refuses instead.
-
-    Raises:
-        ModuleNotFoundError: It is not installed.
-    """
-    if not is_installed(package):
-        raise ModuleNotFoundError(f'{package}, whose config is asked for, is not installed, and nothing is installed '
-                                  f'unasked; if you want it: pip install {package}')
 
 
 def load_config(path: str, options: Optional[dict] = None) -> Config:

@@ -6,13 +6,12 @@ resolves under ``default_scope='mmseg'`` and ``'mmpretrain'``, and ``'mmpretrain
 """
 
 from mmlocat.utils import require_openmmlab
-from mmlocat.zoo import register_classifiers
+from mmlocat.zoo import find_installed_libraries, register_classifiers
 
 require_openmmlab('mmlocat.models')
 
 # Registers GaussianStatsHook too, for configs that import only this package; the hook needs only mmlocat.attention.
 import mmlocat.engine.gaussian_stats  # noqa: E402, F401
-from mmlocat.config import find_installed_libraries  # noqa: E402
 from mmlocat.engine.checkpoint_loader import register_schemes  # noqa: E402
 
 from .backbones import LocAtJumbo, LocAtSwin, LocAtViT  # noqa: E402

@@ -83,7 +83,7 @@ def test_pytorch_has_no_deterministic_gradient_of_antialiased_resizing():
 
 
 def test_mmengine_does_not_find_the_onedl_builds_by_the_names_of_their_projects(monkeypatch, tmp_path):
-    """``config.find_installed_libraries`` gives it the names of the modules; its hub would call pip."""
+    """``zoo.find_installed_libraries`` gives it the names of the modules; its hub would call pip."""
     from importlib import metadata
 
     from mmengine.utils import install_package, package_utils

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmlocat.attention.vit.fitting import FitsCheckpoints
+from mmlocat.checkpoints.names import to_classifier_names
 
 
 class LocAtBase(FitsCheckpoints):
@@ -20,14 +22,42 @@ class LocAtBase(FitsCheckpoints):
     Attributes:
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
         shared_by_blocks: First parts of the names of parameters that all blocks use, such as a shared MLP.
+        classifier_head: What begins the names of the head in MMPretrain's classifiers around this backbone.
     """
 
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
     shared_by_blocks: Sequence[str] = ()
+    classifier_head: str = 'head.layers.head.'
 
     def log(self, report: str) -> None:
         """Logs what became of a checkpoint, in MMEngine's current log."""
         print_log(report, logger='current')
+
+    def in_classifier(self, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+        """Returns weights of a bare backbone, and of its head, under the names of MMPretrain's classifier around it.
+
+        Args:
+            weights: Under any library's names. Those of a whole model are returned as they are.
+        """
+        if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
+            return dict(weights)
+        return to_classifier_names(self.translate(weights).state_dict, self.classifier_head)
+
+    def _checkpoint_filter(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
+        """Lets a classifier around this backbone load what is published, bare; MMPretrain registers it as a load hook.
+
+        By this name, in 1.2.0 to 1.3.6. MMEngine gives the backbone itself only entries that begin with 'backbone.'.
+        """
+        own = {name[len(prefix):]: value for name, value in state_dict.items() if name.startswith(prefix)}
+        whole = self.in_classifier(own)
+        if whole.keys() == own.keys():
+            return
+        for name in own:
+            del state_dict[prefix + name]
+        state_dict.update({prefix + name: value for name, value in whole.items()})
+        head = sorted(name for name in whole if name.startswith('head.'))
+        self.log(f'Weights of a bare {type(self).__name__} for the classifier around it, with '
+                 + (f'its head: {", ".join(head)}.' if head else 'no head: that of the classifier starts anew.'))
 
     def draws_weights(self) -> bool:
         """Tells whether ``init_weights`` draws weights, because it is the first call and no checkpoint is loaded."""

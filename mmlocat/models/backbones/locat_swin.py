@@ -73,6 +73,7 @@ class LocAtSwin(LocAtBase, BaseModule):
     }
     num_prefix_tokens = 0
     grid_source = 'a window of the first stage, from window_size and img_size'
+    classifier_head = 'head.fc.'
 
     def __init__(self,
                  arch: Union[str, dict] = 'tiny',
