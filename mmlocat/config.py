@@ -11,6 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmlocat.utils import near_names, share_folder, suggestion
+from mmlocat.zoo import find_installed_libraries
 
 # Config keys that mmengine and our tools read in addition to the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
@@ -62,6 +63,7 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         matches = near_matches(path)
         hint = f'did you mean {", ".join(matches)}?' if matches else f'configs lie in {share_folder() / "configs"}'
         raise FileNotFoundError(f'config {path} does not exist; {hint}')
+    find_installed_libraries()
     try:
         config = Config.fromfile(path)
     except Exception as error:  # a config is Python code and may raise anything

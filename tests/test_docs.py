@@ -27,10 +27,11 @@ def blocks(language, text=README):
 
 
 def test_python_blocks_run():
+    names = {}
     for block in blocks('python'):
-        names = {}
         exec(block, names)
-        assert names['out'].shape == names['query'].shape and torch.isfinite(names['out']).all()
+    assert names['out'].shape == names['query'].shape and torch.isfinite(names['out']).all()
+    assert names['tokens'].shape == (1, 1 + 16 * 20, 192) and torch.isfinite(names['tokens']).all()
 
 
 def test_the_slurm_script_requeues_what_was_stopped(tmp_path):

@@ -71,6 +71,15 @@ def test_mmpretrain_gets_a_classifier_by_name():
     assert mmpretrain.list_models('vit-base-p16_32xb128')  # MMPretrain's own are still there
 
 
+def test_base_may_be_named():
+    """It is the size that a name without one means."""
+    assert mmlocat.resolve('locatvit-base_imagenet') == mmlocat.resolve('locatvit_imagenet')
+    for name in ('locatvit', 'vit'):
+        configs = [mmpretrain.apis.ModelHub.get(f'{prefix}_imagenet') for prefix in (name, f'{name}-base')]
+        assert configs[0].config.filename == configs[1].config.filename
+    assert not mmpretrain.list_models('*-base_digitscenes') and not mmpretrain.list_models('*-base-base*')
+
+
 def test_a_broken_zoo_does_not_break_the_import(monkeypatch, tmp_path, caplog):
     (tmp_path / 'configs' / 'metafiles').mkdir(parents=True)
     monkeypatch.setattr(zoo, 'share_folder', lambda: tmp_path)

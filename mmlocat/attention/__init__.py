@@ -1,4 +1,4 @@
-"""Implements the mathematics of LocAt, GAug and PRR, as pure PyTorch functions.
+"""Implements the mathematics of LocAt, GAug and PRR, as pure PyTorch functions, and LocAtViT around them.
 
 Nothing in this folder imports an OpenMMLab package.
 """
@@ -8,8 +8,9 @@ from .dense import attention_weights
 from .gaug import GaussianAttention, gaussian_attention
 from .kernel import GaussianKernel
 from .refinement import refine_patches, refinement_weights
+from .vit import create_model
 
 __all__ = [
-    'GaussianAttention', 'GaussianKernel', 'attention_weights', 'available_backends', 'gaussian_attention',
-    'refine_patches', 'refinement_weights'
+    'GaussianAttention', 'GaussianKernel', 'attention_weights', 'available_backends', 'create_model',
+    'gaussian_attention', 'refine_patches', 'refinement_weights'
 ]

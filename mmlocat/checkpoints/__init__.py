@@ -1,4 +1,4 @@
-"""Finds and reads checkpoints without running code, and translates their names; ``mmengine_loader`` needs MMEngine."""
+"""Finds and reads checkpoints without running code, and translates their names; it needs no OpenMMLab package."""
 
 from .errors import CheckpointError
 from .names import detect_format, to_mmlocat_names, to_timm_names, translate

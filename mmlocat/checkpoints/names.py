@@ -216,14 +216,18 @@ def to_timm_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     return renamed
 
 
-def to_classifier_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
-    """Renames bare weights under our names, with timm's 'head.', to those of MMPretrain's ``ImageClassifier``."""
+def to_classifier_names(state_dict: Mapping[str, Value], head: str = 'head.layers.head.') -> Dict[str, Value]:
+    """Renames bare weights under our names, with timm's 'head.', to those of MMPretrain's ``ImageClassifier``.
+
+    ``head`` begins the names of its head: those of ``VisionTransformerClsHead`` by default, 'head.fc.' for
+    ``LinearClsHead``.
+    """
     renamed = {}
     for name, value in state_dict.items():
-        if name.startswith(('backbone.', 'head.layers.')):
+        if name.startswith(('backbone.', 'head.layers.', 'head.fc.')):
             renamed[name] = value
         elif name.startswith('head.'):
-            renamed['head.layers.' + name] = value
+            renamed[head + name[len('head.'):]] = value
         else:
             renamed['backbone.' + name] = value
     return renamed

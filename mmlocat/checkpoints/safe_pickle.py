@@ -6,6 +6,7 @@ import argparse
 import codecs
 import pickle
 import re
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,17 +19,14 @@ from mmlocat.utils import first_line
 
 from .errors import CheckpointError
 
-try:
-    from mmengine.logging import HistoryBuffer
-except ImportError:  # reading weights does not need MMEngine
-    HistoryBuffer = type('HistoryBuffer', (), {})
-
 # PyTorch 2.5 introduced the context manager that extends its list of allowed types.
 _EXTENDS_LIST = hasattr(torch.serialization, 'safe_globals')
 # How the versions of PyTorch name what they refuse.
 _NAMED = re.compile(r"(?:GLOBAL|function|but got|class|object of type) <?(?:class |function )?'?([\w.]+)")
 # Stands for OneCycleParamScheduler, so that a pickle can name the class but not create an instance.
 _ONE_CYCLE = object()
+# Stands for MMEngine's HistoryBuffer in a process that has not imported MMEngine: reading weights does not need it.
+_HISTORY = type('HistoryBuffer', (), {})
 
 
 def load_pickle(path: Path, map_location: Any, trust_pickle: bool) -> Any:
@@ -63,6 +61,7 @@ def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
 
 def plain_types() -> Dict[str, Any]:
     """Returns the types and functions allowed in addition to PyTorch's own list, by their names in pickles."""
+    history = getattr(sys.modules.get('mmengine.logging'), 'HistoryBuffer', _HISTORY)
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(1).__reduce__()[0]
     types: Dict[str, Any] = {
         'argparse.Namespace': argparse.Namespace,
@@ -72,7 +71,7 @@ def plain_types() -> Dict[str, Any]:
         '_codecs.encode': codecs.encode,  # in protocol 2, bytes are text together with the encoding to apply
         'builtins.getattr': _known_function,
         '__builtin__.getattr': _known_function,
-        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'mmengine.logging.history_buffer.HistoryBuffer': history,
         'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _ONE_CYCLE,
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
@@ -90,12 +89,16 @@ def _known_function(owner: Any, name: str) -> Callable:
 
     They are the statistics of a HistoryBuffer ('min', 'max', ...) and the curves of a OneCycleLR ('_annealing_cos').
     """
-    if owner is HistoryBuffer and not name.startswith('_'):
-        return getattr(owner, name)
+    if getattr(owner, '__name__', '') == 'HistoryBuffer' and not name.startswith('_'):
+        return getattr(owner, name, _unknown)
     if owner is _ONE_CYCLE and name.startswith('_annealing_'):
-        from mmengine.optim.scheduler import OneCycleParamScheduler
-        return getattr(OneCycleParamScheduler, name)
+        scheduler = getattr(sys.modules.get('mmengine.optim'), 'OneCycleParamScheduler', None)
+        return getattr(scheduler, name, _unknown)
     raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr.{name}')
+
+
+def _unknown(*_: Any) -> None:
+    """Stands for a known function of MMEngine in a process that has not imported MMEngine; it does nothing."""
 
 
 class _RestrictedUnpickler(pickle.Unpickler):

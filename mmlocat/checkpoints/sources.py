@@ -76,6 +76,11 @@ def _fetch(source: str, repo: str, revision: Optional[str], file: str) -> Option
         if isinstance(error, errors.EntryNotFoundError) and not unreachable:
             return None
         said = ' '.join(str(error).split())
+        if unreachable or isinstance(error, ConnectionError):  # HF_HUB_OFFLINE, or no network
+            raise FileNotFoundError(
+                f'{source}: the hub cannot be reached, and its cache has no {file}; put {file} and config.json of '
+                f'https://huggingface.co/{repo} into one folder (hf download {repo} --local-dir FOLDER, on a machine '
+                'with a network), and give FOLDER in place of the address') from error
         raise FileNotFoundError(f'{source}: the hub does not give {file} ({type(error).__name__}: {said}); check the '
                                 'address, log in with: hf auth login (a gated repository wants its conditions accepted)'
                                 f', or fetch it elsewhere (hf download {repo} {file}) and give its path') from error

@@ -174,7 +174,7 @@ def _properties(config: Config, task: str, model: nn.Module) -> Dict[str, str]:
     known: Dict[str, Any] = dict(
         producer=f'mmlocat {mmlocat.__version__}', config=Path(config.filename or '').name, task=task,
         channel_order='RGB', input='normalised', patch_size=backbone.patch_size, ref_grid=backbone.ref_grid,
-        classes=(model.checkpoint_meta.get('dataset_meta') or {}).get('classes'))
+        classes=(getattr(model, 'dataset_meta', None) or {}).get('classes'))
     if getattr(preprocessor, 'mean', None) is not None:
         known.update(mean=preprocessor.mean.flatten().tolist(), std=preprocessor.std.flatten().tolist())
     return {f'mmlocat.{name}': value if isinstance(value, str) else json.dumps(value)

@@ -7,14 +7,14 @@ from typing import Any, Mapping, Tuple, Union
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor, nn
 
+from mmlocat.attention.vit.loading import is_gaug
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.names import evaluated
 from mmlocat.config import load_config
 
-from .backbones.loading import is_gaug
 from .backbones.protocol import find_backbone
 
 
@@ -26,7 +26,7 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         device: Where to put the model; 'meta' keeps shapes only and takes no memory.
 
     Returns:
-        The model, with its data preprocessor.
+        The model, with its data preprocessor; its ``dataset_meta`` names the classes, if the config's data set does.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     settings = ConfigDict(config.to_dict()['model'])  # a ConfigDict, because segmentors read entries as attributes
@@ -37,8 +37,25 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
     with torch.device(device):
         model = MODELS.build(settings)
+    meta = _dataset_meta(config, settings)
+    if meta:
+        model.dataset_meta = meta
     model.eval()  # not chained: it returns None for some models of MMPretrain (1.2.0 to 1.3.6)
     return model.to(device)
+
+
+def _dataset_meta(config: Config, settings: dict) -> dict:
+    """Returns what a config's data set says of its classes, if they are as many as the model's; else nothing."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
+    meta = {**(getattr(kind, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
+    head = settings.get('decode_head') or settings.get('head') or {}
+    classes = meta.get('classes')
+    fits = isinstance(head, dict) and isinstance(classes, (list, tuple)) and len(classes) == head.get('num_classes')
+    return meta if fits else {}
 
 
 def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], device: str = 'cpu', *,
@@ -52,8 +69,8 @@ def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], d
         trust_pickle: Whether a pickle may hold any type; it can then run code.
 
     Returns:
-        The model in evaluation mode, with ``cfg``, and ``dataset_meta`` where the checkpoint has one; its attribute
-        ``checkpoint_meta`` is what the checkpoint says about itself.
+        The model in evaluation mode, with ``cfg``, and ``dataset_meta`` of the checkpoint, or of the config's data set
+        if that has as many classes; its attribute ``checkpoint_meta`` is what the checkpoint says about itself.
 
     Raises:
         FileNotFoundError: Config or checkpoint do not exist.
@@ -106,8 +123,10 @@ def check_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: An
     Raises:
         RuntimeError: It lacks weights of the model, or has them in another shape.
     """
-    own = model.state_dict()
-    embedding = getattr(find_backbone(model), 'position_embedding', None)
+    own, backbone = model.state_dict(), find_backbone(model)
+    if hasattr(backbone, 'in_classifier'):  # it derives from LocAtBase
+        state_dict = backbone.in_classifier(state_dict)
+    embedding = getattr(backbone, 'position_embedding', None)
     resizable = ('pos_embed', embedding.name if embedding else 'pos_embed')
     wrong = [name for name, value in own.items() if name not in state_dict
              or (state_dict[name].shape != value.shape and not name.endswith(resizable))]

@@ -14,7 +14,7 @@ from mmseg.models.backbones.vit import TransformerEncoderLayer as SegmentorEncod
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmlocat.models.backbones.loading import without_wrapper
+from mmlocat.attention.vit.loading import without_wrapper
 from mmlocat.models.backbones.swin_layers import SwinBlock
 
 # The libraries' transformer blocks, from the first of which those of LocAtViT and LocAtJumbo derive; and LocAtSwin's.

@@ -12,7 +12,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
-from mmlocat.checkpoints.mmengine_loader import install_reader
+from mmlocat.engine.checkpoint_loader import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import check_weights, weights_for
 

@@ -7,8 +7,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmlocat.checkpoints import translate
-from mmlocat.checkpoints.names import to_classifier_names
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import weights_for
 
@@ -26,7 +24,8 @@ class BareViTHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Renames the weights in place, if no name begins with 'backbone.', or takes the teacher out of a DINO's."""
         weights = checkpoint.get('state_dict', checkpoint)
-        if find_backbone(runner.model) is None:
+        backbone = find_backbone(runner.model)
+        if not hasattr(backbone, 'in_classifier'):  # no LocAt backbone, or one that does not derive from LocAtBase
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         taken = weights_for(model, weights)
@@ -34,9 +33,9 @@ class BareViTHook(Hook):
             runner.logger.info("The checkpoint is of DINO: the backbone takes its teacher's weights.")
             checkpoint['state_dict'] = taken
             return
-        if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
+        renamed = type(weights)(backbone.in_classifier(weights))
+        if renamed.keys() == weights.keys():
             return
-        renamed = type(weights)(to_classifier_names(translate(weights).state_dict))
         if hasattr(weights, '_metadata'):  # PyTorch's, of each module
             renamed._metadata = weights._metadata
         if weights is checkpoint:

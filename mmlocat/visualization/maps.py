@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from mmlocat.attention import GaussianAttention
 from mmlocat.attention.kernel import Grid
 from mmlocat.attention.pytorch import at_least_float32
-from mmlocat.models.backbones.layers import split_heads
+from mmlocat.attention.vit.layers import split_heads
+from mmlocat.attention.vit.rope import rotate
 from mmlocat.models.backbones.protocol import find_backbone
-from mmlocat.models.backbones.rope import rotate
 from mmlocat.models.backbones.swin_layers import PatchMerging, SwinBlock, WindowAttention
 
 from .blocks import BlockMaps, Maps

@@ -49,7 +49,7 @@ def test_reading_once_opens_a_file_once(tmp_path, monkeypatch):
     from mmengine.runner.checkpoint import CheckpointLoader
 
     from mmlocat.checkpoints import reader
-    from mmlocat.checkpoints.mmengine_loader import install_reader
+    from mmlocat.engine.checkpoint_loader import install_reader
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     install_reader()
     opened, load = [], reader.load_pickle
@@ -137,7 +137,7 @@ def test_getattr_is_for_known_functions_alone():
 def test_reading_weights_imports_no_openmmlab(tmp_path):
     file = saved(WEIGHTS, tmp_path / 'x.pth')
     code = (f'import sys; from mmlocat.checkpoints import read_checkpoint; read_checkpoint({str(file)!r});'
-            "print([m for m in ('mmcv', 'mmseg', 'mmpretrain') if m in sys.modules])")
+            "print([m for m in ('mmengine', 'mmcv', 'mmseg', 'mmpretrain') if m in sys.modules])")
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'
 
 

@@ -137,8 +137,8 @@ def test_addresses(source, answer, hub, tmp_path):
 def test_without_a_network(tmp_path):
     for environment in (dict(), dict(HF_HUB_OFFLINE='1')):
         line = read('hf://o/repo', 'http://127.0.0.1:9', tmp_path, **environment)
-        assert line.startswith('FileNotFoundError hf://o/repo: the hub does not give model.safetensors (LocalEntry')
-        assert 'hf download o/repo model.safetensors' in line
+        assert line.startswith('FileNotFoundError hf://o/repo: the hub cannot be reached, and its cache has no model')
+        assert 'put model.safetensors and config.json of https://huggingface.co/o/repo into one folder' in line
 
 
 def test_malformed_hub_addresses():

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from mmlocat.attention.vit.position import resize_matrix
 from mmlocat.deploy import export as export_module
 from mmlocat.deploy.export import compare, export_onnx
 from mmlocat.deploy.model import Exportable, PoolingByMatrices
 from mmlocat.models import LocAtSwin
 from mmlocat.models.backbones.layers import PatchPadding
-from mmlocat.models.backbones.position import resize_matrix
 from mmlocat.models.building import load_model
 from tests.conftest import NANO, ROOT
 from tests.helpers.random_models import RandomCheckpoints

@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
+from mmlocat.attention.vit.layers import split_heads
+from mmlocat.attention.vit.loading import PositionEmbedding
+from mmlocat.attention.vit.position import resize_position_embedding
 from mmlocat.models.backbones.base import LocAtBase
-from mmlocat.models.backbones.layers import split_heads
-from mmlocat.models.backbones.loading import PositionEmbedding
-from mmlocat.models.backbones.position import resize_position_embedding
 
 
 class ToyBlock(nn.Module):

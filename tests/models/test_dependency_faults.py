@@ -5,7 +5,9 @@ A test that fails says that a fault is gone: look whether the workaround, named 
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.hub import hub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.backbones import VisionTransformer
@@ -78,6 +80,26 @@ def test_pytorch_has_no_deterministic_gradient_of_antialiased_resizing():
     torch.use_deterministic_algorithms(True)  # the fixture of all tests takes it back
     with pytest.raises(RuntimeError, match='deterministic'):
         torch.nn.functional.interpolate(image, (3, 3), mode='bicubic', antialias=True).sum().backward()
+
+
+def test_mmengine_does_not_find_the_onedl_builds_by_the_names_of_their_projects(monkeypatch, tmp_path):
+    """``zoo.find_installed_libraries`` gives it the names of the modules; its hub would call pip."""
+    from importlib import metadata
+
+    from mmengine.utils import install_package, package_utils
+    try:
+        pytest.skip(f'mmsegmentation {metadata.version("mmsegmentation")} is installed under the name of its project')
+    except metadata.PackageNotFoundError:
+        monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')  # as MMEngine has it
+    (tmp_path / 'a.py').write_text("_base_ = 'mmseg::_base_/default_runtime.py'\n")
+    with pytest.raises(ModuleNotFoundError, match='mmsegmentation is not installed'):
+        Config.fromfile(tmp_path / 'a.py')
+    calls = []
+    monkeypatch.setattr(package_utils, 'call_command', calls.append)
+    monkeypatch.setattr(hub, 'install_package', install_package)
+    with pytest.raises(Exception):  # noqa: B017  what comes of going on without it
+        hub.get_config('mmseg::_base_/default_runtime.py')
+    assert calls == [['python', '-m', 'pip', 'install', 'mmsegmentation']]
 
 
 class Negative(torch.nn.Module):

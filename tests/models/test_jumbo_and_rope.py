@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from mmlocat.attention.vit.rope import MixedRope, rotate
 from mmlocat.models import LocAtJumbo, LocAtViT
-from mmlocat.models.backbones.rope import MixedRope, rotate
 from tests.conftest import load_golden
 from tests.models.test_golden_variants import weights_of
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mmlocat.attention.vit.position import resize_position_embedding
 from mmlocat.models import LocAtViT
-from mmlocat.models.backbones.position import resize_position_embedding
 from tests.conftest import NANO, load_golden
 
 

@@ -10,13 +10,13 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
 from mmlocat.analysis.flops import count
+from mmlocat.attention.vit.position import resize_position_embedding
 from mmlocat.checkpoints import CheckpointError, read_checkpoint
 from mmlocat.experiments.leaderboard.board import add_costs, build_board
 from mmlocat.experiments.leaderboard.output import section_markdown
 from mmlocat.experiments.leaderboard.runs import gather
 from mmlocat.models import LocAtViT
 from mmlocat.models.backbones import base
-from mmlocat.models.backbones.position import resize_position_embedding
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import build_model, load_model
 from tests.conftest import NANO

@@ -215,7 +215,7 @@ def test_hub_addresses_are_fetched_first(monkeypatch):
 
     monkeypatch.setattr('huggingface_hub.hf_hub_download', offline)
     config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='hf://sinahmr/locatvit_base'))
-    with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub does not give model'):
+    with pytest.raises(FileNotFoundError, match='hf://sinahmr/locatvit_base: the hub cannot be reached'):
         check_weights(config)
 
 

@@ -100,7 +100,7 @@ def test_first_line_states_batch_and_weights(digit_scenes, tmp_path, capsys):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['locatvit_uperent_ade20k.py'], 'locatvit_uperent_ade20k.py does not exist; did you mean'),
     (['vit_linear_ade20k.py'], 'the backbone is frozen and has no weights'),
-    (['locatvit_linear_ade20k.py'], 'hf://sinahmr/locatvit_base: the hub does not give model.safetensors'),
+    (['locatvit_linear_ade20k.py'], 'hf://sinahmr/locatvit_base: the hub cannot be reached'),
     (['vit_upernet_ade20k.py', '--cfg-options', 'checkpoint=nowhere.pth'], 'checkpoint nowhere.pth does not exist'),
     (['vit_linear_ade20k.py', '--resume', 'gone.pth'], 'checkpoint gone.pth, to resume from, does not exist'),
     (['vit_imagenet.py', '--launcher', 'pytorch'], '--launcher pytorch needs torchrun'),

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmseg.evaluation import IoUMetric
 
+from mmlocat.attention.vit import position
 from mmlocat.config import load_config
-from mmlocat.models.backbones import position
 from mmlocat.models.building import build_model
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job

@@ -7,8 +7,8 @@ from mmpretrain.models import build_backbone
 from mmpretrain.models.backbones import VisionTransformer
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
+from mmlocat.attention.vit.layers import split_heads
 from mmlocat.models import LocAtJumbo, LocAtViT
-from mmlocat.models.backbones.layers import split_heads
 from mmlocat.visualization import collect, prepare_image
 from mmlocat.visualization.attention_pages import Subject, draw_block
 from mmlocat.visualization.maps import largest_side

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmlocat.attention import GaussianAttention, GaussianKernel
-from mmlocat.attention.gaug import independent_random_state
-from mmlocat.attention.kernel import Grid
-from mmlocat.checkpoints import translate
-from mmlocat.checkpoints.names import Translated, bare
-
-from . import loading
+from mmlocat.attention.vit.fitting import FitsCheckpoints
+from mmlocat.checkpoints.names import to_classifier_names
 
 
-class LocAtBase:
+class LocAtBase(FitsCheckpoints):
     """Base class of vision transformers with ``GaussianAttention``: ``class Mine(LocAtBase, BaseModule)``.
 
     It provides strict loading with a report, the pretraining grid in state dicts, and depths for layer-wise learning
@@ -25,111 +20,50 @@ class LocAtBase:
     of its constructor it calls ``watch_checkpoints()``.
 
     Attributes:
-        allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
-        gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
-        given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
         shared_by_blocks: First parts of the names of parameters that all blocks use, such as a shared MLP.
-        grid_source: Where the pretraining grid comes from, if no checkpoint may change it; None if one may.
+        classifier_head: What begins the names of the head in MMPretrain's classifiers around this backbone.
     """
 
-    allow_partial: Sequence[str] = ()
-    gaug_init: Optional[str] = None
-    given_ref_grid: Optional[Grid] = None
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
     shared_by_blocks: Sequence[str] = ()
-    grid_source: Optional[str] = None
+    classifier_head: str = 'head.layers.head.'
 
-    def watch_checkpoints(self) -> None:
-        """Registers hooks that fit every loaded checkpoint, and record the reference grid in every saved one."""
-        # Private names, because the public ones came with PyTorch 2.5; these two exist in 2.1 to 2.14.
-        self._register_load_state_dict_pre_hook(self._fit_loaded)
-        self._register_state_dict_hook(_record_ref_grid)
+    def log(self, report: str) -> None:
+        """Logs what became of a checkpoint, in MMEngine's current log."""
+        print_log(report, logger='current')
 
-    def _fit_loaded(self, state_dict: dict, prefix: str, local_metadata: Optional[Mapping] = None, *_: Any) -> None:
-        print_log(str(self.fit_checkpoint(state_dict, prefix, local_metadata)), logger='current')
+    def in_classifier(self, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+        """Returns weights of a bare backbone, and of its head, under the names of MMPretrain's classifier around it.
 
-    def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
-                       metadata: Optional[Mapping] = None) -> loading.LoadReport:
-        """Converts a checkpoint to this model's names and shapes, in place; see ``protocol.LocAtBackbone``.
-
-        ``init_cfg`` loads with ``strict=False`` and only logs wrong shapes, so only this method refuses them. It may
-        replace the model's Gaussian kernel by that of the checkpoint's pretraining grid. Of a checkpoint of DINO it
-        takes the teacher, which is the model that is evaluated, and the report says so.
+        Args:
+            weights: Under any library's names. Those of a whole model are returned as they are.
         """
-        kind = type(self).__name__
+        if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
+            return dict(weights)
+        return to_classifier_names(self.translate(weights).state_dict, self.classifier_head)
+
+    def _checkpoint_filter(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
+        """Lets a classifier around this backbone load what is published, bare; MMPretrain registers it as a load hook.
+
+        By this name, in 1.2.0 to 1.3.6. MMEngine gives the backbone itself only entries that begin with 'backbone.'.
+        """
         own = {name[len(prefix):]: value for name, value in state_dict.items() if name.startswith(prefix)}
-        if not own:
-            raise RuntimeError(f'the checkpoint has no entry under {prefix!r}, where this model has its {kind}; '
-                               "to start from a bare ViT, give it by backbone=dict(init_cfg=dict(type='Pretrained', "
-                               'checkpoint=...)) instead')
-        weights, names, nesting = self.translate(own)
-        report = loading.LoadReport(kind, names, nesting)
-        loading.check_completeness(self, weights, report, found=list(own)[:3])
-        recorded = loading.recorded_grid(state_dict, metadata)
-        embedded = loading.fit_position_embedding(self, weights, recorded, report)
-        loading.settle_reference_grid(self, recorded, embedded, report)
+        whole = self.in_classifier(own)
+        if whole.keys() == own.keys():
+            return
         for name in own:
             del state_dict[prefix + name]
-        state_dict.update({prefix + name: value for name, value in weights.items()})
-        return report
-
-    def translate(self, weights: Mapping[str, Tensor]) -> Translated:
-        """Returns weights under this backbone's names if most of them match, else under those of LocAtViT."""
-        kept, own = bare(weights), {loading.without_wrapper(name) for name, _ in self.named_parameters()}
-        return kept if 2 * len(own & kept.state_dict.keys()) > len(own) else translate(weights)
-
-    def has_no_use_for(self, name: str) -> bool:
-        """Tells whether a checkpoint's weight may be left over, because nothing of this model depends on it."""
-        return False
-
-    def comes_with_gaug(self, name: str) -> bool:
-        """Tells whether the plain model lacks a weight, so that with ``gaug_init`` a checkpoint may lack it too."""
-        return loading.is_gaug(name)
-
-    @property
-    def position_embedding(self) -> Optional[loading.PositionEmbedding]:
-        """The learned position embedding, which loading resizes; None if there is none."""
-        return None
-
-    def gaug_modules(self) -> List[GaussianAttention]:
-        """Returns the modules of GAug, in the order of the blocks; none in a plain baseline."""
-        return [module for module in self.modules() if isinstance(module, GaussianAttention)]
+        state_dict.update({prefix + name: value for name, value in whole.items()})
+        head = sorted(name for name in whole if name.startswith('head.'))
+        self.log(f'Weights of a bare {type(self).__name__} for the classifier around it, with '
+                 + (f'its head: {", ".join(head)}.' if head else 'no head: that of the classifier starts anew.'))
 
     def draws_weights(self) -> bool:
         """Tells whether ``init_weights`` draws weights, because it is the first call and no checkpoint is loaded."""
         configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
         types = {getattr(config['type'], '__name__', config['type']) for config in configs}
         return not self.is_init and not types & {'Pretrained', 'PretrainedInit'}
-
-    def start_gaug(self, anew: bool = False) -> None:
-        """Initialises GAug as ``gaug_init`` says, after drawing its weights anew if so asked."""
-        if self.gaug_init not in (None, 'paper', 'identity'):
-            raise ValueError(f"gaug_init must be 'paper', 'identity' or None, got {self.gaug_init!r}")
-        if anew:
-            # One context for all blocks: with weights on a GPU the CPU's random state would not advance between them.
-            with independent_random_state():
-                for module in self.gaug_modules():
-                    module.reset_parameters()
-        if self.gaug_init == 'identity':
-            for module in self.gaug_modules():
-                module.start_as_identity()
-
-    @property
-    def kernel(self) -> Optional[GaussianKernel]:
-        """The constants of the pretraining grid, of the first block; None without GAug."""
-        return next((module.kernel for module in self.gaug_modules()), None)
-
-    @property
-    def ref_grid(self) -> Optional[Grid]:
-        """The patch grid (H, W) of pretraining that GAug refers to; None without GAug."""
-        return None if self.kernel is None else self.kernel.ref_grid
-
-    def replace_kernel(self, ref_grid: Grid) -> None:
-        """Sets the patch grid (H, W) of the weights' pretraining; loading a checkpoint calls it, before training."""
-        kernel = GaussianKernel(ref_grid)
-        for module in self.gaug_modules():
-            module.kernel = kernel
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
@@ -145,9 +79,3 @@ class LocAtBase:
         places = {module: place for place, module in self.named_modules()}
         inside = [depth for depth, block in enumerate(self.blocks, 1) if name.startswith(places[block] + '.')]
         return max(inside, default=0), deepest + 1
-
-
-def _record_ref_grid(model: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """Saves the pretraining grid with the weights; a state-dict hook."""
-    if model.ref_grid is not None:
-        local_metadata['ref_grid'] = model.ref_grid

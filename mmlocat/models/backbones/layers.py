@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional
 
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.backends import check_backend
 from mmlocat.attention.kernel import Grid
-from mmlocat.attention.pytorch import is_exporting, merge_heads
-
-from .rope import rotate
+from mmlocat.attention.pytorch import is_exporting
+from mmlocat.attention.vit.layers import self_attention
 
 
 def init_linear_layers(module: nn.Module) -> None:
@@ -42,12 +41,6 @@ class PatchPadding(AdaptivePadding):
             return x
         top, left = (rows // 2, columns // 2) if self.padding == 'same' else (0, 0)
         return pad(x, (left, columns - left, top, rows - top))
-
-
-def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, ...]:
-    """Splits the output of a layer ``qkv``, (B, N, 3 * h * d), into query, key and value, (B, h, N, d) each."""
-    batch, num_tokens, channels = qkv.shape
-    return qkv.view(batch, num_tokens, 3, num_heads, channels // (3 * num_heads)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class LocAtAttention(MultiheadAttention):
@@ -79,16 +72,9 @@ class LocAtAttention(MultiheadAttention):
 
         With ``angles`` (h, H*W, d / 2) queries and keys are rotated, after GAug has read the queries.
         """
-        query, key, value = split_heads(self.qkv(x), self.num_heads)
-        gate = query
-        if angles is not None:
-            query, key = (rotate(part, angles, self.num_prefix_tokens) for part in (query, key))
-        dropout_p = self.attn_drop if self.training else 0.0
-        if self.gaug is None:
-            out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p)
-        else:
-            out = self.gaug(query, key, value, grid, gate_query=None if gate is query else gate, dropout_p=dropout_p)
-        return self.out_drop(self.gamma1(self.proj_drop(self.proj(merge_heads(out)))))
+        out = self_attention(self.qkv(x), self.num_heads, self.gaug, grid, num_prefix_tokens=self.num_prefix_tokens,
+                             angles=angles, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.out_drop(self.gamma1(self.proj_drop(self.proj(out))))
 
 
 class LocAtEncoderLayer(TransformerEncoderLayer):

@@ -15,13 +15,13 @@ from torch.nn.functional import interpolate
 
 from mmlocat.attention.backends import check_backend
 from mmlocat.attention.kernel import Grid
+from mmlocat.attention.vit.arguments import absolute_indices, check_arguments, check_images
+from mmlocat.attention.vit.loading import LoadReport
 from mmlocat.checkpoints import swin_names
 from mmlocat.checkpoints.names import Translated, bare
 
-from .arguments import absolute_indices, check_arguments, check_images
 from .base import LocAtBase
 from .layers import init_linear_layers
-from .loading import LoadReport
 from .swin_layers import EPS, PatchMerging, PatchStem, SwinBlock, SwinStage
 
 _OUT_TYPES = ('featmap', 'raw', 'avg_featmap')
@@ -73,6 +73,7 @@ class LocAtSwin(LocAtBase, BaseModule):
     }
     num_prefix_tokens = 0
     grid_source = 'a window of the first stage, from window_size and img_size'
+    classifier_head = 'head.fc.'
 
     def __init__(self,
                  arch: Union[str, dict] = 'tiny',

@@ -17,14 +17,14 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.attention.kernel import Grid, as_grid
+from mmlocat.attention.vit.arguments import absolute_indices, check_arguments, check_images
+from mmlocat.attention.vit.layers import add_prefix_and_position
+from mmlocat.attention.vit.loading import PositionEmbedding
+from mmlocat.attention.vit.rope import MixedRope
 from mmlocat.checkpoints.names import Translated, translate
 
-from .arguments import absolute_indices, check_arguments, check_images
 from .base import LocAtBase
 from .layers import LocAtEncoderLayer, PatchPadding
-from .loading import PositionEmbedding
-from .position import resize_position_embedding
-from .rope import MixedRope
 
 
 @SEG_MODELS.register_module()
@@ -285,11 +285,5 @@ class LocAtViT(LocAtBase, VisionTransformer):
 
     def _add_extra_tokens(self, patches: Tensor, grid: Grid) -> Tensor:
         """Puts prefix tokens before the patches (B, H*W, C) and adds the position embedding."""
-        tokens = [t.expand(patches.shape[0], -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
-        if self.pos_embed is None:
-            return torch.cat([*tokens, patches], dim=1)
-        position = resize_position_embedding(self.pos_embed, self.patch_resolution, grid, self.num_prefix_positions,
-                                             self.interpolate_mode)
-        if self.num_prefix_positions:
-            return torch.cat([*tokens, patches], dim=1) + position
-        return torch.cat([*tokens, patches + position], dim=1)
+        return add_prefix_and_position(patches, (self.cls_token, self.reg_token), self.pos_embed, self.patch_resolution,
+                                       grid, self.num_prefix_positions, self.interpolate_mode)

@@ -14,8 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
 from mmlocat.attention.kernel import Grid
-
-from .layers import split_heads
+from mmlocat.attention.vit.layers import split_heads
 
 EPS = 1e-5
 

@@ -1,8 +1,8 @@
-"""Fits a checkpoint to a LocAt backbone, step by step, and refuses weights that do not fit.
+"""Fits a checkpoint to a model with GAug, step by step, and refuses weights that do not fit.
 
 The steps are completeness, position embedding and reference grid. Each is a function that records what it did in a
-``LoadReport``; ``base.LocAtBase.fit_checkpoint`` calls them in turn, after the names are translated. Attributes and
-methods of ``LocAtBase`` say which deviations a backbone allows.
+``LoadReport``; ``fitting.FitsCheckpoints.fit_checkpoint`` calls them in turn, after the names are translated.
+Attributes and methods of ``FitsCheckpoints`` say which deviations a model allows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmlocat.checkpoints.names import TEACHER
 from .position import resize_position_embedding
 
 if TYPE_CHECKING:
-    from .base import LocAtBase
+    from .fitting import FitsCheckpoints
 
 # First parts of the names of a ViT backbone's weights, whether this model has them or not.
 _PARTS = ('layers', 'patch_embed', 'cls_token', 'reg_token', 'dist_token', 'pos_embed', 'pre_norm', 'ln1', 'rope',
@@ -79,7 +79,8 @@ def without_wrapper(name: str) -> str:
     return '.'.join(part for part in name.split('.') if part != '_fsdp_wrapped_module')
 
 
-def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: LoadReport, found: List[str]) -> None:
+def check_completeness(model: FitsCheckpoints, weights: Mapping[str, Tensor], report: LoadReport,
+                       found: List[str]) -> None:
     """Refuses translated weights that are missing, left over, of another shape or not finite, unless allowed.
 
     ``found`` are some names as the checkpoint has them, for the message.
@@ -109,7 +110,7 @@ def check_completeness(model: LocAtBase, weights: Mapping[str, Tensor], report: 
         raise RuntimeError(f'{len(broken)} weights of the checkpoint hold NaN or infinity: {_some(broken)}')
 
 
-def _check_missing(model: LocAtBase, own: Mapping[str, Tensor], weights: Mapping[str, Tensor],
+def _check_missing(model: FitsCheckpoints, own: Mapping[str, Tensor], weights: Mapping[str, Tensor],
                    report: LoadReport) -> None:
     """Refuses weights that are missing or have another shape; advises on GAug if only GAug weights are affected."""
     kind, embedding = report.backbone, model.position_embedding
@@ -154,7 +155,7 @@ def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping]) -> Optional[
     return None
 
 
-def fit_position_embedding(model: LocAtBase, weights: Dict[str, Tensor], recorded: Optional[Grid],
+def fit_position_embedding(model: FitsCheckpoints, weights: Dict[str, Tensor], recorded: Optional[Grid],
                            report: LoadReport) -> Optional[Grid]:
     """Resizes the position embedding among the weights to the model's grid, in place; returns the grid that it had.
 
@@ -190,7 +191,7 @@ def _grid_of(patches: int, *known: Optional[Grid]) -> Optional[Grid]:
     return next((grid for grid in (*known, (side, side)) if grid and math.prod(grid) == patches), None)
 
 
-def settle_reference_grid(model: LocAtBase, recorded: Optional[Grid], embedded: Optional[Grid],
+def settle_reference_grid(model: FitsCheckpoints, recorded: Optional[Grid], embedded: Optional[Grid],
                           report: LoadReport) -> None:
     """Takes the pretraining grid from the first source that has one: ref_grid=, the record, the embedding, img_size.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 
-from .reader import read_checkpoint
+from mmlocat.checkpoints import read_checkpoint
 
 # MMEngine matches with re.match and tries the alphabetically last prefix first: 'https?' before its own 'https://'.
 _ADDED = ('hf://', 'timm://', r'https?://.*\.safetensors$', r'.*\.safetensors$')
@@ -22,12 +22,19 @@ def load_from_mmlocat(filename: str, map_location: Any = None) -> dict:
     return dict(state_dict=checkpoint.state_dict, meta=checkpoint.meta)
 
 
+def load_from_path(filename: str, map_location: Any = None) -> dict:
+    """Loads a folder of the hub by our reader, and a file by MMEngine's."""
+    load = load_from_mmlocat if os.path.isdir(os.path.expanduser(filename)) else load_from_local
+    return load(filename, map_location)
+
+
 def register_schemes() -> None:
-    """Makes MMEngine read 'hf://', 'timm://' and names that end in '.safetensors'; ``mmlocat.models`` calls it.
+    """Makes MMEngine read 'hf://', 'timm://', '.safetensors' and folders of the hub; ``mmlocat.models`` calls it.
 
     All other sources, pickles above all, are read by MMEngine as before, which unpickles any type.
     """
     CheckpointLoader.register_scheme(_ADDED, loader=load_from_mmlocat, force=True)
+    CheckpointLoader.register_scheme('', loader=load_from_path, force=True)
 
 
 def install_reader(trust_pickle: bool = False) -> None:
