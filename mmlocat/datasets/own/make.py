@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional
@@ -154,7 +155,7 @@ def _convert_all(found: Found, classes: Classes, converted: Optional[str], force
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise ValueError(f'--convert {folder} is no empty folder; name another, or --force replaces files in it')
     assert classes.numbers is not None
-    suffix = os.path.splitext(found.label_suffix)[0] + '.png'
+    suffix = re.sub(r'\.\w+$', '.png', found.label_suffix)
     for split in found.splits.values():
         for name, source in zip(split.names, found.labels(split)):
             convert(source, folder / split.labels / f'{name}{suffix}', classes.numbers)
