@@ -170,7 +170,8 @@ def test_names_tell_whether_zero_is_a_class():
 def coco():
     image('images/a.jpg')
     label('annotations/unrelated.png')
-    Path('data/annotations/instances.json').write_text(json.dumps(dict(images=[1], annotations=[1, 2], categories=[3, 4, 5])))
+    content = dict(images=[1], annotations=[1, 2], categories=[3, 4, 5])
+    Path('data/annotations/instances.json').write_text(json.dumps(content))
 
 
 def two_suffixes():
@@ -185,8 +186,12 @@ def blurred():
         image(f'images/0{i}.png')
 
 
-def a_wrong_list():
+def sound():
     pairs('images/{}.jpg', 'labels/{}.png')
+
+
+def a_wrong_list():
+    sound()
     Path('data/train.txt').write_text('00\nnothing\n')
 
 
@@ -204,9 +209,9 @@ FAULTS = {
     'one class alone': (lambda: pairs('images/{}.jpg', 'labels/{}.png', values=(0, )), {}),
     'has no label maps that belong': (lambda: image('cat/a.jpg'), dict(task='seg')),
     'has one class alone': (lambda: image('cat/a.jpg'), dict(task='cls')),
-    'has no segmentor': (lambda: pairs('images/{}.jpg', 'labels/{}.png'), dict(base='locatvit_imagenet')),
-    'does not exist; did you mean': (lambda: pairs('images/{}.jpg', 'labels/{}.png'), dict(base='locatvit_upernet_ade')),
-    'no name of a config': (lambda: pairs('images/{}.jpg', 'labels/{}.png'), dict(out='new.yml')),
+    'has no segmentor': (sound, dict(base='locatvit_imagenet')),
+    'does not exist; did you mean': (sound, dict(base='locatvit_upernet_ade')),
+    'no name of a config': (sound, dict(out='new.yml')),
 }
 
 
