@@ -1,4 +1,4 @@
-"""Every command of docs/own_data.md runs, in the page's order, with a training of two iterations."""
+"""Every command of docs/own_data.md runs, in the page's order; most of them also in short."""
 
 import re
 import shlex
@@ -36,24 +36,25 @@ def test_every_command_is_of_one_task():
     assert len(SEGMENTATION) == len(CLASSIFICATION) == 6 and [*SEGMENTATION, *CLASSIFICATION] == COMMANDS
 
 
-def test_segmentation(tmp_path, monkeypatch, capfd):
+def test_segmentation_up_to_the_training(tmp_path, monkeypatch, capfd):
     commands = [re.sub(r'(?<=--length )40|(?<=iter_)40', '2', line) for line in SEGMENTATION]
     assert sum(new != old for new, old in zip(commands, SEGMENTATION)) == 3
-    said = follow(commands, tmp_path, monkeypatch, capfd)
-    assert '1 of 1 done' in said and (tmp_path / 'work_dirs' / 'shapes' / 'iter_2.pth').is_file()
+    follow(commands[:4], tmp_path, monkeypatch, capfd)
+    assert (tmp_path / 'work_dirs' / 'shapes' / 'iter_2.pth').is_file()
+
+
+def test_classification_up_to_the_test(tmp_path, monkeypatch, capfd):
+    commands = [re.sub(r'(?<=--length )2|(?<=epoch_)2', '1', line) for line in CLASSIFICATION]
+    said = follow(commands[:5], tmp_path, monkeypatch, capfd)
+    assert (tmp_path / 'work_dirs' / 'kinds' / 'epoch_1.pth').is_file() and 'accuracy/top1' in said
 
 
 @pytest.mark.soak
-def test_classification(tmp_path, monkeypatch, capfd):
-    """All but the last two commands, which take most of the time, run in the short form below too."""
-    follow(CLASSIFICATION, tmp_path, monkeypatch, capfd)
-    assert (tmp_path / 'work_dirs' / 'kinds' / 'epoch_2.pth').is_file()
-
-
-def test_classification_in_short(tmp_path, monkeypatch, capfd):
-    commands = [re.sub(r'(?<=--length )2|(?<=epoch_)2', '1', line) for line in CLASSIFICATION[:5]]
+@pytest.mark.parametrize('commands, last', [
+    (SEGMENTATION, 'shapes/iter_40.pth'), (CLASSIFICATION, 'kinds/epoch_2.pth')])
+def test_the_whole_way(commands, last, tmp_path, monkeypatch, capfd):
     said = follow(commands, tmp_path, monkeypatch, capfd)
-    assert (tmp_path / 'work_dirs' / 'kinds' / 'epoch_1.pth').is_file() and 'accuracy/top1' in said
+    assert (tmp_path / 'work_dirs' / last).is_file() and ('shapes' not in last or '1 of 1 done' in said)
 
 
 def test_the_options_that_the_page_names_are_there():
