@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 # These have tests of their own.
 PAGES = {path.name: path.read_text(encoding='utf-8') for path in sorted((ROOT / 'docs').glob('*.md'))
-         if path.name not in ('analysis.md', 'data.md', 'weights.md')}
+         if path.name not in ('analysis.md', 'data.md', 'own_data.md', 'weights.md')}
 FAMILIES = sorted((ROOT / 'configs' / 'metafiles').glob('*.md'))
 
 

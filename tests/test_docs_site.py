@@ -23,7 +23,7 @@ from tests.helpers.demo_layout import write_demo_models
 DOCS = ROOT / 'docs'
 # Where the blocks of a page are run: here, or in a test of its own.
 ELSEWHERE = {'analysis.md': 'visualization/test_analysis_page.py', 'data.md': 'test_data_page.py',
-             'weights.md': 'checkpoints/test_weights_page.py'}
+             'own_data.md': 'test_own_data_page.py', 'weights.md': 'checkpoints/test_weights_page.py'}
 PAGES = {path.name: path.read_text(encoding='utf-8') for path in sorted(DOCS.glob('*.md'))
          if path.name not in ELSEWHERE}
 

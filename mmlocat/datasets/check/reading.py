@@ -52,11 +52,11 @@ def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int],
     """Yields the faults of a sample: the kind of each, and the file with what is wrong."""
     image = label = None
     try:
-        image = _decode(sample.image)
+        image = decode(sample.image)
     except Exception as error:  # decoders may raise anything for damaged bytes
         yield 'images that cannot be read', f'{sample.image}: {error}'
     try:
-        label = None if sample.label is None else _decode(sample.label)
+        label = None if sample.label is None else decode(sample.label)
     except Exception as error:
         yield 'labels that cannot be read', f'{sample.label}: {error}'
     if label is None:
@@ -78,7 +78,12 @@ def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int],
         yield f'labels with values outside 0 to {values[-1]} and 255', f'{sample.label}: {shown}'
 
 
-def _decode(path: str) -> Image.Image:
+def decode(path: str) -> Image.Image:
+    """Reads an image file to its last byte.
+
+    Raises:
+        ValueError: The file is empty or no image; damaged ones raise whatever the decoder does.
+    """
     content = Path(path).read_bytes()
     if not content:
         raise ValueError('empty file')

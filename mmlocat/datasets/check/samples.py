@@ -13,7 +13,7 @@ from mmengine.fileio import list_from_file
 from .report import Report, examples
 
 # Files with other suffixes (lists, notes) are ignored.
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 
 
 class Sample(NamedTuple):
@@ -59,7 +59,7 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
                     report.advice())
     if not dataset.ann_file:  # files that a list does not name belong to other splits
         image_folders, label_suffix = {osp.dirname(path) for path in images}, getattr(dataset, 'seg_map_suffix', None)
-        unused = [path for path in sorted(present.difference(images, maps)) if path.lower().endswith(_IMAGE_SUFFIXES)
+        unused = [path for path in sorted(present.difference(images, maps)) if path.lower().endswith(IMAGE_SUFFIXES)
                   and not osp.basename(path).startswith('.')  # the libraries skip hidden files too
                   and (osp.dirname(path) in image_folders or path.endswith(label_suffix))]
         fix = "the data set's img_suffix and seg_map_suffix name other suffixes; take away what belongs to no image"
