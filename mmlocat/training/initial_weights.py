@@ -13,10 +13,10 @@ from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.mmengine_loader import install_reader
+from mmlocat.config import is_kind
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import check_weights
 
-from .config_types import is_kind
 from .context import TEST, Context
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from mmlocat.attention import GaussianAttention, GaussianKernel
@@ -12,6 +14,7 @@ from mmlocat.attention.gaug import independent_random_state
 from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints import translate
 from mmlocat.checkpoints.names import Translated, bare
+from mmlocat.config import is_kind
 
 from . import loading
 
@@ -98,8 +101,7 @@ class LocAtBase:
     def draws_weights(self) -> bool:
         """Tells whether ``init_weights`` draws weights, because it is the first call and no checkpoint is loaded."""
         configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
-        types = {getattr(config['type'], '__name__', config['type']) for config in configs}
-        return not self.is_init and not types & {'Pretrained', 'PretrainedInit'}
+        return not self.is_init and not any(is_kind(config, PretrainedInit, WEIGHT_INITIALIZERS) for config in configs)
 
     def start_gaug(self, anew: bool = False) -> None:
         """Initialises GAug as ``gaug_init`` says, after drawing its weights anew if so asked."""
