@@ -1,13 +1,15 @@
-"""Reads configs, and suggests names for a config that does not exist."""
+"""Reads configs, suggests names for one that does not exist, and finds the classes that its types stand for."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, List, Optional
 
 from mmengine.config import Config, DictAction
+from mmengine.config.lazy import LazyAttr, LazyObject
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mmlocat.utils import near_names, share_folder, suggestion
@@ -84,3 +86,29 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f'--cfg-options {key}={value} does not fit the config: {error}') from error
     return config
+
+
+def resolve_type(node: Any, registry: Registry, scope: Optional[str] = None) -> Any:
+    """Returns the class or function that a part of a config asks for; None if it has no type, or an unknown one.
+
+    MMEngine accepts a name ('CheckpointHook'), a name with a library before it ('mmpretrain.CheckpointHook'), the class
+    itself, and the lazy objects of its new configs; all of them give the same result here.
+
+    Args:
+        node: The dict of the part, or its type.
+        registry: The root registry of such parts, such as ``mmengine.registry.HOOKS``.
+        scope: The library to search first: the config's ``default_scope``; that of the process by default.
+    """
+    kind = node.get('type') if isinstance(node, dict) else node
+    if isinstance(kind, (LazyObject, LazyAttr)):
+        kind = kind.build()
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as current:
+        return current.get(kind)
+
+
+def is_kind(node: Any, kind: type, registry: Registry, scope: Optional[str] = None) -> bool:
+    """Whether a part of a config asks for a class or one derived from it; see ``resolve_type``."""
+    found = resolve_type(node, registry, scope)
+    return isinstance(found, type) and issubclass(found, kind)

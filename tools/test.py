@@ -48,7 +48,7 @@ def merge_args(config, args, maps):
         from mmengine.registry import METRICS
         from mmseg.evaluation import IoUMetric
 
-        from mmlocat.training.config_types import is_kind
+        from mmlocat.config import is_kind
         evaluators = config.get('test_evaluator') or []
         evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
         writing = [evaluator for evaluator in evaluators if is_kind(evaluator, IoUMetric, METRICS, 'mmseg')]

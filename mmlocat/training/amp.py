@@ -11,7 +11,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from .config_types import resolve_type
+from mmlocat.config import resolve_type
+
 from .context import Context
 
 

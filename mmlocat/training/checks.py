@@ -15,6 +15,7 @@ from .amp import check_precision
 from .config_types import check_types
 from .config_values import check_values
 from .context import BUILD, TEST, TRAIN, Context, read_options
+from .course import check_course
 from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, is_main_process, join_processes
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
 from .model_check import build_model, build_optimizer, check_model, check_needs
@@ -42,6 +43,7 @@ CHECKS: List[Check] = [
     Check(BUILD, check_launcher),
     Check(f'{BUILD} {JOBS}', check_types),  # do all parts exist and take these arguments
     Check(BUILD, check_values),  # numbers, choices, settings that must fit together
+    Check(JOBS, check_course),  # will what it counts on ever come
     Check(TRAIN, check_precision),
     Check(f'{BUILD} {TRAIN}', adapt_total_batch),  # changes the learning rate, if auto_scale_lr.enable
     Check(BUILD, read_safely),  # code inside pickles does not run

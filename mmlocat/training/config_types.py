@@ -1,4 +1,4 @@
-"""Finds what the types of a config mean, and checks types and names of arguments before anything is built.
+"""Checks types and names of arguments in a config before anything is built.
 
 MMEngine notices a wrong name only when it builds the part, and some mistyped arguments never.
 """
@@ -11,11 +11,11 @@ from typing import Any, Iterable, List, Optional, Set, Tuple
 
 import mmengine.registry
 from mmengine.config import Config
-from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmlocat.config import resolve_type
 from mmlocat.utils import suggestion
 
 from .context import OPTIONS, TEST, TRAIN, Context
@@ -47,32 +47,6 @@ _PLAIN = {
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     'randomness': inspect.signature(Runner.set_randomness).parameters,
 }
-
-
-def resolve_type(node: Any, registry: Registry, scope: Optional[str] = None) -> Any:
-    """Returns the class or function that a part of a config asks for; None if it has no type, or an unknown one.
-
-    MMEngine accepts a name ('CheckpointHook'), a name with a library before it ('mmpretrain.CheckpointHook'), the class
-    itself, and the lazy objects of its new configs; all of them give the same result here.
-
-    Args:
-        node: The dict of the part, or its type.
-        registry: The root registry of such parts, such as ``mmengine.registry.HOOKS``.
-        scope: The library to search first: the config's ``default_scope``; that of the process by default.
-    """
-    kind = node.get('type') if isinstance(node, dict) else node
-    if isinstance(kind, (LazyObject, LazyAttr)):
-        kind = kind.build()
-    if not isinstance(kind, str):
-        return kind
-    with registry.switch_scope_and_registry(scope) as current:
-        return current.get(kind)
-
-
-def is_kind(node: Any, kind: type, registry: Registry, scope: Optional[str] = None) -> bool:
-    """Whether a part of a config asks for a class or one derived from it; see ``resolve_type``."""
-    found = resolve_type(node, registry, scope)
-    return isinstance(found, type) and issubclass(found, kind)
 
 
 def check_types(config: Config, context: Context) -> List[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mmcv.image.io import imread_flags, supported_backends
 from mmengine.config import Config
+from mmengine.optim import OneCycleParamScheduler
+from mmengine.registry import PARAM_SCHEDULERS
+
+from mmlocat.config import is_kind
 
 from .context import TEST, Context, flatten
 
@@ -63,14 +67,14 @@ def check_values(config: Config, context: Context) -> List[str]:
         for (accepts, expected), patterns in _RULES:
             if value is not None and any(fnmatchcase(path, pattern) for pattern in patterns) and not accepts(value):
                 raise ValueError(f'{path} must be {expected}, got {value!r}; change it with --cfg-options {path}=...')
-    _check_together(values)
+    _check_together(values, config.get('default_scope'))
     if context.job != TEST:
         _check_best(values)
     _check_windows(config.model.get('test_cfg') or {})
     return []
 
 
-def _check_together(values: Dict[str, Any]) -> None:
+def _check_together(values: Dict[str, Any], scope: Optional[str]) -> None:
     """Refuses values that do not fit others."""
     classes, side = values.get('model.head.num_classes'), values.get('model.data_preprocessor.size')
     size = [values.get(f'model.data_preprocessor.size.{i}', side) for i in (0, 1)]
@@ -91,7 +95,8 @@ def _check_together(values: Dict[str, Any]) -> None:
             kind, phases, part = (values.get(path.replace('total_steps', key), default) for key, default in (
                 ('type', None), ('three_phase', False), ('pct_start', 0.3)))
             # MMEngine's OneCycleLR (0.10.7 and OneDL's 0.10.12) divides by zero if its rise or fall is one step long.
-            if 'OneCycle' in str(kind) and not phases and float(part * value) - 1 in (0., float(value - 1)):
+            short = not phases and float(part * value) - 1 in (0., float(value - 1))
+            if short and is_kind(kind, OneCycleParamScheduler, PARAM_SCHEDULERS, scope):
                 raise ValueError(f'{path}={value} leaves OneCycleLR no rise or no fall; change pct_start={part}')
 
 

@@ -13,8 +13,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, STRATEGIES
 from torch import nn
 
+from mmlocat.config import is_kind, resolve_type
+
 from .amp import move_amp_to_cpu
-from .config_types import is_kind, resolve_type
 from .context import TRAIN, Context, flatten
 from .fsdp import FSDPStrategy
 

@@ -12,11 +12,11 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
+from mmlocat.config import is_kind
 from mmlocat.engine.checkpoint_loader import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import check_weights, weights_for
 
-from .config_types import is_kind
 from .context import TEST, Context
 
 

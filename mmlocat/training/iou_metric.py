@@ -1,13 +1,19 @@
-"""Adds to mmseg's ``IoUMetric``: counting that a deterministic training on a GPU allows, and the IoU of each class."""
+"""Adds to mmseg's ``IoUMetric``: deterministic counting on a GPU, label maps in folders, and the IoU of each class."""
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+import os.path as osp
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.evaluator import Evaluator
 from mmseg.evaluation import IoUMetric
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmlocat.datasets.guard import base_datasets
 
 
 def areas_on_cpu(prediction: Tensor, label: Tensor, *args: Any) -> Tuple[Tensor, ...]:
@@ -32,6 +38,54 @@ def count_class_areas(evaluator: Optional[Evaluator]) -> None:
     for metric in getattr(evaluator, 'metrics', ()):
         if isinstance(metric, IoUMetric) and type(metric).intersect_and_union is IoUMetric.intersect_and_union:
             metric.intersect_and_union = areas_on_cpu
+
+
+def keep_image_folders(evaluator: Optional[Evaluator], dataset: Dataset) -> None:
+    """Makes an evaluator's ``IoUMetric`` write label maps into the folders of their images, below its ``output_dir``.
+
+    mmseg (1.2.2, and 1.4.2 of OneDL) names a label map by the image's file name alone: of images with equal names in
+    several folders, the last one's was left.
+
+    Args:
+        evaluator: The evaluator of a built loop, changed in place; None if a custom loop has none.
+        dataset: The data set that it evaluates. Of one that is not mmengine's, wrapped or not, mmseg's names stay.
+    """
+    writing = [metric for metric in getattr(evaluator, 'metrics', ())
+               if isinstance(metric, IoUMetric) and metric.output_dir]
+    parts = list(base_datasets(dataset))
+    if not writing or not parts:
+        return
+    images = [part.get_data_info(i)['img_path'] for part in parts for i in range(len(part))]
+    roots = [part.data_prefix['img_path'] for part in parts if part.data_prefix.get('img_path')]
+    for metric in writing:
+        _write_into_folders(metric, label_map_names(images, roots))
+
+
+def label_map_names(images: Sequence[str], roots: Sequence[str] = ()) -> Dict[str, str]:
+    """Returns a path for each image's label map, without suffix, below the folder that all images have in common.
+
+    Args:
+        images: Paths of the images. Of those that differ in the suffix alone, the names keep it.
+        roots: Folders that are not to be part of the names, such as the data set's own.
+    """
+    common = osp.commonpath([osp.abspath(path) for path in (*roots, *map(osp.dirname, images))])
+    names = {image: osp.relpath(osp.abspath(image), common) for image in images}
+    count = Counter(osp.splitext(name)[0] for name in names.values())
+    return {image: name if count[osp.splitext(name)[0]] > 1 else osp.splitext(name)[0] for image, name in names.items()}
+
+
+def _write_into_folders(metric: IoUMetric, names: Dict[str, str]) -> None:
+    process, folder = metric.process, Path(metric.output_dir)
+
+    def process_each(data_batch: Any, data_samples: List[dict]) -> None:
+        for sample in data_samples:
+            target = folder / names[sample['img_path']]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            metric.output_dir = str(target.parent)
+            process(data_batch, [{**sample, 'img_path': f'{target.name}.png'}])  # it takes the name from there
+        metric.output_dir = str(folder)
+
+    metric.process = process_each
 
 
 def keep_class_iou(evaluator: Evaluator) -> Optional[IoUMetric]:

@@ -18,11 +18,13 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, FlexibleRunner, Runne
 from torch import Generator, nn
 from torch.utils.data import DataLoader
 
+from mmlocat.config import resolve_type
+
 from .checks import run_checks
-from .config_types import resolve_type
 from .context import BUILD, TEST, TRAIN, Context, begin_reading_once, changed_since_file, end_reading_once
 from .fsdp import WholeMetadataHook
 from .hardware import world_size
+from .hook_state import HookStateHook
 from .interrupt import EpochLoop, MissedValidationHook, StopHook, shield_workers
 from .load_from import BareViTHook
 from .nonfinite import NonFiniteHook
@@ -71,7 +73,7 @@ class ChecksMixin:
         runner.context, context.runner = context, runner
         for remark in context.remarks:
             runner.logger.info(remark)
-        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context)):
+        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context), HookStateHook()):
             runner.register_hook(hook)
         # The attention's messages (its choice of a back-end) go into the same log.
         logger = logging.getLogger('mmlocat')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Union
+from typing import Any, Callable, List, Optional, Sequence, Union
 from unittest.mock import patch
 
 from mmengine.dist import is_main_process
@@ -70,6 +70,8 @@ class AtomicCheckpointHook(CheckpointHook):
     It takes the place of ``CheckpointHook`` in ``default_hooks`` and has its arguments.
     """
 
+    _again: Sequence[tuple] = ()  # arguments to save the last checkpoint again with
+
     def before_train(self, runner: Runner) -> None:
         """Restores the last checkpoint of an earlier launch: mmengine saves a new best score only if there is one."""
         super().before_train(runner)
@@ -109,12 +111,25 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Saves the checkpoint if its metrics are the best so far, then deletes the former best."""
         outdated: List[str] = []
-        with patch.object(self.file_backend, 'remove', outdated.append):  # which mmengine calls first
-            super()._save_best_checkpoint(runner, metrics)
+        again: List[tuple] = []
+        with patch.object(self.file_backend, 'remove', outdated.append), \
+                patch.object(self, '_save_checkpoint_with_step', lambda *call: again.append(call)):
+            super()._save_best_checkpoint(runner, metrics)  # which removes and saves again at once
+        self._again = again
         current = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
         for path in outdated:
             if path not in current:
                 self._remove(path)
+
+    def after_val(self, runner: Runner) -> None:
+        """Saves the last checkpoint again if a new best score belongs into it.
+
+        mmengine does so while hooks after this one have yet to see the validation: a resumed run would then step a
+        ``ReduceOnPlateauLR`` twice.
+        """
+        again, self._again = self._again, ()
+        for arguments in again:
+            self._save_checkpoint_with_step(*arguments)
 
     def _remove(self, path: str) -> None:
         if self.file_backend.isfile(path):

@@ -10,9 +10,9 @@ from torch import nn
 from mmlocat.datasets.check import QUICK_FILES, check_data
 from mmlocat.datasets.guard import base_datasets, guard_samples
 
-from .context import TRAIN, Context
+from .context import TEST, TRAIN, Context
 from .hardware import is_main_process
-from .iou_metric import count_class_areas
+from .iou_metric import count_class_areas, keep_image_folders
 
 
 def check_training_data(config: Config, context: Context) -> List[str]:
@@ -57,6 +57,8 @@ def build_data(config: Config, context: Context) -> List[str]:
         loop = getattr(runner, f'{name}_loop')
         _check_samples(context.model, loop.dataloader.dataset, name)
         count_class_areas(getattr(loop, 'evaluator', None))
+        if context.job == TEST:
+            keep_image_folders(getattr(loop, 'evaluator', None), loop.dataloader.dataset)
     return []
 
 

@@ -9,11 +9,11 @@ from typing import Optional, Union
 import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import DATASETS
 from mmseg.apis import MMSegInferencer
-from mmseg.registry import DATASETS
 from torch import nn
 
-from mmlocat.config import load_config
+from mmlocat.config import load_config, resolve_type
 from mmlocat.models.building import load_model
 
 from .overlay import Prediction
@@ -80,7 +80,7 @@ def load_segmentor(config: Union[str, Path], checkpoint: Union[str, Path], devic
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
     """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
-    dataset = DATASETS.get(config.test_dataloader.dataset.type)
+    dataset = resolve_type(config.test_dataloader.dataset, DATASETS, 'mmseg')
     for meta in (model.checkpoint_meta.get('dataset_meta') or {}, getattr(dataset, 'METAINFO', {})):
         classes, palette = meta.get('classes') or (), meta.get('palette') or ()
         if len(classes) == len(palette) == model.num_classes:

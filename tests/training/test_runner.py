@@ -13,12 +13,11 @@ from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmlocat.checkpoints import reader
-from mmlocat.config import load_config
+from mmlocat.config import load_config, resolve_type
 from mmlocat.models import LocAtViT
 from mmlocat.training import CheckedFlexibleRunner, CheckedRunner, amp, runner_class
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
-from mmlocat.training.config_types import resolve_type
 from mmlocat.training.context import Context
 from mmlocat.training.fsdp import wrap_transformer_blocks
 from mmlocat.training.hardware import adapt_to_hardware

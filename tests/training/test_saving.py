@@ -103,6 +103,7 @@ def test_the_former_best_goes_after_the_new_one_is_there(hook, tmp_path):
     for run.iter, value in ((1, 10.0), (2, 20.0), (3, 5.0)):
         hook._save_checkpoint_with_step(run, run.iter, dict())
         hook.after_val_epoch(run, dict(mIoU=value))
+        hook.after_val(run)
     with_two = [state for state in run.states if 'best_mIoU_iter_1.pth' in state and 'best_mIoU_iter_2.pth' in state]
     assert with_two and sorted(os.listdir(tmp_path)) == [
         'best_mIoU_iter_2.pth', 'iter_2.pth', 'iter_3.pth', 'last_checkpoint']
@@ -115,7 +116,9 @@ def test_a_best_score_goes_into_the_checkpoint_that_was_resumed(hook, tmp_path):
     hook.before_train(run)
     run.iter = 4
     hook.after_val_epoch(run, dict(mIoU=10.0))  # the interrupted run had yet to do it
-    assert (tmp_path / 'iter_4.pth').read_text() and (tmp_path / 'best_mIoU_iter_4.pth').read_text()
+    assert (tmp_path / 'best_mIoU_iter_4.pth').read_text() and not (tmp_path / 'iter_4.pth').read_text()
+    hook.after_val(run)  # when all hooks have seen the validation
+    assert (tmp_path / 'iter_4.pth').read_text()
 
 
 def test_what_a_signal_saved_goes_with_the_next_checkpoint(hook, tmp_path):

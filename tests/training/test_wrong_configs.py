@@ -50,6 +50,13 @@ OPTIONS = [
     (SEGMENTOR, 'param_scheduler.0.total_steps=0', 'total_steps must be a positive whole number, got 0'),
     (SEGMENTOR, 'param_scheduler.0.total_steps=4', 'total_steps=4 leaves OneCycleLR no rise or no fall'),
     (CLASSIFIER, 'param_scheduler.0.end=-1', 'end should be larger than begin'),
+    # what would never come
+    (SEGMENTOR, 'param_scheduler.0.by_epoch=True', 'OneCycleLR counts epochs, but train_cfg counts iterations'),
+    (SEGMENTOR, 'default_hooks.checkpoint.by_epoch=True', 'checkpoint.interval=200 counts epochs .*by_epoch=False'),
+    (SEGMENTOR, 'default_hooks.checkpoint.save_best=mIou', "save_best='mIou' is no score .*; did you mean mIoU"),
+    (CLASSIFIER, 'default_hooks.checkpoint.save_best=top1', "='top1' is no score .*; did you mean accuracy/top1"),
+    (CLASSIFIER, 'train_dataloader.sampler.type=InfiniteSampler', 'has no end, so that an epoch would have none: set '
+                                                                  'train_dataloader.sampler.type=DefaultSampler'),
     # names of parts
     (SEGMENTOR, 'optim_wrapper.optimizer.type=AdamWW', "there is no 'AdamWW'; did you mean AdamW"),
     (SEGMENTOR, 'optim_wrapper.type=OptimWraper', "there is no 'OptimWraper'; did you mean OptimWrapper"),

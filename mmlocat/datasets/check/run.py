@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os.path as osp
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -12,6 +11,7 @@ from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
 
+from mmlocat.config import resolve_type
 from mmlocat.utils import first_line
 
 from .reading import open_samples
@@ -48,11 +48,11 @@ def check_data(config: Config, loaders: Sequence[str] = ('train', 'val', 'test',
     if not found:
         raise ValueError(f'the config names no data: it has no {", ".join(f"{name}_dataloader" for name in loaders)}')
     reports = []
-    with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
+    with DATASETS.switch_scope_and_registry(config.get('default_scope')):
         for names, settings in found:
+            kind = resolve_type(settings, DATASETS, config.get('default_scope'))
             given = settings.pop('type', None)
-            report = Report(names, getattr(given, '__name__', str(given)), settings.get('data_root') or '')
-            kind = given if inspect.isclass(given) else registry.get(str(given))
+            report = Report(names, getattr(kind, '__name__', str(given)), settings.get('data_root') or '')
             if given is None:
                 report.error('the data set has no type', f'name its class by {names[0]}_dataloader.dataset.type')
             elif kind is None:

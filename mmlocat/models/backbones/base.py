@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor
 
 from mmlocat.attention.vit.fitting import FitsCheckpoints
 from mmlocat.checkpoints.names import to_classifier_names
+from mmlocat.config import is_kind
 
 
 class LocAtBase(FitsCheckpoints):
@@ -62,8 +65,7 @@ class LocAtBase(FitsCheckpoints):
     def draws_weights(self) -> bool:
         """Tells whether ``init_weights`` draws weights, because it is the first call and no checkpoint is loaded."""
         configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
-        types = {getattr(config['type'], '__name__', config['type']) for config in configs}
-        return not self.is_init and not types & {'Pretrained', 'PretrainedInit'}
+        return not self.is_init and not any(is_kind(config, PretrainedInit, WEIGHT_INITIALIZERS) for config in configs)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rates, and the number of depths.
