@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.config import load_config
 
-from .backbones.loading import is_gaug
+from .backbones.loading import first_convolution, is_gaug
 from .backbones.protocol import find_backbone
 
 
@@ -100,8 +100,10 @@ def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) 
         RuntimeError: It lacks weights of the model, or has them in another shape.
     """
     own = model.state_dict()
-    embedding = getattr(find_backbone(model), 'position_embedding', None)
-    resizable = ('pos_embed', embedding.name if embedding else 'pos_embed')
+    backbone = find_backbone(model)
+    embedding = getattr(backbone, 'position_embedding', None)
+    resizable = ('pos_embed', embedding.name if embedding else 'pos_embed',
+                 *([first_convolution(backbone)] if getattr(backbone, 'adapt_channels', False) else []))
     wrong = [name for name, value in own.items() if name not in state_dict
              or (state_dict[name].shape != value.shape and not name.endswith(resizable))]
     unused = [name for name in state_dict if name not in own and is_gaug(name)]
@@ -110,6 +112,12 @@ def check_weights(model: nn.Module, state_dict: Dict[str, Tensor], source: Any) 
         problem = 'are missing or have another shape' if wrong else 'are in the checkpoint alone'
         raise RuntimeError(f'{source} does not fit the model of this config: {len(names)} weights {problem} '
                            f'({", ".join(names[:3])}{" ..." if len(names) > 3 else ""}); is it of another config?')
+
+
+def image_channels(model: nn.Module) -> int:
+    """Returns how many channels the images of a model have: as its backbone says, else as its first convolution."""
+    channels = getattr(find_backbone(model), 'in_channels', None)
+    return channels or next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), 3)
 
 
 def input_shape(config: Config) -> Tuple[int, int]:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
+from mmlocat.training.config_values import check_values
 from mmlocat.training.context import TEST, Context, changed_since_file, read_options
 from mmlocat.training.hardware import adapt_to_hardware, adapt_total_batch, check_launcher
 from mmlocat.training.initial_weights import (
@@ -265,3 +266,15 @@ def test_what_was_changed_last_is_the_initial_checkpoint(options, expected):
     config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), options)
     set_initial_checkpoint(config, Context(changed=changed_since_file(config)))
     assert config.model.backbone.init_cfg.checkpoint == expected
+
+
+def test_means_that_a_data_preprocessor_does_not_take():
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'))
+    for means in ([0.5], None):
+        config.model.data_preprocessor.update(mean=means, std=means)
+        assert check_values(config, Context()) == []
+    config.model.data_preprocessor.mean = [0.5] * 4
+    with pytest.raises(ValueError, match="mean has 4 values, but takes one .* or three; set .*'Normalize', mean="):
+        check_values(config, Context())
+    config.model.data_preprocessor.type = 'mmpretrain.ClsDataPreprocessor'  # which takes any number
+    assert check_values(config, Context()) == []

@@ -26,6 +26,7 @@ class LocAtBase:
 
     Attributes:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
+        adapt_channels: Whether a checkpoint for images of other channels is adapted; see ``loading.fit_channels``.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
         after_blocks: First parts of the names of parameters that come after the last block, such as a final norm.
@@ -34,6 +35,7 @@ class LocAtBase:
     """
 
     allow_partial: Sequence[str] = ()
+    adapt_channels: bool = False
     gaug_init: Optional[str] = None
     given_ref_grid: Optional[Grid] = None
     after_blocks: Sequence[str] = ('ln1', 'ln2', 'norm')
@@ -64,6 +66,7 @@ class LocAtBase:
                                'checkpoint=...)) instead')
         weights, names, nesting = self.translate(own)
         report = loading.LoadReport(kind, names, nesting)
+        loading.fit_channels(self, weights, report)
         loading.check_completeness(self, weights, report, found=list(own)[:3])
         recorded = loading.recorded_grid(state_dict, metadata)
         embedded = loading.fit_position_embedding(self, weights, recorded, report)
