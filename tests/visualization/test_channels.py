@@ -19,6 +19,7 @@ from mmlocat.visualization.attention_pages import attention_job
 from mmlocat.visualization.features import features_job
 from mmlocat.visualization.pictures import as_picture, frame_for, load_image, shown_of, swap_colours
 from mmlocat.visualization.segment import image_demo_job
+from mmlocat.visualization.sources import shrink
 
 CONFIG = '''
 default_scope = 'mmseg'
@@ -137,6 +138,8 @@ def test_an_image_of_other_channels_is_refused_and_a_video_made_grey(case, tmp_p
 
 def test_what_is_shown():
     image = np.arange(2 * 3 * 10, dtype=np.uint8).reshape(2, 3, 10)
+    for channels in (1, 2, 10):
+        assert shrink(image[..., :channels].repeat(10, 0), 4).shape == (4, 1, channels)
     assert np.array_equal(as_picture(image), image[..., 2::-1])
     assert np.array_equal(as_picture(image[..., :2]), image[..., :1].repeat(3, axis=2))
     assert np.array_equal(as_picture(image[..., :3]), image[..., :3])
