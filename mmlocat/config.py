@@ -71,7 +71,7 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     if 'model' not in config:
         raise ValueError(f'config {path} has no model; is it a part for other configs?')
     read = {*inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}
-    if 'data_preprocessor' in config.model:
+    if isinstance(config.model, dict) and 'data_preprocessor' in config.model:
         read.remove('data_preprocessor')  # the Runner takes that of the model
     known = {*config, *read}
     for key, value in (options or {}).items():

@@ -147,3 +147,14 @@ def test_what_is_shown():
         np.full((2, 2, 1), 7, np.float32)).any()
     assert [shown_of(channels) for channels in (1, 2, 3, 10)] == [
         '', ', channel 1 of 2 shown', '', ', channels 1 to 3 of 10 shown']
+
+
+def test_the_data_check_leaves_arrays_to_their_loader(tmp_path):
+    from mmlocat.datasets.check.reading import _is_picture
+    np.save(tmp_path / 'a.npy', np.zeros((4, 4, 10)))
+    cv2.imwrite(str(tmp_path / 'b.tif'), np.zeros((4, 4, 4), np.uint8))
+    (tmp_path / 'many.tif').write_bytes(b'II*\0' + bytes(60))  # which Pillow does not identify
+    (tmp_path / 'bad.png').write_bytes(b'no picture')
+    (tmp_path / 'empty.npy').touch()
+    judged = [_is_picture(str(tmp_path / name)) for name in ('a.npy', 'b.tif', 'many.tif', 'bad.png', 'empty.npy')]
+    assert judged == [False, True, False, True, True]
