@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, Iterable, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config, DictAction
 from mmengine.config.lazy import LazyAttr, LazyObject
@@ -18,6 +18,7 @@ from mmlocat.zoo import find_installed_libraries
 # Config keys that mmengine and our tools read in addition to the Runner's arguments.
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
                'tta_model', 'tta_pipeline', 'activation_checkpointing', 'efficient_conv_bn_eval', 'strategy', 'checks')
+_MOST_KEYS = 6  # that an error message names
 
 
 class _CheckedDictAction(DictAction):
@@ -73,7 +74,10 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
     if 'model' not in config:
         raise ValueError(f'config {path} has no model; is it a part for other configs?')
-    known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}
+    read = {*inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS} - {'self', 'cfg'}
+    if isinstance(config.model, dict) and 'data_preprocessor' in config.model:
+        read.remove('data_preprocessor')  # the Runner takes that of the model
+    known = {*config, *read}
     for key, value in (options or {}).items():
         first = key.split('.')[0]
         if first == 'custom_imports':
@@ -81,6 +85,9 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
                              'write custom_imports into a config that has this one as _base_')
         if first not in known:
             raise ValueError(f'--cfg-options {key}={value}: {first} is no key of {path}{suggestion(first, known)}')
+        if first not in read:
+            raise ValueError(f'--cfg-options {key}={value} would change nothing: {first} is a variable, which {path} '
+                             f'used when it was read; {_where_used(config, first, key[len(first):], read)}')
         try:
             config.merge_from_dict({key: value})
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -112,3 +119,39 @@ def is_kind(node: Any, kind: type, registry: Registry, scope: Optional[str] = No
     """Whether a part of a config asks for a class or one derived from it; see ``resolve_type``."""
     found = resolve_type(node, registry, scope)
     return isinstance(found, type) and issubclass(found, kind)
+
+
+def _where_used(config: Config, variable: str, below: str, read: Iterable[str]) -> str:
+    """Returns advice on which keys hold what a variable of a config file held, for the end of an error message.
+
+    Args:
+        config: The config.
+        variable: The variable's name.
+        below: What follows it in the user's key, such as '.3.prob', or ''.
+        read: The keys of a config that have an effect.
+    """
+    value = _comparable(config[variable])
+    # Of a number that stands in many places only those of its own name are meant.
+    telling = isinstance(value, (tuple, str)) and len(value) > 0
+    found = [path + below for path, other in _nodes({key: config[key] for key in config if key in read})
+             if other == value and (telling or path.split('.')[-1] == variable)]
+    if not found:
+        return f'write {variable} = ... into a copy of the config, or change the keys that it went into'
+    more = f' ... ({len(found)} in all)' if len(found) > _MOST_KEYS else ''
+    return f'change {", ".join(found[:_MOST_KEYS])}{more} instead'
+
+
+def _comparable(node: Any) -> Any:
+    """Returns settings with lists as tuples, and dicts as tuples of their entries, so that equal ones compare equal."""
+    if isinstance(node, dict):
+        return tuple(sorted((str(key), _comparable(value)) for key, value in node.items()))
+    return tuple(map(_comparable, node)) if isinstance(node, (list, tuple)) else node
+
+
+def _nodes(node: Any, path: str = '') -> Iterator[Tuple[str, Any]]:
+    """Yields every part of nested settings in a comparable form, with its dotted key; a part before what it holds."""
+    if path:
+        yield path, _comparable(node)
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for name, child in items:
+        yield from _nodes(child, f'{path}.{name}' if path else str(name))

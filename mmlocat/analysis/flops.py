@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlocat.attention import GaussianAttention
-from mmlocat.models.building import build_model
+from mmlocat.models.building import build_model, image_channels
 
 
 class ModuleCost(NamedTuple):
@@ -76,7 +76,7 @@ def count(config: Config, shape: Tuple[int, int], batch: int = 1) -> ModelCost:
         module.register_forward_hook(partial(spent.end, name))
     try:
         with counter, torch.no_grad():
-            model(torch.zeros(batch, 3, *shape, device='meta'))
+            model(torch.zeros(batch, image_channels(model), *shape, device='meta'))
     except (RuntimeError, NotImplementedError) as error:
         raise RuntimeError(f'the model cannot run on the shapes of {shape[0]} x {shape[1]} px: {error}') from error
     rows = [ModuleCost(name, type(module).__name__, sum(p.numel() for p in module.parameters()),

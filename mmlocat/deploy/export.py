@@ -18,7 +18,7 @@ from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import build_model, load_weights
 from mmlocat.utils import first_line, require_modules, staged
 
-from .model import Exportable
+from .model import Exportable, named_outputs
 from .verify import Difference, difference
 
 OPSET = 20  # the first with Gelu; onnxruntime supports it since 1.17
@@ -156,7 +156,7 @@ def compare(run: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Exportable,
             if exportable.task == 'backbone':
                 expected = model(images)
             elif exportable.task == 'classifier':
-                expected = [model(images, mode='tensor')]
+                expected = list(named_outputs(model(images, mode='tensor')).values())
             else:
                 expected = [model.encode_decode(images, [dict(img_shape=tuple(size))] * batch)]
         try:
@@ -173,7 +173,8 @@ def _properties(config: Config, task: str, model: nn.Module) -> Dict[str, str]:
     backbone, preprocessor = getattr(model, 'backbone', model), getattr(model, 'data_preprocessor', None)
     known: Dict[str, Any] = dict(
         producer=f'mmlocat {mmlocat.__version__}', config=Path(config.filename or '').name, task=task,
-        channel_order='RGB', input='normalised', patch_size=backbone.patch_size, ref_grid=backbone.ref_grid,
+        channel_order='RGB' if backbone.in_channels == 3 else None, input='normalised',
+        patch_size=backbone.patch_size, ref_grid=backbone.ref_grid,
         classes=(getattr(model, 'dataset_meta', None) or {}).get('classes'))
     if getattr(preprocessor, 'mean', None) is not None:
         known.update(mean=preprocessor.mean.flatten().tolist(), std=preprocessor.std.flatten().tolist())

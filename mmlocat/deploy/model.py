@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import revert_sync_batchnorm
@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from mmlocat.attention import GaussianAttention
 from mmlocat.models.backbones.protocol import find_backbone
+from mmlocat.utils import first_line
 
 # The exported graph holds one N x N matrix of logits a head anyway, for it has no fused attention that would avoid it.
 _ATTENTION_BACKEND = 'sdpa'
@@ -25,10 +26,10 @@ class Exportable(nn.Module):
 
     Attributes:
         task: 'backbone', 'classifier' or 'segmentor'.
-        outputs: Names of the outputs.
+        outputs: Names of the outputs; see ``named_outputs``.
 
     Raises:
-        ValueError: The model cannot be exported for images of any size.
+        ValueError: The model cannot be exported for images of any size, or gives no tensors.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -42,12 +43,13 @@ class Exportable(nn.Module):
                 # Pooling to one value is a mean, which ONNX has.
                 if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                     setattr(module, name, PoolingByMatrices(child.output_size))
-        self.outputs = ['logits']
+        self.eval()
         if self.task == 'backbone':
             last = len(self.backbone.blocks) - 1
             part = 'stage' if hasattr(self.backbone, 'num_stages') else 'block'  # what out_indices counts
             self.outputs = [f'{part}_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
-        self.eval()
+        else:
+            self.outputs = self._try_outputs()
 
     @property
     def backbone(self) -> nn.Module:
@@ -60,8 +62,50 @@ class Exportable(nn.Module):
             return tuple(self.model(images))
         logits = self.model(images, mode='tensor')
         if self.task == 'segmentor':
-            logits = interpolate(logits, size=images.shape[2:], mode='bilinear', align_corners=False)
-        return (logits, )
+            return (interpolate(logits, size=images.shape[2:], mode='bilinear', align_corners=False), )
+        return tuple(named_outputs(logits).values())
+
+    def _try_outputs(self) -> List[str]:
+        """Returns the names of what the head gives, by running the model on a small image."""
+        part = getattr(self.model, 'decode_head', getattr(self.model, 'head', None))
+        advice = "export the model's backbone: part='backbone' (--part backbone)"
+        rows, columns = self.backbone.patch_size
+        images = torch.zeros(1, self.backbone.in_channels, 2 * rows, 2 * columns,
+                             device=next(self.parameters()).device)
+        try:
+            with torch.no_grad():
+                result = self.model(images, mode='tensor')
+        except Exception as error:  # the head may be anybody's
+            raise ValueError(f'{type(part).__name__} does not run on images alone ({type(error).__name__}: '
+                             f'{first_line(error)}); {advice}') from error
+        if self.task == 'segmentor' and not isinstance(result, Tensor):
+            raise ValueError(f'{type(part).__name__} gives a {type(result).__name__} and not one map of logits; '
+                             f'{advice}')
+        try:
+            return list(named_outputs(result))
+        except TypeError as error:
+            raise ValueError(f'{type(part).__name__} gives {error}; {advice}') from error
+
+
+def named_outputs(result: Any, name: str = '') -> Dict[str, Tensor]:
+    """Returns the tensors that a head gives, by name, in their order.
+
+    Args:
+        result: One tensor, whose name is 'logits'; or a dict or sequence of such, of any depth.
+        name: Where it comes from: keys, joined by dots, and places in sequences, after an underscore.
+
+    Raises:
+        TypeError: There is something else in it.
+    """
+    if isinstance(result, Tensor):
+        return {name or 'logits': result}
+    if isinstance(result, dict):
+        parts = {f'{name}.{key}' if name else str(key): value for key, value in result.items()}
+    elif isinstance(result, (list, tuple)):
+        parts = {f'{name or "logits"}_{place}': value for place, value in enumerate(result)}
+    else:
+        raise TypeError(f'{type(result).__name__}{f" as {name!r}" if name else ""}, which is no tensor')
+    return {key: tensor for part, value in parts.items() for key, tensor in named_outputs(value, part).items()}
 
 
 def _task_of(model: nn.Module) -> str:

@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor, nn
 
-from mmlocat.attention.vit.loading import is_gaug
+from mmlocat.attention.vit.loading import first_convolution, is_gaug
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.names import evaluated
 from mmlocat.config import load_config
@@ -127,7 +127,8 @@ def check_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: An
     if hasattr(backbone, 'in_classifier'):  # it derives from LocAtBase
         state_dict = backbone.in_classifier(state_dict)
     embedding = getattr(backbone, 'position_embedding', None)
-    resizable = ('pos_embed', embedding.name if embedding else 'pos_embed')
+    resizable = ('pos_embed', embedding.name if embedding else 'pos_embed',
+                 *([first_convolution(backbone)] if getattr(backbone, 'adapt_channels', False) else []))
     wrong = [name for name, value in own.items() if name not in state_dict
              or (state_dict[name].shape != value.shape and not name.endswith(resizable))]
     unused = [name for name in state_dict if name not in own and is_gaug(name)]
@@ -136,6 +137,12 @@ def check_weights(model: nn.Module, state_dict: Mapping[str, Tensor], source: An
         problem = 'are missing or have another shape' if wrong else 'are in the checkpoint alone'
         raise RuntimeError(f'{source} does not fit the model of this config: {len(names)} weights {problem} '
                            f'({", ".join(names[:3])}{" ..." if len(names) > 3 else ""}); is it of another config?')
+
+
+def image_channels(model: nn.Module) -> int:
+    """Returns how many channels the images of a model have: as its backbone says, else as its first convolution."""
+    channels = getattr(find_backbone(model), 'in_channels', None)
+    return channels or next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), 3)
 
 
 def input_shape(config: Config) -> Tuple[int, int]:

@@ -17,6 +17,7 @@ from mmlocat.config import add_config_arguments, load_config
 from mmlocat.utils import add_trust_option, share_folder, stoppable
 
 from .hardware import leave_processes
+from .initial_weights import inner_model
 from .interrupt import TrainingStopped
 from .nonfinite import NonFiniteError
 from .saving import CheckpointNotSaved
@@ -30,6 +31,8 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
     add_trust_option(parser)
+    parser.add_argument('--adapt-channels', action='store_true', help='average or repeat the first convolution of '
+                        'weights for images of other channels (model.backbone.adapt_channels=True)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
 
@@ -46,6 +49,8 @@ def read_config(args: argparse.Namespace) -> Config:
     config.launcher = args.launcher
     if args.trust_pickle:
         config.merge_from_dict({'checks.trust_pickle': True})
+    if args.adapt_channels:
+        inner_model(config).setdefault('backbone', {})['adapt_channels'] = True
     if args.work_dir:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:

@@ -7,8 +7,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mmcv.image.io import imread_flags, supported_backends
 from mmengine.config import Config
+from mmengine.model import ImgDataPreprocessor
 from mmengine.optim import OneCycleParamScheduler
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
 
 from mmlocat.config import is_kind
 
@@ -67,11 +68,23 @@ def check_values(config: Config, context: Context) -> List[str]:
         for (accepts, expected), patterns in _RULES:
             if value is not None and any(fnmatchcase(path, pattern) for pattern in patterns) and not accepts(value):
                 raise ValueError(f'{path} must be {expected}, got {value!r}; change it with --cfg-options {path}=...')
+    _check_means(config)
     _check_together(values, config.get('default_scope'))
     if context.job != TEST:
         _check_best(values)
     _check_windows(config.model.get('test_cfg') or {})
     return []
+
+
+def _check_means(config: Config) -> None:
+    """Refuses means that MMEngine's data preprocessor (0.10) does not take, and names the step that does."""
+    part = config.model.get('data_preprocessor') or {}
+    means = part.get('mean') or ()
+    kind = is_kind(part, ImgDataPreprocessor, MODELS, config.get('default_scope'))
+    if kind and isinstance(means, (list, tuple)) and len(means) not in (0, 1, 3):
+        raise ValueError(f'model.data_preprocessor.mean has {len(means)} values, but takes one for all channels or '
+                         "three; set mean=None and std=None there, and put dict(type='Normalize', mean=[...], "
+                         'std=[...], to_rgb=False) into the pipelines, before the step that packs')
 
 
 def _check_together(values: Dict[str, Any], scope: Optional[str]) -> None:

@@ -37,7 +37,7 @@ def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
     """
     changed = context.changed
     overridden = any(key.startswith('model.backbone.init_cfg') for key in changed) and 'checkpoint' not in changed
-    backbone = _inner_model(config).get('backbone')
+    backbone = inner_model(config).get('backbone')
     if 'checkpoint' not in config or backbone is None or overridden:
         return []
     checkpoint = config.checkpoint
@@ -47,7 +47,7 @@ def set_initial_checkpoint(config: Config, context: Context) -> List[str]:
     return []
 
 
-def _inner_model(config: Config) -> dict:
+def inner_model(config: Config) -> dict:
     """Returns the config's model; for a test-time augmentation model, the one inside it."""
     return config.model['module'] if isinstance(config.model.get('module'), dict) else config.model
 
@@ -79,7 +79,7 @@ def find_weights(config: Config, context: Context) -> List[str]:
     if context.job == TEST:
         if tested_checkpoint(config, context):
             _read(config.load_from)
-            (_inner_model(config).get('backbone') or {}).pop('init_cfg', None)
+            (inner_model(config).get('backbone') or {}).pop('init_cfg', None)
         return []
     if context.resumed:
         return []

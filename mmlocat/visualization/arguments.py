@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional, Sequence, Union
 
+from mmlocat.models.building import image_channels
 from mmlocat.utils import add_trust_option
 
 from .segmentor import DEMO_MAX_SIDE, Segmentor, load_segmentor
@@ -94,7 +95,7 @@ def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFile
 
     Raises:
         FileNotFoundError: A config or checkpoint does not exist.
-        ValueError: A config is no segmentor's.
+        ValueError: A config is no segmentor's, or the two take images of different channels.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
     def load(config: Optional[str], checkpoint: Optional[str], arm: str) -> Segmentor:
@@ -106,4 +107,8 @@ def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFile
     models = [load(args.config, args.checkpoint, 'locatvit')]
     if args.against is not None:
         models.append(load(*(args.against or (None, None)), 'vit'))
+        taken = [image_channels(one.model) for one in models]
+        if taken[0] != taken[1]:
+            raise ValueError(f'the models take images of {taken[0]} and {taken[1]} channels; compare two that take the '
+                             'same images')
     return models

@@ -20,7 +20,8 @@ from mmlocat.utils import with_progress
 from .arguments import ModelFiles, output_folder
 from .blocks import BlockMaps, Maps, Patch
 from .maps import collect, largest_side, prepare_image
-from .sources import read_image, shrink
+from .pictures import as_picture, load_image, shown_of, swap_colours
+from .sources import shrink
 from .style import ATTENTION, DIFFERENCE, LINES, SCALE, SIGMA, colour_scale, new_page, save
 
 
@@ -28,7 +29,7 @@ class Subject(NamedTuple):
     """A model's attention on one image, and the query patches to draw.
 
     Args:
-        image: RGB, as it went into the model, shape (height, width, 3).
+        image: The picture of what went into the model, RGB, shape (height, width, 3), uint8.
         maps: What the model computed.
         patches: Query patches, row and column.
         title: Names the model and the picture, for the head of a page.
@@ -174,7 +175,7 @@ def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> 
 
     Args:
         args: The arguments of the tool.
-        files: Returns the model's files; called when the image has been read.
+        files: Returns the model's files; called when the image has been found.
 
     Returns:
         A function that draws the pages and writes the files.
@@ -186,14 +187,17 @@ def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> 
         TypeError: The model's backbone is of a kind whose attention cannot be read.
     """
     out = output_folder('--out', args.out)
-    picture = read_image(args.image)
+    if not Path(args.image).is_file():
+        raise FileNotFoundError(f'image {args.image} does not exist')
     chosen = files()
     model = load_model(chosen.config, chosen.checkpoint, args.device, trust_pickle=args.trust_pickle)
-    image = np.ascontiguousarray(shrink(picture, args.max_side or largest_side(model))[..., ::-1])
+    picture = load_image(args.image, model)
+    image = swap_colours(shrink(picture, args.max_side or largest_side(model)))
     maps = collect(model, prepare_image(model, image))
     patches = _query_patches(maps, args.at, picture, image)
-    height, width = image.shape[:2]
-    subject = Subject(image, maps, patches, f'{chosen.title}   |   {Path(args.image).name}, {width} x {height} px')
+    height, width, channels = image.shape
+    subject = Subject(as_picture(image), maps, patches,
+                      f'{chosen.title}   |   {Path(args.image).name}, {width} x {height} px{shown_of(channels)}')
 
     def write() -> None:
         for block in with_progress(maps.blocks, lambda block: f'block {block.index + 1}'):

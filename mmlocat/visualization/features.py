@@ -20,7 +20,8 @@ from mmlocat.utils.tables import Table
 from .arguments import ModelFiles, output_folder
 from .blocks import BlockMaps, Maps
 from .maps import collect, largest_side, prepare_image
-from .sources import IMAGES, read_image, read_labels, shrink
+from .pictures import load_image, swap_colours
+from .sources import IMAGES, read_labels, shrink
 from .style import LINES, MARKERS, draw_band, new_page, save
 
 _IGNORED = 255
@@ -124,7 +125,7 @@ def _measure_features(model: nn.Module, pairs: Sequence[_Pair], train: Sequence[
         random = np.random.default_rng(0)
         patches = []  # for each image and block: features (n, C) and labels (n,)
         for image, label_map in part:
-            picture = shrink(read_image(image), max_side)[..., ::-1]
+            picture = swap_colours(shrink(load_image(image, model), max_side))
             maps = collect(model, prepare_image(model, picture))
             if train:
                 known = read_labels(label_map, picture.shape[:2])

@@ -23,8 +23,10 @@ from mmlocat.attention.vit.layers import split_heads
 from mmlocat.attention.vit.rope import rotate
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.backbones.swin_layers import PatchMerging, SwinBlock, WindowAttention
+from mmlocat.models.building import image_channels
 
 from .blocks import BlockMaps, Maps
+from .pictures import normalise_in_pipeline, swap_colours
 from .windows import WindowMaps, lay_windows
 
 _SIDE_FACTOR = 3  # pictures whose longer side is at most this multiple of the pretraining size are not shrunk
@@ -136,22 +138,25 @@ def _strides(backbone: nn.Module, blocks: Sequence[nn.Module]) -> List[int]:
 
 
 def prepare_image(model: nn.Module, image: np.ndarray) -> Tensor:
-    """Normalises an image as the model's own data preprocessor does.
+    """Normalises an image as the model's own data preprocessor does, and its test pipeline where that normalises.
 
     Args:
         model: A classifier of MMPretrain or a segmentor of MMSegmentation.
-        image: RGB, shape (height, width, 3), values 0 to 255.
+        image: Shape (height, width, channels), with the values and channels that the model's config loads; RGB if there
+            are three.
 
     Returns:
-        Shape (1, 3, height, width), on the model's device.
+        Shape (1, channels, height, width), on the model's device.
 
     Raises:
         ValueError: It is no such image.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f'an image has shape (height, width, 3), got {image.shape}')
-    bgr = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
-    return model.data_preprocessor(dict(inputs=[bgr]), training=False)['inputs']
+    channels = image_channels(model)
+    if image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+        raise ValueError(f'an image has shape (height, width, {channels}), got {image.shape}')
+    loaded = normalise_in_pipeline(swap_colours(image), model)
+    loaded = torch.from_numpy(np.ascontiguousarray(loaded.transpose(2, 0, 1)))
+    return model.data_preprocessor(dict(inputs=[loaded]), training=False)['inputs']
 
 
 @torch.no_grad()
@@ -161,8 +166,8 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
     Args:
         model: A classifier, a segmentor, or a backbone: any that implements ``LocAtBackbone``, or MMPretrain's
             ``VisionTransformer``.
-        image: Normalised, shape (3, height, width) or (1, 3, height, width), see ``prepare_image``; padded by the model
-            to whole patches.
+        image: Normalised, shape (channels, height, width) or (1, channels, height, width), see ``prepare_image``;
+            padded by the model to whole patches.
 
     Raises:
         TypeError: The backbone is of another kind.
@@ -170,7 +175,8 @@ def collect(model: nn.Module, image: Tensor) -> Maps:
     """
     images = image[None] if image.dim() == 3 else image
     if images.dim() != 4 or len(images) != 1:
-        raise ValueError(f'one image has shape (3, height, width) or (1, 3, height, width), got {tuple(image.shape)}')
+        raise ValueError(f'one image has shape (channels, height, width) or (1, channels, height, width), got '
+                         f'{tuple(image.shape)}')
     backbone, layers, prefix = _backbone_of(model)
     embedding = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))  # cuts into patches
     seen: List[Dict[str, Any]] = [{} for _ in layers]

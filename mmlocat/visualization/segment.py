@@ -14,12 +14,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from mmlocat.models.building import image_channels
 from mmlocat.utils import atomic_write
 
 from .arguments import output_folder
 from .overlay import compose
+from .pictures import as_picture, frame_for, load_image, shown_of, swap_colours
 from .segmentor import Segmentor
-from .sources import Source, find_sources, frames_of, moves, open_video, read_image, write_video
+from .sources import Source, find_sources, frames_of, moves, open_video, write_video
 
 
 def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]],
@@ -81,9 +83,10 @@ def _output_paths(sources: Sequence[Source], folder: Path) -> Dict[Source, Path]
 
 
 def _segment_image(source: Path, output: Path, models: Sequence[Segmentor]) -> None:
-    pixels = read_image(source)
-    caption = f'{source.name}, {pixels.shape[1]} x {pixels.shape[0]} px'
-    sheet = compose(pixels[..., ::-1], [model.predict(pixels) for model in models], caption)
+    pixels = load_image(source, models[0].model)
+    height, width, channels = pixels.shape
+    caption = f'{source.name}, {width} x {height} px{shown_of(channels)}'
+    sheet = compose(as_picture(swap_colours(pixels)), [model.predict(pixels) for model in models], caption)
     with atomic_write(output, 'wb') as file:
         Image.fromarray(sheet).save(file, format='png')
 
@@ -91,13 +94,14 @@ def _segment_image(source: Path, output: Path, models: Sequence[Segmentor]) -> N
 def _segment_video(source: Source, output: Path, models: Sequence[Segmentor], most: int, progress: Progress) -> str:
     """Writes one video and says how long it is; Ctrl-C finishes a camera's video, and aborts a file's."""
     name, count = str(source) if isinstance(source, Path) else f'camera {source}', 0
-    capture = open_video(source)
+    channels, capture = image_channels(models[0].model), open_video(source)
     rate = capture.get(cv2.CAP_PROP_FPS)
     task = progress.add_task(name, total=most or max(0, capture.get(cv2.CAP_PROP_FRAME_COUNT)) or None)
     with write_video(output, rate if 0 < rate <= 1000 else 25.0) as append:  # cameras may not know their rate
         with nullcontext() if isinstance(source, Path) else suppress(KeyboardInterrupt):
             for frame in frames_of(capture, most):
-                append(compose(frame[..., ::-1], [model.predict(frame) for model in models], name))
+                pixels = frame_for(frame, channels)
+                append(compose(as_picture(swap_colours(pixels)), [model.predict(pixels) for model in models], name))
                 count += 1
                 progress.advance(task)
         if not count:

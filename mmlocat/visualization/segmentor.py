@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 import numpy as np
 from mmengine.config import Config
@@ -43,8 +43,13 @@ class Segmentor(MMSegInferencer):
         # model: it would build one and read the weights again, and only log those that do not fit.
         return self._loaded
 
+    def _init_pipeline(self, cfg: Config) -> Callable:
+        # Private too. mmseg's takes only a first step of the name LoadImageFromFile, whatever loads the images here.
+        cfg.test_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile')
+        return super()._init_pipeline(cfg)
+
     def predict(self, picture: np.ndarray) -> Prediction:
-        """Segments a picture: BGR, shape (H, W, 3), uint8."""
+        """Segments an image as ``pictures.load_image`` returns it, shape (H, W, channels)."""
         sample = self(shrink(picture, self.max_side), return_datasamples=True)
         return Prediction(self.title, sample.pred_sem_seg.data[0].cpu().numpy(), **self.model.dataset_meta)
 

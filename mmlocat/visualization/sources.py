@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmlocat.utils import staged
 
-IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.npy')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 _CODEC = 'mp4v'  # the one MP4 codec that OpenCV's wheels can write everywhere
 Source = Union[Path, int]  # a file, or the number of a camera
@@ -82,10 +82,11 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
 
 
 def shrink(picture: np.ndarray, max_side: Optional[int]) -> np.ndarray:
-    """Returns a picture (H, W, 3) whose longer side has at most ``max_side`` px; None leaves it as it is."""
+    """Returns an image (H, W, C) whose longer side has at most ``max_side`` px; None leaves it as it is."""
     if max_side is None or max(picture.shape[:2]) <= max_side:
         return picture
-    return mmcv.imrescale(picture, (max_side, max_side), interpolation='area')
+    shrunk = mmcv.imrescale(picture, (max_side, max_side), interpolation='area')
+    return shrunk.reshape(*shrunk.shape[:2], -1)  # OpenCV drops a single channel
 
 
 def read_labels(path: Union[str, Path], shape: Optional[Tuple[int, int]] = None) -> np.ndarray:

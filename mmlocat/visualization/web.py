@@ -13,14 +13,16 @@ from typing import Any, Callable, List, Optional, Sequence
 import numpy as np
 
 from mmlocat.datasets import DigitScenesSegmentation
+from mmlocat.models.building import image_channels
 from mmlocat.utils import require_modules
 
 from .attention_pages import Subject, draw_block
 from .blocks import Maps
 from .maps import collect, prepare_image
 from .overlay import compose, pixels_of
+from .pictures import as_picture, load_image, shown_of, swap_colours
 from .segmentor import Segmentor
-from .sources import find_sources, moves, read_image, shrink
+from .sources import find_sources, moves, shrink
 
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported, which comes next
 require_modules(('gradio', ), 'app', 'mmlocat.visualization.web')
@@ -35,7 +37,7 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
 
     Args:
         models: All of them segment the picture; Gaussians and attention are those of the first.
-        samples: Pictures to pick from, RGB, shape (H, W, 3), uint8.
+        samples: Images to pick from, shape (H, W, channels), RGB if they have three.
 
     Returns:
         The page, to be launched by ``launch``.
@@ -48,14 +50,17 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
     def look(image: np.ndarray) -> Maps:
         return collect(first.model, prepare_image(first.model, image))
 
-    num_blocks = len(look(np.zeros((64, 64, 3), np.uint8)).blocks)
+    channels = image_channels(first.model)
+    num_blocks = len(look(np.zeros((64, 64, channels), np.uint8)).blocks)
     with gr.Blocks(title='mmlocat', analytics_enabled=False) as page:
         subject = gr.State()
-        gr.Markdown(f'# What {first.title} looks at\nDrop a picture or pick a sample, then click a patch.')
+        gr.Markdown(f'# What {first.title} looks at\nDrop a picture or pick a sample, then click a patch'
+                    f'{shown_of(channels)}.')
         with gr.Row():
             file = gr.File(label='Drop a picture', height=130, elem_id='file', min_width=240)
-            gallery = gr.Gallery(list(samples), show_label=False, columns=12, height=130, format='png',
-                                 allow_preview=False, buttons=[], elem_id='samples', scale=3, visible=len(samples) > 0)
+            gallery = gr.Gallery([as_picture(image) for image in samples], show_label=False, columns=12, height=130,
+                                 format='png', allow_preview=False, buttons=[], elem_id='samples', scale=3,
+                                 visible=len(samples) > 0)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 # No label: gradio would lay it over the picture, where it takes clicks.
@@ -78,18 +83,20 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
 
         def start(image: np.ndarray, number: int) -> List:
             """Shows a new picture, with its middle patch chosen."""
-            chosen = query(image, look(image), image.shape[1] // 2, image.shape[0] // 2)
+            seen = as_picture(image)
+            chosen = query(seen, look(image), image.shape[1] // 2, image.shape[0] // 2)
             scale = enlargement(image)
-            return [chosen, image.repeat(scale, 0).repeat(scale, 1), draw(chosen, number),
-                    compose(image, [model.predict(image[..., ::-1]) for model in models])]
+            return [chosen, seen.repeat(scale, 0).repeat(scale, 1), draw(chosen, number),
+                    compose(seen, [model.predict(swap_colours(image)) for model in models])]
 
         def drop(path: str, number: int) -> List:
             # The upload field is cleared at once (the first value, None), so that the next file can be dropped.
             try:
-                return [None, *start(_read(path, first.max_side), number)]
+                return [None, *start(_read(path, first), number)]
             except ValueError:
                 gr.Warning(f'{Path(path).name} ({Path(path).stat().st_size} bytes) cannot be read as a picture: '
-                           'drop a PNG, JPEG, BMP, TIFF or WebP file')
+                           'drop a PNG, JPEG, BMP, TIFF or WebP file'
+                           + ('' if channels == 3 else f' of {channels} channels'))
                 return [None, *[gr.skip()] * 4]
 
         def pick(number: int, event: gr.SelectData) -> List:
@@ -159,7 +166,7 @@ def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Ca
     else:  # for the demo's models the first scenes of the test split
         scenes = DigitScenesSegmentation('test') if args.config is None else []
         paths = [scenes.get_data_info(number)['img_path'] for number in range(min(8, len(scenes)))]
-    page = build_page(models, [_read(path, models[0].max_side) for path in paths])
+    page = build_page(models, [_read(path, models[0]) for path in paths])
 
     def serve() -> None:
         try:
@@ -170,6 +177,6 @@ def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Ca
     return serve
 
 
-def _read(path: str, max_side: Optional[int]) -> np.ndarray:
-    """Reads a picture as RGB, shrunk to ``max_side``."""
-    return np.ascontiguousarray(shrink(read_image(path), max_side)[..., ::-1])
+def _read(path: str, model: Segmentor) -> np.ndarray:
+    """Reads an image for a model, RGB if it has three channels, shrunk to the model's ``max_side``."""
+    return swap_colours(shrink(load_image(path, model.model), model.max_side))

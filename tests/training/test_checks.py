@@ -297,3 +297,15 @@ def test_what_was_changed_last_is_the_initial_checkpoint(options, expected):
     config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), options)
     set_initial_checkpoint(config, Context(changed=changed_since_file(config)))
     assert config.model.backbone.init_cfg.checkpoint == expected
+
+
+def test_means_that_a_data_preprocessor_does_not_take():
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'))
+    for means in ([0.5], None):
+        config.model.data_preprocessor.update(mean=means, std=means)
+        assert check_values(config, Context()) == []
+    config.model.data_preprocessor.mean = [0.5] * 4
+    with pytest.raises(ValueError, match="mean has 4 values, but takes one .* or three; set .*'Normalize', mean="):
+        check_values(config, Context())
+    config.model.data_preprocessor.type = 'mmpretrain.ClsDataPreprocessor'  # which takes any number
+    assert check_values(config, Context()) == []

@@ -176,7 +176,7 @@ def test_what_cannot_be_looked_at_is_said():
     with pytest.raises(ValueError, match=r'one image has shape .* got \(2, 3, 8, 8\)'):
         collect(locatvit(), torch.zeros(2, 3, 8, 8))
     with pytest.raises(ValueError, match=r'an image has shape \(height, width, 3\), got \(8, 8\)'):
-        prepare_image(None, np.zeros((8, 8), np.uint8))
+        prepare_image(locatvit(), np.zeros((8, 8), np.uint8))
 
 
 def test_mean_distance():

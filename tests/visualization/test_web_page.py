@@ -18,10 +18,11 @@ from tests.helpers.demo_layout import write_demo_models
 pytest.importorskip('gradio', reason='gradio, which the extra "app" brings, is not installed')
 
 from mmlocat.experiments.demo_models import demo_model  # noqa: E402
-from mmlocat.visualization import web  # noqa: E402
+from mmlocat.visualization import load_segmentor, web  # noqa: E402
 from mmlocat.visualization.arguments import load_segmentors  # noqa: E402
 from mmlocat.visualization.maps import collect, prepare_image  # noqa: E402
 from mmlocat.visualization.overlay import compose  # noqa: E402
+from tests.visualization.test_channels import case, registered  # noqa: E402, F401
 
 CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
 OPTIONS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking']
@@ -181,3 +182,15 @@ def test_in_a_browser(browser_page, address):
 
     hosts = {url.split('/')[2] for url in tab.asked if url.startswith('http')}
     assert hosts == {address.split('/')[2]}, hosts  # nothing is fetched from, or sent to, anywhere else
+
+
+@pytest.mark.parametrize('case', [(4, 8)], indirect=True)
+def test_an_image_of_four_channels_is_shown_by_three(case):  # noqa: F811
+    models = [load_segmentor(case.config, case.checkpoint, 'cpu')]
+    page = web.build_page(models, [web._read(case.file, models[0])])
+    assert any('channels 1 to 3 of 4 shown' in str(getattr(block, 'value', '')) for block in page.blocks.values())
+    _, shown, attention, segmentation = call(page, 'pick', 2, SimpleNamespace(index=0))
+    assert np.array_equal(shown[::16, ::16], case.image[..., 2::-1])  # blue, green, red
+    assert attention.ndim == segmentation.ndim == 3
+    models[0].max_side = 10
+    assert web._read(case.file, models[0]).shape == (7, 10, 4)

@@ -21,12 +21,14 @@ class FitsCheckpoints:
 
     Attributes:
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold although the model has none.
+        adapt_channels: Whether a checkpoint for images of other channels is adapted; see ``loading.fit_channels``.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
         grid_source: Where the pretraining grid comes from, if no checkpoint may change it; None if one may.
     """
 
     allow_partial: Sequence[str] = ()
+    adapt_channels: bool = False
     gaug_init: Optional[str] = None
     given_ref_grid: Optional[Grid] = None
     grid_source: Optional[str] = None
@@ -60,6 +62,7 @@ class FitsCheckpoints:
                                'checkpoint=...)) instead')
         weights, names, nesting = self.translate(own)
         report = loading.LoadReport(kind, names, nesting)
+        loading.fit_channels(self, weights, report)
         loading.check_completeness(self, weights, report, found=list(own)[:3])
         recorded = loading.recorded_grid(state_dict, metadata)
         embedded = loading.fit_position_embedding(self, weights, recorded, report)

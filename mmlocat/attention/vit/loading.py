@@ -1,7 +1,7 @@
 """Fits a checkpoint to a model with GAug, step by step, and refuses weights that do not fit.
 
-The steps are completeness, position embedding and reference grid. Each is a function that records what it did in a
-``LoadReport``; ``fitting.FitsCheckpoints.fit_checkpoint`` calls them in turn, after the names are translated.
+The steps are channels, completeness, position embedding and reference grid. Each is a function that records what it did
+in a ``LoadReport``; ``fitting.FitsCheckpoints.fit_checkpoint`` calls them in turn, after the names are translated.
 Attributes and methods of ``FitsCheckpoints`` say which deviations a model allows.
 """
 
@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from mmlocat.attention.kernel import Grid
 from mmlocat.checkpoints.names import TEACHER
@@ -47,6 +48,8 @@ class LoadReport:
     matched: int = 0
     total: int = 0
     missing: List[str] = field(default_factory=list)  # only allowed ones
+    reshaped: List[str] = field(default_factory=list)  # only allowed ones, with both shapes; they are not loaded
+    adapted: str = ''  # how the first convolution got the channels of the model's images
     resized: List[str] = field(default_factory=list)
     unused: List[str] = field(default_factory=list)  # weights of a backbone that this one does not use
     others: List[str] = field(default_factory=list)  # first parts of the names of all other weights
@@ -59,6 +62,11 @@ class LoadReport:
         if self.missing:
             lines.append(f'  missing, as allow_partial or gaug_init permits, so they keep their first values: '
                          f'{_some(self.missing)}')
+        if self.reshaped:
+            lines.append(f'  not loaded, of another shape, as allow_partial or gaug_init permits, so they keep their '
+                         f'first values: {_some(self.reshaped)}')
+        if self.adapted:
+            lines.append(f'  adapted: {self.adapted}')
         lines += [f'  resized: {entry}' for entry in self.resized]
         if self.unused:
             lines.append(f'  unused, without effect: {_some(self.unused)}')
@@ -79,10 +87,37 @@ def without_wrapper(name: str) -> str:
     return '.'.join(part for part in name.split('.') if part != '_fsdp_wrapped_module')
 
 
-def check_completeness(model: FitsCheckpoints, weights: Mapping[str, Tensor], report: LoadReport,
+def first_convolution(model: nn.Module) -> Optional[str]:
+    """Returns the name of the weight (C, channels, height, width) that meets the image, or None if there is none."""
+    return next((f'{without_wrapper(name)}.weight' for name, module in model.named_modules()
+                 if isinstance(module, nn.Conv2d)), None)
+
+
+def fit_channels(model: FitsCheckpoints, weights: Dict[str, Tensor], report: LoadReport) -> None:
+    """Gives the first convolution among the weights the channels of the model's images, if ``adapt_channels`` is set.
+
+    As many whole copies of the given channels as there is room for come first, then their mean for each channel that
+    is left; all of it times given / wanted channels. An image whose channels are all equal has the same patch
+    embedding before and after, so the later layers meet numbers of the size that they know.
+    """
+    name = first_convolution(model)
+    weight = weights.get(name)
+    if not model.adapt_channels or weight is None or weight.dim() != 4 or weight.shape[1] == model.in_channels:
+        return
+    given, wanted = weight.shape[1], model.in_channels
+    copies, rest = divmod(wanted, given)
+    mean = weight.mean(dim=1, keepdim=True)
+    weights[name] = torch.cat([weight] * copies + [mean] * rest, dim=1) * (given / wanted)
+    how = ([f'repeated {copies} times' if copies > 1 else 'kept'] if copies else []) + (
+        [f'their mean in {rest}'] if rest else [])
+    report.adapted = f'{name} from {given} channels to {wanted}: {", ".join(how)}, times {given}/{wanted}'
+
+
+def check_completeness(model: FitsCheckpoints, weights: Dict[str, Tensor], report: LoadReport,
                        found: List[str]) -> None:
     """Refuses translated weights that are missing, left over, of another shape or not finite, unless allowed.
 
+    Allowed ones of another shape are removed, so that loading does not fail on them and the model keeps its own.
     ``found`` are some names as the checkpoint has them, for the message.
 
     Raises:
@@ -95,7 +130,9 @@ def check_completeness(model: FitsCheckpoints, weights: Mapping[str, Tensor], re
                            f'{", ".join(found)} ..., wanted are {", ".join(list(own)[:3])} ...')
     report.total, report.missing = len(own), [name for name in own if name not in weights]
     report.matched = len(own) - len(report.missing)
-    _check_missing(model, own, weights, report)
+    for name in _check_missing(model, own, weights, report):
+        del weights[name]
+        report.matched -= 1
     extra = [name for name in weights if name not in own]
     parts = {*_PARTS, *(name.split('.')[0] for name in own)}
     report.unused = [name for name in extra if name.split('.')[0] in parts]
@@ -111,8 +148,12 @@ def check_completeness(model: FitsCheckpoints, weights: Mapping[str, Tensor], re
 
 
 def _check_missing(model: FitsCheckpoints, own: Mapping[str, Tensor], weights: Mapping[str, Tensor],
-                   report: LoadReport) -> None:
-    """Refuses weights that are missing or have another shape; advises on GAug if only GAug weights are affected."""
+                   report: LoadReport) -> List[str]:
+    """Refuses weights that are missing or have another shape, with advice by their kind.
+
+    Returns:
+        The names of those of another shape that are allowed; their shapes are in the report.
+    """
     kind, embedding = report.backbone, model.position_embedding
     gaug = any(map(is_gaug, weights))
     if gaug and model.ref_grid is None:
@@ -130,11 +171,15 @@ def _check_missing(model: FitsCheckpoints, own: Mapping[str, Tensor], weights: M
         if wrong:
             if all(map(model.comes_with_gaug, wrong)):
                 advice = f"a plain model becomes a {kind} by gaug_init='identity' or 'paper'; or set gaug=False"
+            elif list(wrong) == [first_convolution(model)] and problem != 'lacks':
+                advice = 'adapt_channels=True (--adapt-channels) averages or repeats its channels'
             raise RuntimeError(f'the checkpoint {problem} {len(wrong)} of {len(own)} weights of {kind}: '
                                f'{_some(list(wrong.values()))}; {advice}')
     partly = [name for name in report.missing if is_gaug(name)]
     if gaug and partly:
         raise RuntimeError(f'the checkpoint has GAug weights in part: it lacks {_some(partly)}; take a whole one')
+    report.reshaped = list(reshaped.values())
+    return list(reshaped)
 
 
 def _some(names: List[str]) -> str:

@@ -52,7 +52,7 @@ def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int],
     """Yields the faults of a sample: the kind of each, and the file with what is wrong."""
     image = label = None
     try:
-        image = decode(sample.image)
+        image = decode(sample.image) if _is_picture(sample.image) else None
     except Exception as error:  # decoders may raise anything for damaged bytes
         yield 'images that cannot be read', f'{sample.image}: {error}'
     try:
@@ -76,6 +76,20 @@ def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int],
     if wrong:
         shown = ', '.join(wrong[:_MOST_VALUES]) + (' ...' if len(wrong) > _MOST_VALUES else '')
         yield f'labels with values outside 0 to {values[-1]} and 255', f'{sample.label}: {shown}'
+
+
+def _is_picture(path: str) -> bool:
+    """Tells whether Pillow can judge an image; arrays and TIFFs of many channels are left to the user's own loader."""
+    if Path(path).suffix.lower() not in Image.registered_extensions():
+        return Path(path).stat().st_size == 0  # an empty file is none of any kind
+    with open(path, 'rb') as file:
+        if file.read(4) not in (b'II*\0', b'MM\0*'):
+            return True
+    try:
+        Image.open(path).close()
+    except Image.UnidentifiedImageError:
+        return False
+    return True
 
 
 def decode(path: str) -> Image.Image:

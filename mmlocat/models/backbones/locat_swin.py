@@ -59,7 +59,7 @@ class LocAtSwin(LocAtBase, BaseModule):
         attention_backend: See ``mmlocat.attention.gaussian_attention``; not 'streaming', which takes no relative
             positions. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
-        allow_partial: As for ``LocAtViT``.
+        allow_partial, adapt_channels: As for ``LocAtViT``.
         init_cfg: mmengine's initialisation config.
 
     Raises:
@@ -93,6 +93,7 @@ class LocAtSwin(LocAtBase, BaseModule):
                  attention_backend: str = 'auto',
                  with_cp: bool = False,
                  allow_partial: Sequence[str] = (),
+                 adapt_channels: bool = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         check_arguments(img_size, patch_size, drop_path_rate)
@@ -105,7 +106,8 @@ class LocAtSwin(LocAtBase, BaseModule):
         self.embed_dims = settings['embed_dims']
         self.window_size, self.gaug_init = window_size, gaug_init
         self.out_indices, self.out_type = absolute_indices(out_indices, self.num_stages), out_type
-        self.frozen_stages, self.allow_partial = frozen_stages, tuple(allow_partial)
+        self.frozen_stages = frozen_stages
+        self.allow_partial, self.adapt_channels = tuple(allow_partial), adapt_channels
 
         self.patch_embed = PatchStem(in_channels, self.embed_dims, patch_size)
         rates = iter(np.linspace(0, drop_path_rate, sum(depths)).tolist())

@@ -64,6 +64,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
         allow_partial: Parts of names of weights that a backbone checkpoint may lack, or hold although the
             model has none. Anything else that is missing or left over is an error. Defaults to none.
+        adapt_channels: Whether weights for other ``in_channels`` are averaged or repeated. Defaults to False.
         **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
             drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, layer_scale_init_value,
             patch_cfg, pre_norm, init_cfg.
@@ -107,6 +108,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
                  attention_backend: str = 'auto',
                  with_cp: bool = False,
                  allow_partial: Sequence[str] = (),
+                 adapt_channels: bool = False,
                  **kwargs) -> None:
         check_arguments(img_size, patch_size, drop_path_rate, kwargs.get('interpolate_mode', 'bicubic'))
         settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
@@ -131,7 +133,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
                              f'use {self.num_layers} for the whole backbone')
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
-        self.allow_partial = tuple(allow_partial)
+        self.allow_partial, self.adapt_channels = tuple(allow_partial), adapt_channels
         self.given_ref_grid = None if ref_grid is None else as_grid(ref_grid, 'ref_grid')
         self.gaug_init = gaug_init
 
