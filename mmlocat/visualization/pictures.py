@@ -16,8 +16,8 @@ from mmcv.transforms import Normalize
 from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import nn
 
-from mmlocat.models.building import image_channels
 from mmlocat.config import is_kind
+from mmlocat.models.building import image_channels
 from mmlocat.utils import first_line
 
 from .sources import read_image
