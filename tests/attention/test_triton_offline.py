@@ -63,7 +63,7 @@ def check(arch, cases):
     assert not faults, '\n'.join(map(str, faults))
 
 
-@pytest.mark.parametrize('arch', [80, 90])
+@pytest.mark.parametrize('arch', [pytest.param(80, marks=pytest.mark.soak), 90])
 def test_every_tile(arch):
     """One case for every row of the table of tiles."""
     cases = [case('bfloat16' if half else 'float32', dims, MIDDLE if dims > 32 else GENERIC, bias=biased)
@@ -74,7 +74,7 @@ def test_every_tile(arch):
     check(arch, cases)
 
 
-@pytest.mark.parametrize('arch', [80, 90])
+@pytest.mark.parametrize('arch', [80, pytest.param(90, marks=pytest.mark.soak)])
 def test_every_way_over_the_keys(arch):
     """64 channels in half precision: windows of 8, 16 and 32 columns and none, all that a call may have."""
     check(arch, [case('float16', 64, NARROW, prefix=0), case('bfloat16', 64, GENERIC, gate=True),

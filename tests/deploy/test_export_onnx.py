@@ -89,8 +89,8 @@ def test_a_segmentor_at_unseen_sizes(onnx, checkpoint_of, tmp_path, figure):
                         'one block')
 
 
-@pytest.mark.parametrize('sibling', ['swin', pytest.param('swin_of_four_stages', marks=pytest.mark.soak), 'jumbo',
-                                     'rope'])
+@pytest.mark.parametrize('sibling', ['swin', *(pytest.param(name, marks=pytest.mark.soak)
+                                               for name in ('swin_of_four_stages', 'jumbo', 'rope'))])
 @pytest.mark.parametrize(('name', 'task'), [
     ('locatvit-nano_digitscenes', 'classifier'),
     pytest.param('locatvit-nano_linear_digitscenes', 'segmentor', marks=pytest.mark.soak)])
