@@ -1,18 +1,10 @@
 # DINO's linear probe: a frozen ViT-Small and a linear classifier on its class token, that of the last block after the
 # norm. `gaug=True` and PatchRefinement make it LocAtViT.
-_base_ = './sizes.py'
+_base_ = './dino_backbone.py'
 checkpoint = None
 model = dict(
     type='ImageClassifier',
-    backbone=dict(
-        type='LocAtViT',
-        arch='small',
-        img_size=224,
-        patch_size=16,
-        gaug=False,
-        out_type='cls_token',
-        interpolate_mode='dino',
-        frozen_stages=12),
+    backbone=dict(frozen_stages=12, **_base_.dino_backbone),
     head=dict(
         type='LinearClsHead',
         num_classes=1000,

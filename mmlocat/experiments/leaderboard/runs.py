@@ -141,7 +141,7 @@ def _which_epoch(run: Run) -> List[str]:
 
 def _trace(run: Run, by_result: Dict[str, Training]) -> List[str]:
     """Finds the training behind the initial weights; says what is wrong with them."""
-    leaf = run.leaf if run.training.leaf.name != run.leaf.pretraining else run.training.leaf
+    leaf = run.leaf if _trained_by(run.leaf) == run.leaf.name else run.training.leaf  # of k-NN: the pretraining
     initial, wanted = run.training.launches[0]['initial_checkpoint'], leaf.pretraining
     if initial is None or initial['source'] == recipe(leaf.name)[1]:
         return []
