@@ -18,12 +18,14 @@ def blocks(language):
 
 def test_python_blocks_run(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    first, second = blocks('python')
+    first, alone, second = blocks('python')
     exec(first, {})
     assert capsys.readouterr().out == re.search(r'print.*# (.*)', first)[1] + '\n'
     names = {}
     exec(second, names)
     assert names['model'].layers[11].attn.gaug.log_alpha.bias.item() == -10
+    exec(alone, names)
+    assert names['model'](torch.zeros(1, 3, 224, 224)).shape == (1, 192)
 
 
 def test_commands_run(tmp_path, clean_environment):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmlocat.utils import stoppable
+
 CLASSES = {'background': (60, 60, 60), 'disc': (220, 60, 60), 'square': (60, 120, 220)}
 
 
@@ -46,4 +48,5 @@ if __name__ == '__main__':
     options = parser.parse_args()
     if options.folder.exists():
         parser.error(f'{options.folder} is there already; name a new folder')
-    make(options.folder, options.task)
+    with stoppable():
+        make(options.folder, options.task)

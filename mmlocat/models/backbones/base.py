@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mmlocat.attention.vit.fitting import FitsCheckpoints
 from mmlocat.checkpoints.names import to_classifier_names
-from mmlocat.config import is_kind
 
 
 class LocAtBase(FitsCheckpoints):
@@ -64,6 +63,8 @@ class LocAtBase(FitsCheckpoints):
 
     def draws_weights(self) -> bool:
         """Tells whether ``init_weights`` draws weights, because it is the first call and no checkpoint is loaded."""
+        from mmlocat.config import is_kind  # not with the plugin: see tests/models/test_plugin_alone.py
+
         configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
         return not self.is_init and not any(is_kind(config, PretrainedInit, WEIGHT_INITIALIZERS) for config in configs)
 
