@@ -25,8 +25,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from .saving import INTERRUPTED, write_last_checkpoint
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1') if hasattr(signal, name))
-# Keys in mmengine's message hub, which is saved in every checkpoint.
-_VALIDATED = 'validated_iteration'
+# Keys in mmengine's message hub, which is saved in every checkpoint. One that begins with 'val' is logged as a metric.
+_VALIDATED = 'iteration_of_last_validation'
 _IN_EPOCH = 'iterations_of_interrupted_epoch'
 
 
