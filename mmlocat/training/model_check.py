@@ -89,7 +89,8 @@ def check_last_batch(config: Config, context: Context) -> List[str]:
     loader = context.runner.train_loop.dataloader
     sampler = getattr(loader.sampler, 'sampler', loader.sampler)  # inside a ``SeededSampler``
     size = loader.batch_size or 1
-    if size == 1 or loader.drop_last or isinstance(sampler, InfiniteSampler) or len(sampler) % size != 1:
+    endless = isinstance(sampler, InfiniteSampler) or not hasattr(sampler, '__len__')
+    if size == 1 or loader.drop_last or endless or len(sampler) % size != 1:
         return []
     try:
         _try_batch(config, context, 1)

@@ -51,7 +51,7 @@ def apply_resume(config: Config, context: Context) -> List[str]:
     if config.model.get('backbone'):
         config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
     remarks.append(f'Resuming from {checkpoint}.')
-    remarks += _look_for_optimizer(context, bool(named), Path(config.work_dir))
+    remarks += _look_for_optimizer(context, bool(named))
     launch = _last_launch(checkpoint)
     if launch is None:
         return [*remarks, f'No provenance.json beside {checkpoint}: what has changed since is not known.']
@@ -63,7 +63,7 @@ def apply_resume(config: Config, context: Context) -> List[str]:
     return remarks
 
 
-def _look_for_optimizer(context: Context, named: bool, work_dir: Path) -> List[str]:
+def _look_for_optimizer(context: Context, named: bool) -> List[str]:
     """Refuses a named checkpoint of weights alone, such as ``best_*.pth``, and remarks on another one.
 
     MMEngine (0.10) would go on without a word, with a new optimizer and the learning rates of the first iterations.
@@ -72,11 +72,11 @@ def _look_for_optimizer(context: Context, named: bool, work_dir: Path) -> List[s
     if 'optimizer' in read_checkpoint(checkpoint, trust_pickle=context.options['trust_pickle']).whole:
         return []
     problem = f'{checkpoint} holds weights without the state of the optimizer'
-    last = last_checkpoint(work_dir)
     if named:
-        raise CheckpointError(
-            f'{problem}, so that a training cannot go on from it: ' + (f'--resume {last} does, or ' if last else '')
-            + f'begin a new one from its weights with --cfg-options load_from={checkpoint}')
+        last = last_checkpoint(Path(checkpoint).parent)
+        raise CheckpointError(f'{problem}, so that a training cannot go on from it: '
+                              + (f'give --resume {last}, or ' if last not in (None, checkpoint) else '')
+                              + f'begin a new one from its weights with --cfg-options load_from={checkpoint}')
     return [f'WARNING: {problem}, which begins anew, and so do the learning rates; default_hooks.checkpoint.'
             'save_optimizer=True saves it.']
 

@@ -105,8 +105,8 @@ def test_weights_without_an_optimizer_are_no_place_to_go_on_from(run):
         torch.save(content, run / name)
     config = load_config(str(CONFIG))
     config.work_dir, config.resume = str(run), str(run / 'iter_2.pth')
-    with pytest.raises(CheckpointError, match='iter_2.pth holds weights without the state of the optimizer.*: --resume '
-                                              '.*iter_4.pth does, or begin .*--cfg-options load_from=.*iter_2.pth'):
+    with pytest.raises(CheckpointError, match='iter_2.pth holds weights without the state of the optimizer.*: give '
+                                              '--resume .*iter_4.pth, or begin .*--cfg-options load_from=.*iter_2.pth'):
         apply_resume(config, Context())
     config.resume, config.load_from = True, None
     assert any(remark.startswith(f'WARNING: {run}/iter_4.pth holds weights without the state of the optim')
