@@ -19,7 +19,7 @@ from .course import check_course
 from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, is_main_process, join_processes
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
 from .loss_check import check_losses
-from .model_check import build_model, build_optimizer, check_model, check_needs
+from .model_check import build_model, build_optimizer, check_last_batch, check_model, check_needs
 from .provenance import check_work_dir, claim_work_dir
 from .recompute import check_recomputed
 from .resume import apply_resume, tell_changes
@@ -65,6 +65,7 @@ CHECKS: List[Check] = [
     Check(JOBS, check_model, 'runner'),  # do its parts fit together
     Check(TRAIN, check_losses, 'runner'),  # can they take ignored pixels
     Check(JOBS, build_data, 'runner'),  # and do its classes match the heads
+    Check(TRAIN, check_last_batch, 'runner'),  # can it train on what is left of the data at the end of an epoch
     Check(TRAIN, build_optimizer, 'runner'),
 ]
 

@@ -69,6 +69,7 @@ def check_values(config: Config, context: Context) -> List[str]:
             if value is not None and any(fnmatchcase(path, pattern) for pattern in patterns) and not accepts(value):
                 raise ValueError(f'{path} must be {expected}, got {value!r}; change it with --cfg-options {path}=...')
     _check_means(config)
+    _check_workers(values)
     _check_together(values, config.get('default_scope'))
     if context.job != TEST:
         _check_best(values)
@@ -85,6 +86,17 @@ def _check_means(config: Config) -> None:
         raise ValueError(f'model.data_preprocessor.mean has {len(means)} values, but takes one for all channels or '
                          "three; set mean=None and std=None there, and put dict(type='Normalize', mean=[...], "
                          'std=[...], to_rgb=False) into the pipelines, before the step that packs')
+
+
+def _check_workers(values: Dict[str, Any]) -> None:
+    """Refuses options of loading workers where there are none; PyTorch's error does not say which loader it means."""
+    for path, value in values.items():
+        loader, _, option = path.rpartition('.')
+        count = values.get(f'{loader}.num_workers') or 0
+        if option in ('persistent_workers', 'prefetch_factor') and value and not count:
+            off = f'{path}={False if option == "persistent_workers" else None}'
+            raise ValueError(f'{path}={value} is about workers, but {loader}.num_workers={count}; '
+                             f'set {off} too, or {loader}.num_workers=1 or more')
 
 
 def _check_together(values: Dict[str, Any], scope: Optional[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Callable, List
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -74,18 +75,47 @@ def check_model(config: Config, context: Context) -> List[str]:
         ValueError: A part does not fit what it gets.
     """
     training = context.job == TRAIN
-    if find_backbone(context.model) is None or not hasattr(context.model, 'backbone'):
+    batch = (config.get('train_dataloader') or {}).get('batch_size', 1) if training else 1
+    _try_batch(config, context, batch)
+    return []
+
+
+def check_last_batch(config: Config, context: Context) -> List[str]:
+    """Runs a last batch of one image, if the epochs of a training end with one, as ``check_model`` runs a whole one.
+
+    Raises:
+        ValueError: BatchNorm cannot train on it.
+    """
+    loader = context.runner.train_loop.dataloader
+    sampler = getattr(loader.sampler, 'sampler', loader.sampler)  # inside a ``SeededSampler``
+    size = loader.batch_size or 1
+    endless = isinstance(sampler, InfiniteSampler) or not hasattr(sampler, '__len__')
+    if size == 1 or loader.drop_last or endless or len(sampler) % size != 1:
         return []
+    try:
+        _try_batch(config, context, 1)
+    except ValueError as error:
+        if 'BatchNorm' not in str(error):
+            raise
+        raise ValueError(f'the last batch of an epoch has one image ({len(sampler)} by {size}), and BatchNorm cannot '
+                         'train on one: set train_dataloader.drop_last=True, or another batch_size') from error
+    return []
+
+
+def _try_batch(config: Config, context: Context, batch: int) -> None:
+    """Runs a batch of images through a copy of the model on the meta device; see ``check_model``."""
+    training = context.job == TRAIN
+    if find_backbone(context.model) is None or not hasattr(context.model, 'backbone'):
+        return
     try:
         model = on_meta(context.model)
     except Exception:  # third-party modules may not support copying
-        return []
+        return
     model.eval()  # not chained: it returns None for some models of MMPretrain (1.2.0 to 1.3.6)
     _check_backends(model.backbone, training)
     # With several processes SyncBN sees the whole batch; with one process it works as BatchNorm.
     if training and (context.processes == 1 or not any(isinstance(part, nn.SyncBatchNorm) for part in model.modules())):
         model.train()
-    batch = (config.get('train_dataloader') or {}).get('batch_size', 1) if training else 1
     # One mean a channel, or one for all.
     means = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     channels = model.backbone.in_channels if means is None or len(means) == 1 else len(means)
@@ -98,7 +128,6 @@ def check_model(config: Config, context: Context) -> List[str]:
             for part in head if isinstance(head, nn.ModuleList) and name == 'auxiliary_head' else [head]:
                 if isinstance(part, nn.Module) and not isinstance(part, nn.ModuleList):
                     _run(name, part, features)
-    return []
 
 
 def _check_backends(backbone: nn.Module, training: bool) -> None:

@@ -10,7 +10,7 @@ from typing import List, Optional
 from mmengine.config import Config
 
 from mmlocat.checkpoints.errors import CheckpointError
-from mmlocat.checkpoints.reader import container
+from mmlocat.checkpoints.reader import container, read_checkpoint
 from mmlocat.utils.machine import versions
 
 from .context import Context, flatten
@@ -32,7 +32,7 @@ def apply_resume(config: Config, context: Context) -> List[str]:
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
-        CheckpointError: The named checkpoint cannot be read, or no checkpoint can.
+        CheckpointError: The named checkpoint cannot be read, or has no optimizer; or no checkpoint can be read.
     """
     if not config.get('resume'):
         return []
@@ -51,6 +51,7 @@ def apply_resume(config: Config, context: Context) -> List[str]:
     if config.model.get('backbone'):
         config.model.backbone.init_cfg = None  # the checkpoint holds the backbone
     remarks.append(f'Resuming from {checkpoint}.')
+    remarks += _look_for_optimizer(context, bool(named))
     launch = _last_launch(checkpoint)
     if launch is None:
         return [*remarks, f'No provenance.json beside {checkpoint}: what has changed since is not known.']
@@ -60,6 +61,24 @@ def apply_resume(config: Config, context: Context) -> List[str]:
     if asked not in (None, seed):
         remarks.append(f'Changed since: randomness.seed {seed} -> {asked}; going on with {seed}.')
     return remarks
+
+
+def _look_for_optimizer(context: Context, named: bool) -> List[str]:
+    """Refuses a named checkpoint of weights alone, such as ``best_*.pth``, and remarks on another one.
+
+    MMEngine (0.10) would go on without a word, with a new optimizer and the learning rates of the first iterations.
+    """
+    checkpoint = context.resumed
+    if 'optimizer' in read_checkpoint(checkpoint, trust_pickle=context.options['trust_pickle']).whole:
+        return []
+    problem = f'{checkpoint} holds weights without the state of the optimizer'
+    if named:
+        last = last_checkpoint(Path(checkpoint).parent)
+        raise CheckpointError(f'{problem}, so that a training cannot go on from it: '
+                              + (f'give --resume {last}, or ' if last not in (None, checkpoint) else '')
+                              + f'begin a new one from its weights with --cfg-options load_from={checkpoint}')
+    return [f'WARNING: {problem}, which begins anew, and so do the learning rates; default_hooks.checkpoint.'
+            'save_optimizer=True saves it.']
 
 
 def _newest(work_dir: Path, remarks: List[str]) -> Optional[str]:

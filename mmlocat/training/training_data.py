@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, Tuple
 
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mmlocat.datasets.check import QUICK_FILES, check_data
 from mmlocat.datasets.guard import base_datasets, guard_samples
@@ -13,6 +14,8 @@ from mmlocat.datasets.guard import base_datasets, guard_samples
 from .context import TEST, TRAIN, Context
 from .hardware import is_main_process
 from .iou_metric import count_class_areas, keep_image_folders
+
+_SIZED = 8  # images whose sizes are compared before a test
 
 
 def check_training_data(config: Config, context: Context) -> List[str]:
@@ -43,7 +46,8 @@ def build_data(config: Config, context: Context) -> List[str]:
     """Builds the loops of the job with their data, and checks their samples.
 
     Raises:
-        ValueError: The data have more classes than the model predicts.
+        ValueError: The data have more classes than the model predicts, or images of several sizes that a test would
+            have to stack.
     """
     runner, name = context.runner, 'val' if context.job == TRAIN else 'test'
     if context.job == TRAIN:
@@ -56,6 +60,7 @@ def build_data(config: Config, context: Context) -> List[str]:
     if getattr(runner, f'_{name}_loop') is not None:  # the public property would build it
         loop = getattr(runner, f'{name}_loop')
         _check_samples(context.model, loop.dataloader.dataset, name)
+        _check_sizes(context.model, loop.dataloader, name)
         count_class_areas(getattr(loop, 'evaluator', None))
         if context.job == TEST:
             keep_image_folders(getattr(loop, 'evaluator', None), loop.dataloader.dataset)
@@ -72,6 +77,28 @@ def _check_samples(model: nn.Module, dataset: Any, name: str) -> None:
                 raise ValueError(f'{name} data: {type(part).__name__} has {classes} classes, the model predicts '
                                  f'{predicted}; set model.{key}.num_classes={classes}')
     guard_samples(dataset, *min(heads.values(), default=(None, 255)))
+
+
+def _check_sizes(model: nn.Module, loader: DataLoader, name: str) -> None:
+    """Refuses batches of images of several sizes, judged by a few of them, where they are stacked without padding.
+
+    MMSegmentation (1.2 to 1.4) pads batches in training alone: a validation would end the training with an assertion.
+    """
+    from mmseg.models import SegDataPreProcessor  # here, since it imports all models of mmseg
+
+    dataset, size = loader.dataset, loader.batch_size or 1
+    preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
+    if size == 1 or not isinstance(preprocessor, SegDataPreProcessor):
+        return
+    last, count = len(dataset) - 1, min(len(dataset), _SIZED)
+    images = [dataset[last * i // max(count - 1, 1)].get('inputs') for i in range(count)]
+    # Several views of an image, in test-time augmentation, are batches of their own.
+    sizes = sorted({tuple(image.shape[1:]) for image in images if isinstance(image, Tensor)})
+    if len(sizes) > 1:
+        shown = ', '.join(f'{width} x {height}' for height, width in sizes[:3])
+        raise ValueError(f'{name}_dataloader.batch_size={size}, but the images have several sizes ({shown}), and '
+                         f'MMSegmentation stacks only equal ones in a test; set {name}_dataloader.batch_size=1, or '
+                         "keep_ratio=False in the pipeline's Resize")
 
 
 def _heads(model: nn.Module) -> Dict[str, Tuple[int, int]]:

@@ -156,6 +156,23 @@ def test_data_sets_of_ones_own_are_checked_without_counts(tmp_path):
     assert 'data_root=FOLDER' in check_data(custom_config(tmp_path / 'none'))[0].errors[0].fix
 
 
+@pytest.mark.parametrize(('values', 'options', 'found'), [
+    ((0, 255, 0, 255), {}, 'the value 0 alone of 2 classes, beside 255'),  # a mask in black and white
+    ((0, 1, 0, 1), dict(reduce_zero_label=True), 'the value 1 alone of 2 classes, beside 0'),
+    ((255, 255, 255, 255), {}, 'no value of 2 classes, beside 255'),
+    ((0, 1, 255, 1), {}, None),
+    ((1, 2, 0, 1), dict(reduce_zero_label=True), None),
+])
+def test_label_maps_with_one_class_are_remarked_upon(values, options, found, tmp_path):
+    for name in ('one', 'two'):
+        write_image(tmp_path / 'x' / f'{name}.jpg')
+        write_label(tmp_path / 'x' / f'{name}.png', values)
+    report, = check_data(custom_config(tmp_path, **options))
+    assert [remark.message for remark in report.findings] == [
+        f'the 2 label maps that were opened hold {found}; a model learns nothing else from them'] * (found is not None)
+    assert all('labels of 0 and 255 need 1' in remark.fix for remark in report.findings)
+
+
 def test_wrappers_are_looked_into():
     _, config = place('ade20k')
     inner = config.train_dataloader.dataset

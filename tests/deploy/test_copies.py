@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmlocat.checkpoints import to_timm_names
 from mmlocat.models import LocAtViT
 from mmlocat.training.cli import training_job
 from tests.conftest import NANO, ROOT
@@ -94,6 +95,24 @@ def test_ema_hook(digit_scenes, tmp_path, figure):
     # The average is not what was trained: mmengine saves it as the weights, and those trained beside it.
     assert max((raw[name] - value).abs().max() for name, value in recorder.average.items()) > 1e-4
     figure(SECTION, "mmengine's EMAHook, 6 iterations: largest difference of the average from its formula", largest)
+
+
+def test_ema_hook_starts_from_translated_weights_without_a_head_of_other_classes(digit_scenes, tmp_path):
+    """The hook copies what ``load_from`` names before any training; the weights have timm's names, 12 classes."""
+    source = random_model(Config.fromfile(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')).backbone
+    named = {**to_timm_names(source.state_dict()), 'head.weight': torch.ones(12, 64), 'head.bias': torch.ones(12)}
+    torch.save(named, tmp_path / 'x.pth')
+    (tmp_path / 'ema.py').write_text(f"_base_ = '{ROOT}/configs/locatvit-nano_digitscenes.py'\n"
+                                     f"custom_hooks = [dict(type='EMAHook')]\nload_from = '{tmp_path}/x.pth'\n")
+    data = [f'{name}_dataloader.dataset.data_root={digit_scenes}' for name in ('train', 'val', 'test')]
+    train = training_job([str(tmp_path / 'ema.py'), '--work-dir', str(tmp_path / 'w'), '--cfg-options', *data])
+    runner = train.__self__
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    average = next(hook.ema_model.module for hook in runner.hooks if hasattr(hook, 'ema_model'))
+    for model in (average, runner.model):
+        assert torch.equal(model.backbone.layers[1].attn.qkv.weight, source.layers[1].attn.qkv.weight)
+    assert torch.equal(average.head.layers.head.weight, runner.model.head.layers.head.weight)
 
 
 def test_replicas_in_threads_compute_and_have_gradients(monkeypatch, figure):

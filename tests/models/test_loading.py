@@ -1,10 +1,15 @@
 """Weights into LocAtViT: position embeddings, names, and checkpoints that are none of ours."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from mmlocat.attention.vit.position import resize_position_embedding
 from mmlocat.models import LocAtViT
+from mmlocat.training.context import TRAIN, Context
+from mmlocat.training.initial_weights import fit_weights
 from tests.conftest import NANO, load_golden
 
 
@@ -188,6 +193,37 @@ def test_one_log_block_says_what_happened(monkeypatch):
         '  not of the backbone, which does not matter: head, fc_norm\n'
         "  reference grid (6, 6), that of the checkpoint's position embedding, instead of (12, 12) from img_size"
     ]
+
+
+@pytest.mark.parametrize('options', [{}, dict(gaug=False), dict(num_registers=2),
+                                     dict(num_registers=2, no_embed_class=True)], ids=str)
+def test_grids_with_equal_numbers_of_patches_are_told_apart(options):
+    """2 x 8 and 8 x 2 patches: the record of the embedding tells which it is, also after it was resized once."""
+    build = partial(LocAtViT, dict(NANO, num_layers=1), patch_size=4, out_type='featmap', **options)
+    wide, images = build((8, 32)).eval(), torch.randn(1, 3, 32, 8)
+    tall = load(wide, build((32, 8))).eval()
+    assert (tall(images)[0] - wide(images)[0]).abs().max() < 1e-5
+    assert not torch.equal(tall.pos_embed, wide.pos_embed)
+    assert torch.equal(load(tall, build((32, 8))).pos_embed, tall.pos_embed)
+    # Without a record, ref_grid tells.
+    plain = load(dict(wide.state_dict()), build((32, 8), ref_grid=None if 'gaug' in options else (2, 8)))
+    assert torch.equal(plain.pos_embed, wide.pos_embed if 'gaug' in options else tall.pos_embed)
+
+
+def test_averaged_patches_have_a_norm_of_their_own():
+    """MMPretrain's ``ln2``, behind the final norm: weights that lack it are refused by its name."""
+    with pytest.raises(RuntimeError, match='lacks 2 of 72 weights of LocAtViT: ln2.weight, ln2.bias'):
+        load(LocAtViT(NANO, 24, 4), LocAtViT(NANO, 24, 4, out_type='avg_featmap'))
+    assert not hasattr(LocAtViT(NANO, 24, 4, out_type='avg_featmap', final_norm=False), 'ln1')
+
+
+def test_initial_weights_are_checked_with_their_records(tmp_path):
+    """3 x 8 patches are no square and not the grid of pretraining: only the record says what they are."""
+    source = LocAtViT(NANO, (12, 32), 4, ref_grid=(2, 8))
+    torch.save(source.state_dict(), tmp_path / 'x.pth')
+    context = Context(TRAIN, initial=str(tmp_path / 'x.pth'), runner=SimpleNamespace(model=LocAtViT(NANO, 24, 4)))
+    assert fit_weights(None, context) == []
+    assert load(source, LocAtViT(NANO, 24, 4)).pos_embed.shape[1] == 1 + 36
 
 
 @pytest.mark.parametrize(('change', 'message', 'options'), [

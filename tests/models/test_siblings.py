@@ -112,6 +112,7 @@ def test_wrong_images_are_named_with_the_class_that_got_them(name, images, error
     (dict(patch_size=0), ValueError, 'patch_size must be a positive whole number .*got 0'),
     (dict(frozen_stages=9), ValueError, 'frozen_stages=9, but there are . (blocks|stages) to freeze; use .'),
     (dict(out_indices=7), AssertionError, 'Invalid out_indices 7'),
+    (dict(out_indices=(1, 0)), ValueError, r'out_indices=\(1, 0\) must rise'),
     (dict(gaug_init='zero'), ValueError, "gaug_init must be 'paper', 'identity' or None, got 'zero'"),
     (dict(attention_backend='flash'), ValueError, "unknown attention back-end 'flash'; choose one of auto, "),
     (dict(attention_backend='flash', gaug=False), ValueError, "unknown attention back-end 'flash'"),

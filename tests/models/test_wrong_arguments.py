@@ -34,6 +34,8 @@ CASES = {
     'heads do not divide': (lambda: vit(arch=dict(NANO, num_heads=5)), 'num_heads=5 does not divide embed_dims=64'),
     'no such block': (lambda: vit(out_indices=[0, 7]), 'Invalid out_indices 7; there are blocks 0 to 3'),
     'no such block from the end': (lambda: vit(out_indices=(-5, )), 'Invalid out_indices -5'),
+    'blocks that fall': (lambda: vit(out_indices=(3, 1)), r'out_indices=\(3, 1\) must rise: .*; write \(1, 3\), and'),
+    'a block twice': (lambda: vit(out_indices=(-1, 3)), r'out_indices=\(-1, 3\) must rise: .*; write \(3,\), and'),
     'out_indices is text': (lambda: vit(out_indices=3.5), '"out_indices" must be a sequence or int'),
     'out_type': (lambda: vit(out_type='maps'), 'Unsupported `out_type` maps, please choose from'),
     'out_type without class token': (lambda: vit(with_cls_token=False, out_type='cls_token'),

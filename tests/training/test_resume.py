@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+import torch
 
 from mmlocat.checkpoints.errors import CheckpointError
 from mmlocat.config import load_config
@@ -95,6 +96,21 @@ def test_a_checkpoint_asked_for_by_name_is_taken_or_refused(run, digit_scenes):
         job(run, '--resume', str(run / 'iter_4.pth'), *options(digit_scenes))
     with pytest.raises(FileNotFoundError, match='iter_9.pth, to resume from, does not exist; give another with'):
         job(run, '--resume', str(run / 'iter_9.pth'), *options(digit_scenes))
+
+
+def test_weights_without_an_optimizer_are_no_place_to_go_on_from(run):
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        content = torch.load(run / name, map_location='cpu', weights_only=False)
+        del content['optimizer']  # as in best_*.pth
+        torch.save(content, run / name)
+    config = load_config(str(CONFIG))
+    config.work_dir, config.resume = str(run), str(run / 'iter_2.pth')
+    with pytest.raises(CheckpointError, match='iter_2.pth holds weights without the state of the optimizer.*: give '
+                                              '--resume .*iter_4.pth, or begin .*--cfg-options load_from=.*iter_2.pth'):
+        apply_resume(config, Context())
+    config.resume, config.load_from = True, None
+    assert any(remark.startswith(f'WARNING: {run}/iter_4.pth holds weights without the state of the optim')
+               for remark in apply_resume(config, Context()))
 
 
 def test_a_work_dir_without_a_run_starts_anew(run, digit_scenes, capsys):

@@ -44,7 +44,9 @@ OPTIONS = [
     (SEGMENTOR, 'train_dataloader.batch_size=-2', 'batch_size must be a positive whole number, got -2'),
     (SEGMENTOR, 'val_dataloader.batch_size=2.5', 'val_dataloader.batch_size must be a positive whole number, got 2.5'),
     (SEGMENTOR, 'train_dataloader.num_workers=-1', 'num_workers must be a whole number, 0 or more, got -1'),
-    (SEGMENTOR, 'train_dataloader.persistent_workers=True', 'persistent_workers option needs num_workers > 0'),
+    (SEGMENTOR, 'train_dataloader.persistent_workers=True', 'persistent_workers=True is about workers, but '
+                                                            'train_dataloader.num_workers=0; set train_dataloader.per'),
+    (SEGMENTOR, 'val_dataloader.prefetch_factor=2', 'but val_dataloader.num_workers=0; set .*prefetch_factor=None too'),
     (SEGMENTOR, 'default_hooks.checkpoint.interval=often', 'checkpoint.interval must be a whole number.*often'),
     (SEGMENTOR, 'param_scheduler.0.eta_max=high', "param_scheduler.0.eta_max must be a number, 0 or more, got 'high'"),
     (SEGMENTOR, 'param_scheduler.0.total_steps=0', 'total_steps must be a positive whole number, got 0'),

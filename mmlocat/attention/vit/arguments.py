@@ -31,6 +31,8 @@ def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) ->
 
     Raises:
         AssertionError: It is no number or sequence, or there is no such block; worded as in mmpretrain.
+        ValueError: It does not rise: mmpretrain would give each block once, in the order of the blocks, so that a head
+            would take one map for another.
     """
     if isinstance(out_indices, int):
         out_indices = [out_indices]
@@ -39,6 +41,10 @@ def absolute_indices(out_indices: Union[int, Sequence[int]], num_layers: int) ->
     absolute = [num_layers + index if index < 0 else index for index in out_indices]
     for given, index in zip(out_indices, absolute):
         assert 0 <= index < num_layers, f'Invalid out_indices {given}; there are blocks 0 to {num_layers - 1}'
+    if absolute != sorted(set(absolute)):
+        raise ValueError(f'out_indices={tuple(out_indices)} must rise: each block gives one output, in the order of '
+                         f'the blocks; write {tuple(sorted(set(absolute)))}, and choose or repeat them by in_index of '
+                         'the head')
     return absolute
 
 

@@ -34,10 +34,10 @@ class FitsCheckpoints:
     grid_source: Optional[str] = None
 
     def watch_checkpoints(self) -> None:
-        """Registers hooks that fit every loaded checkpoint, and record the reference grid in every saved one."""
+        """Registers hooks that fit every loaded checkpoint, and record the grids of the model in every saved one."""
         # Private names, because the public ones came with PyTorch 2.5; these two exist in 2.1 to 2.14.
         self._register_load_state_dict_pre_hook(self._fit_loaded)
-        self._register_state_dict_hook(_record_ref_grid)
+        self._register_state_dict_hook(_record_grids)
 
     def _fit_loaded(self, state_dict: dict, prefix: str, local_metadata: Optional[Mapping] = None, *_: Any) -> None:
         self.log(str(self.fit_checkpoint(state_dict, prefix, local_metadata)))
@@ -65,7 +65,8 @@ class FitsCheckpoints:
         loading.fit_channels(self, weights, report)
         loading.check_completeness(self, weights, report, found=list(own)[:3])
         recorded = loading.recorded_grid(state_dict, metadata)
-        embedded = loading.fit_position_embedding(self, weights, recorded, report)
+        embedded = loading.fit_position_embedding(
+            self, weights, recorded, loading.recorded_grid(state_dict, metadata, 'embedding_grid'), report)
         loading.settle_reference_grid(self, recorded, embedded, report)
         for name in own:
             del state_dict[prefix + name]
@@ -124,7 +125,9 @@ class FitsCheckpoints:
             module.kernel = kernel
 
 
-def _record_ref_grid(model: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """Saves the pretraining grid with the weights; a state-dict hook."""
+def _record_grids(model: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    """Saves the grids of pretraining and of the position embedding with the weights; a state-dict hook."""
     if model.ref_grid is not None:
         local_metadata['ref_grid'] = model.ref_grid
+    if model.position_embedding is not None:
+        local_metadata['embedding_grid'] = model.position_embedding.grid

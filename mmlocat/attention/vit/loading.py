@@ -190,19 +190,25 @@ def _named(name: str, parts: Iterable[str]) -> bool:
     return any(part in name for part in parts)
 
 
-def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping]) -> Optional[Grid]:
-    """Returns the reference grid that a checkpoint records, in the metadata of the backbone or of its whole."""
+def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping], key: str = 'ref_grid') -> Optional[Grid]:
+    """Returns a grid that a checkpoint records, in the metadata of the backbone or of its whole; None if it does not.
+
+    ``key`` is 'ref_grid', of pretraining, or 'embedding_grid', of the position embedding, which may have been resized.
+    """
     # If the backbone is recorded under a wrapper's name, PyTorch (2.1 to 2.14) does not pass the record on to it.
     whole = getattr(state_dict, '_metadata', None) or {}
     for record in [metadata or {}, *(whole.get(name) or {} for name in ('backbone', 'module.backbone', 'module', ''))]:
-        if record.get('ref_grid') is not None:
-            return tuple(record['ref_grid'])
+        if record.get(key) is not None:
+            return tuple(record[key])
     return None
 
 
 def fit_position_embedding(model: FitsCheckpoints, weights: Dict[str, Tensor], recorded: Optional[Grid],
-                           report: LoadReport) -> Optional[Grid]:
+                           embedded: Optional[Grid], report: LoadReport) -> Optional[Grid]:
     """Resizes the position embedding among the weights to the model's grid, in place; returns the grid that it had.
+
+    ``recorded`` is the pretraining grid that the checkpoint records, ``embedded`` the grid of its embedding. Their
+    number of entries does not tell grids of 32 x 64 and 64 x 32 patches apart; without records, ``ref_grid=`` does.
 
     Raises:
         RuntimeError, ValueError: Its channels are not the model's; its grid is neither known nor square.
@@ -214,7 +220,8 @@ def fit_position_embedding(model: FitsCheckpoints, weights: Dict[str, Tensor], r
     if value.shape[2] != own.value.shape[2]:
         raise RuntimeError(f'the checkpoint has in another shape 1 of the weights of {report.backbone}: {own.name} '
                            f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check arch')
-    known = (own.grid, recorded or model.given_ref_grid or model.ref_grid)
+    said = model.given_ref_grid if recorded is None else None
+    known = (embedded, said, own.grid, recorded or model.ref_grid)
     source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None and not any('cls_token' in name for name, _ in model.named_parameters()):
         # The checkpoint may have an entry for a class token, which this model does not have.

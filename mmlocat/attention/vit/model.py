@@ -268,6 +268,7 @@ class VisionTransformer(FitsCheckpoints, nn.Module):
 
         Raises:
             AssertionError: There is no such block.
+            ValueError: ``out_indices`` does not rise.
         """
         found, grid = self._run(images, absolute_indices(out_indices, len(self.layers)))
         return tuple(tokens[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, grid).contiguous()

@@ -6,7 +6,7 @@ import io
 import random
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from PIL import Image
@@ -24,32 +24,45 @@ _TURNED = 'labels of images that their EXIF orientation turns when they are load
 _KEEP_STORED = "LoadImageFromFile(color_type='color_ignore_orientation') in every pipeline, to keep the stored pixels"
 _MEND = ("make the files anew, or take image and label away together; for other label values, correct the data set's "
          'metainfo.classes and reduce_zero_label')
+_ONE_VALUE = ('number the classes from 0 (255 is left out of training and scores, so labels of 0 and 255 need 1 in its '
+              'place); reduce_zero_label=True leaves 0 out')
 
 
 def open_samples(report: Report, samples: Sequence[Sample], count: Optional[int], progress: bool,
-                 values: Optional[range] = None, ignored: Sequence[int] = (), as_stored: bool = False) -> None:
+                 values: Optional[range] = None, ignored: Sequence[int] = (), as_stored: bool = False,
+                 left_out: Sequence[int] = ()) -> None:
     """Opens ``count`` samples, always the same ones, or all for None, and reports their faults.
 
     ``values`` are the classes in label files, None checks none; ``ignored`` are other values that they may hold;
-    ``as_stored`` says that images are loaded without being turned by their EXIF orientation.
+    ``as_stored`` says that images are loaded without being turned by their EXIF orientation; ``left_out`` are those
+    classes that loading takes out of the labels.
     """
     if count is not None and count < len(samples):
         samples = [samples[i] for i in sorted(random.Random(0).sample(range(len(samples)), count))]
     report.read = len(samples)
     found: Dict[str, List[str]] = {}
+    held: Set[int] = set()  # values in the label maps
     with ThreadPool() as pool:  # threads suffice: decoding is C code that releases the GIL
-        read = pool.imap(lambda sample: list(_faults(sample, values, ignored, as_stored)), samples, chunksize=32)
+        read = pool.imap(lambda sample: list(_faults(sample, values, ignored, as_stored, held)), samples, chunksize=32)
         for faults in track(read, f'Opening {report.title}', len(samples), console=Console(stderr=True),
                             disable=not (progress and samples)):  # on stderr, since stdout is for scripts
             for kind, text in faults:
                 found.setdefault(kind, []).append(text)
     for kind, texts in found.items():
         report.some(kind, texts, len(samples), _KEEP_STORED if kind == _TURNED else report.advice(_MEND))
+    classes = set(values or ()).difference(left_out, ignored)
+    counted = held & classes
+    if held and len(samples) > 1 and len(classes) > 1 and len(counted) < 2:
+        alone = f'the value {min(counted)} alone' if counted else 'no value'
+        others = ', '.join(map(str, sorted(held - counted)[:_MOST_VALUES]))
+        report.remark(f'the {len(samples)} label maps that were opened hold {alone} of {len(classes)} classes'
+                      + (f', beside {others}' if others else '') + '; a model learns nothing else from them',
+                      report.advice(_ONE_VALUE))
 
 
-def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int],
-            as_stored: bool) -> Iterator[Tuple[str, str]]:
-    """Yields the faults of a sample: the kind of each, and the file with what is wrong."""
+def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int], as_stored: bool,
+            held: Set[int]) -> Iterator[Tuple[str, str]]:
+    """Yields the faults of a sample: the kind of each, and the file with what is wrong; adds its values to ``held``."""
     image = label = None
     try:
         image = decode(sample.image) if _is_picture(sample.image) else None
@@ -71,7 +84,9 @@ def _faults(sample: Sample, values: Optional[range], ignored: Sequence[int],
         if loaded != label.size:
             kind = _TURNED if image.size == label.size else 'labels of another size than their image'
             yield kind, f'{sample.label}: {label.size[0]} x {label.size[1]}, image {loaded[0]} x {loaded[1]}'
-    wrong = [str(value) for value in np.unique(pixels).tolist()
+    found = np.unique(pixels).tolist()
+    held.update(found)
+    wrong = [str(value) for value in found
              if values is not None and value not in values and value not in ignored]
     if wrong:
         shown = ', '.join(wrong[:_MOST_VALUES]) + (' ...' if len(wrong) > _MOST_VALUES else '')

@@ -139,7 +139,8 @@ def _check(kind: type, settings: dict, report: Report, model_classes: Optional[i
             report.remark(f'{report.dataset} names no classes: label values are not judged')
     # 255 is mmseg's value for "ignored", which its transforms use too.
     ignored = (255, getattr(dataset, 'ignore_index', 255))
-    open_samples(report, samples, files, progress, values, ignored, as_stored)
+    left_out = (0, ) if values and dataset.reduce_zero_label else ()
+    open_samples(report, samples, files, progress, values, ignored, as_stored, left_out)
     classes = len(dataset.metainfo.get('classes') or ())
     if model_classes is not None and (classes > model_classes or report.class_folders and classes < model_classes):
         report.error(f'{report.dataset} has {classes:,} classes, the model predicts {model_classes:,}',

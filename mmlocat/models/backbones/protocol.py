@@ -42,7 +42,7 @@ class LocAtBackbone(Protocol):
         Args:
             state_dict: Weights of the backbone, or of a model around it.
             prefix: The prefix of the backbone's names in it.
-            metadata: The state dict's metadata for this module; only the key 'ref_grid' is read.
+            metadata: The state dict's metadata for this module; the keys 'ref_grid' and 'embedding_grid' are read.
 
         Returns:
             A report, whose text is for the log.
