@@ -17,6 +17,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.helpers.forked import begin, context, redirect
+from tests.helpers.launching import free_port
 
 # All that can be random: flips and colours of the samples, dropout, drop path, mixup; batch statistics; two workers.
 SEGMENTOR = """
@@ -79,6 +80,13 @@ def start(config, work_dir, *arguments, prepare=None, environment=None, tool=Non
         arguments if tool else [*arguments, '--no-data-check'], prepare, environment or {}, str(work_dir), tool))
     process.start()
     return process
+
+
+def environments(processes):
+    """What torchrun tells each of so many processes on one machine."""
+    port = str(free_port())
+    return [dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), MASTER_ADDR='127.0.0.1',
+                 MASTER_PORT=port) for rank in range(processes)]
 
 
 def _run(arguments, prepare, environment, work_dir, tool):

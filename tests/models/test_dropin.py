@@ -67,6 +67,7 @@ def stock_segmentor(name, data_root, work_dir):
 def heads(config, kind, channels):
     if kind == 'feature2pyramid':
         config.model.neck = dict(type='Feature2Pyramid', embed_dim=channels, rescales=[4, 2, 1, 0.5])
+        config.model.decode_head.channels = config.model.auxiliary_head.channels = 32  # the stock 512 take seconds
     elif kind == 'fcn':
         config.model.pop('neck')
         config.model.pop('auxiliary_head')
