@@ -91,10 +91,12 @@ def spare_runners():
     mmengine has yapf format the same config five times, and asks compilers for their versions.
     """
     if 'mmengine.runner.runner' in sys.modules:
+        import mmengine.config.config as config
         import mmengine.runner._flexible_runner as flexible
         import mmengine.runner.runner as plain
         import yapf.yapflib.yapf_api as yapf
-        yapf.FormatCode = lambda text, **options: (text, False)
+        # Some releases of mmengine import it when they are imported, some when they use it.
+        yapf.FormatCode = config.FormatCode = lambda text, **options: (text, False)
         plain.collect_env = flexible.collect_env = dict
 
 
