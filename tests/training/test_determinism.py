@@ -70,7 +70,7 @@ def without_workers(request, digit_scenes, tmp_path_factory):
     return request.param, train(request.param, tmp_path_factory.mktemp('without') / 'run', digit_scenes)
 
 
-@pytest.mark.parametrize('workers', [0, 1, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.soak), 2])
 def test_bit_identical_weights_for_any_number_of_workers(workers, without_workers, digit_scenes, tmp_path, figure):
     text, expected = without_workers
     differ = differing(train(text, tmp_path / 'run', digit_scenes, workers=workers), expected)

@@ -103,7 +103,7 @@ def test_killed_twenty_times(digit_scenes, tmp_path, figure):
            'uninterrupted, 40 iterations (UperNet, augmentation, drop path, dropout)', max(differences))
 
 
-@pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
+@pytest.mark.parametrize('runner', ['Runner', pytest.param('FlexibleRunner', marks=pytest.mark.soak)])
 def test_a_signal_in_the_middle_of_an_epoch(runner, digit_scenes, tmp_path, figure):
     """With two loading workers, which the signal reaches too."""
     config = write_config(tmp_path, CLASSIFIER, digit_scenes, length=2, save=1, validate=1, workers=2)
