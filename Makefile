@@ -10,7 +10,8 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmlocat-ready
 DEV := $(VENV)/.mmlocat-dev
-PYTEST := -m pytest -n $(WORKERS)
+# Each process begins with its share of the tests, in their order: what a file sets up is set up once.
+PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 .PHONY: install install-dev demo demo-full demo-quick app docs test test-fast test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean

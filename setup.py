@@ -58,7 +58,7 @@ APP = [*DEMO, 'gradio>=6']
 # mkdocs 2 drops plugins, which mkdocs-material and mkdocstrings are.
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27', 'latex2mathml>=3.77']
 TEST = [
-    *DEMO, *TIMM, *DEPLOY, 'faiss-cpu>=1.7', 'pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'build>=1',
+    *DEMO, *TIMM, *DEPLOY, 'faiss-cpu>=1.7', 'pytest>=8', 'pytest-xdist>=3.2', 'hypothesis>=6', 'build>=1',
     'tensorboard>=2.11'
 ]
 

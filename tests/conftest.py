@@ -85,6 +85,26 @@ def _defaults():
     torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
 
 
+def spare_runners():
+    """Spares Runners what takes longer than all else in a short training, and shows nothing.
+
+    mmengine has yapf format the same config five times, and asks compilers for their versions.
+    """
+    if 'mmengine.runner.runner' in sys.modules:
+        import mmengine.config.config as config
+        import mmengine.runner._flexible_runner as flexible
+        import mmengine.runner.runner as plain
+        import yapf.yapflib.yapf_api as yapf
+        # Some releases of mmengine import it when they are imported, some when they use it.
+        yapf.FormatCode = config.FormatCode = lambda text, **options: (text, False)
+        plain.collect_env = flexible.collect_env = dict
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _quick_runners():
+    spare_runners()
+
+
 @contextmanager
 def hidden_gpus():
     """Processes that are started in here have no GPU, even where this one has."""

@@ -2,11 +2,11 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers.forked import run_python
 
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
 COMMANDS = [line.split('  #')[0].strip() for block in re.findall(r'^```bash\n(.*?)^```', TEXT, re.DOTALL | re.MULTILINE)
@@ -17,11 +17,10 @@ COMMANDS = [line.split('  #')[0].strip() for block in re.findall(r'^```bash\n(.*
 def test_a_command_starts(command):
     """``make`` says what it would run; pytest collects."""
     if command.startswith('make '):
-        arguments = [*command.split(), '-n']
+        result = subprocess.run([*command.split(), '-n'], cwd=ROOT, capture_output=True, text=True)
     else:
         assert command.startswith('.venv/bin/python -m pytest ')
-        arguments = [sys.executable, *command.split()[1:], '--collect-only', '-q', '-p', 'no:cacheprovider']
-    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+        result = run_python(*command.split()[1:], '--collect-only', '-q', '-p', 'no:cacheprovider', cwd=ROOT)
     assert result.returncode == 0 and result.stdout.strip(), result.stdout + result.stderr
 
 

@@ -12,6 +12,7 @@ from mmlocat.datasets.check import check_data
 from mmlocat.datasets.check.sources import SOURCES
 from tests.conftest import ROOT
 from tests.helpers.archives import workplace
+from tests.helpers.forked import run_python
 from tests.helpers.layouts import LEAVES, ROOTS, errors_of, leaf, make
 
 PAGE = (ROOT / 'docs' / 'data.md').read_text(encoding='utf-8')
@@ -27,9 +28,9 @@ def test_the_checks_run_as_shown(clean_environment, tmp_path, monkeypatch, capsy
         make(dataset, tmp_path)
     for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(ROOT / name)
-    command = command.replace('python ', '"$PYTHON" ', 1)
-    result = subprocess.run(['bash', '-c', command], cwd=tmp_path, env=clean_environment, capture_output=True,
-                            text=True, timeout=120)
+    python, *arguments = command.split()
+    assert python == 'python'
+    result = run_python(*arguments, cwd=tmp_path, environment=clean_environment)
     assert result.returncode == 0 and '0 errors, 2 remarks.' in result.stdout, result.stderr
     for option in set(re.findall(r'`(--[\w-]+)', PAGE)) - {'--cfg-options', '--no-data-check'}:
         assert f"'{option}'" in (ROOT / 'tools' / 'data' / 'check.py').read_text(encoding='utf-8')

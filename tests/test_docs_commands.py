@@ -204,20 +204,27 @@ def test_digitscenes_variants(checkout):
     assert '| model | head | top-1 % | k-NN % | retrieval mIoU % |' in table and '| Swin | classifier |' in table
 
 
+def launch_of_one(begin):
+    return few_gpus(next(line for line in COMMANDS['launchers'] if line.startswith(begin)), 1)
+
+
+def test_a_launch_on_slurm(checkout):
+    checkout.run(launch_of_one('GPUS='))
+    assert checkout.products('work_dirs/locatvit_imagenet/epoch_1.pth')
+
+
+@pytest.mark.soak
 def test_launchers(checkout):
-    """README's four steps: pretrain, segment with that backbone, test, and Slurm."""
-    pretrain, segment, test, slurm = (
-        few_gpus(next(line for line in COMMANDS['launchers'] if line.startswith(begin)), 1)
-        for begin in ('tools/dist_train.sh configs/locatvit_imagenet.py', 'tools/dist_train.sh configs/locatvit_linear',
-                      'tools/dist_test.sh', 'GPUS='))
+    """README's other steps: pretrain, segment with that backbone, test."""
+    pretrain, segment, test = map(launch_of_one, (
+        'tools/dist_train.sh configs/locatvit_imagenet.py', 'tools/dist_train.sh configs/locatvit_linear',
+        'tools/dist_test.sh'))
     checkout.run(pretrain)
     checkout.settle('pretrain', 'epoch_300.pth')
     said = checkout.run(segment)
     assert 'pretrain/epoch_300.pth' in said and 'matched' in said
     checkout.settle('locatvit_linear_ade20k', 'iter_20000.pth')
     assert 'mIoU' in checkout.run(test)
-    checkout.run(slurm)
-    assert checkout.products('work_dirs/locatvit_imagenet/epoch_1.pth')
 
 
 @pytest.mark.soak

@@ -30,7 +30,8 @@ def run_without(tmp_path):
     return run
 
 
-@pytest.mark.parametrize('modules', [missing.OPENMMLAB, EVERYTHING], ids=['OpenMMLab', 'everything'])
+@pytest.mark.parametrize('modules', [missing.OPENMMLAB, pytest.param(EVERYTHING, marks=pytest.mark.soak)],
+                         ids=['OpenMMLab', 'everything'])
 def test_every_file_is_collected_or_skipped_with_a_reason(modules, run_without):
     code, said = run_without(modules, '--collect-only')
     assert code == 0 and 'rror' not in said.split('short test summary info')[1], said[-3000:]

@@ -53,14 +53,11 @@ def test_wheel_works_from_another_directory(wheel, tmp_path, digit_scenes, clean
     # The dependencies come from this environment; of mmlocat itself only the wheel is on the path.
     (site / 'dependencies.pth').write_text(sysconfig.get_paths()['purelib'] + '\n')
     clean_environment.pop('PYTHONPATH')
-    where = 'import mmlocat.utils as u; print(u.share_folder())'
-    share = subprocess.run([str(python), '-c', where], cwd=tmp_path, env=clean_environment, capture_output=True,
-                           text=True, check=True).stdout.strip()
-    assert share == str(site / 'mmlocat' / '.mim')
-    zoo = 'import mmlocat; print(*mmlocat.resolve("locatvit_imagenet"))'
-    found = subprocess.run([str(python), '-c', zoo], cwd=tmp_path, env=clean_environment, capture_output=True,
+    share = str(site / 'mmlocat' / '.mim')
+    code = 'import mmlocat, mmlocat.utils as u; print(u.share_folder(), *mmlocat.resolve("locatvit_imagenet"))'
+    found = subprocess.run([str(python), '-c', code], cwd=tmp_path, env=clean_environment, capture_output=True,
                            text=True, check=True).stdout
-    assert found.split() == [f'{share}/configs/locatvit_imagenet.py', 'hf://sinahmr/locatvit_base']
+    assert found.split() == [share, f'{share}/configs/locatvit_imagenet.py', 'hf://sinahmr/locatvit_base']
     result = subprocess.run([
         str(python), f'{share}/tools/train.py', f'{share}/configs/locatvit-nano_linear_digitscenes.py',
         '--allow-random-backbone', '--no-validate', '--cfg-options', 'train_cfg.max_iters=1',

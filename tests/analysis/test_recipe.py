@@ -1,8 +1,6 @@
 """tools/analysis/recipe.py says what is so, and what is wrong with its input."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import mmseg
@@ -12,6 +10,7 @@ from mmengine.config import Config
 from mmlocat.analysis.recipe import describe, learning_rates, recipe_job
 from mmlocat.config import load_config
 from tests.conftest import ROOT
+from tests.helpers.forked import run_python
 
 CONFIGS = ROOT / 'configs'
 
@@ -95,9 +94,8 @@ def test_schedules_that_step_by_epoch():
 
 def test_the_command(clean_environment):
     """README's, which test_docs_commands.py runs too; here, what it does not say."""
-    command = [sys.executable, 'tools/analysis/recipe.py', 'configs/locatvit-tiny_upernet_ade20k.py']
-    result = subprocess.run(command, cwd=ROOT, env=clean_environment, capture_output=True, text=True,
-                            timeout=120)
+    result = run_python('tools/analysis/recipe.py', 'configs/locatvit-tiny_upernet_ade20k.py', cwd=ROOT,
+                        environment=clean_environment)
     assert result.returncode == 0, result.stderr
     assert 'What the optimiser updates' in result.stdout and 'Total batch' in result.stdout
     assert 'paramwise_options' not in result.stdout + result.stderr  # mmengine's line for every parameter

@@ -19,6 +19,7 @@ from mmlocat.utils import machine
 from mmlocat.utils.machine import machine_and_software, processor
 from mmlocat.utils.tables import Table
 from tests.conftest import ROOT
+from tests.helpers.forked import run_python
 
 
 def test_turns_give_ratios_to_the_baseline():
@@ -152,20 +153,22 @@ def test_plain_models_agree_and_a_step_changes_weights():
     assert not torch.equal(before, model.layers[0].attn.gaug.log_var.weight)
 
 
-@pytest.mark.parametrize('command', [
-    ['attention.py', '--grids', '4', '5', '--heads', '2', '--head-dims', '16', '--seconds', '0.01', '--backends',
-     'auto', '--markdown', '--plot', 'PLOT'],
-    ['backbone.py', '--archs', 'tiny', '--images', '32', '--seconds', '0.01', '--no-memory', '--markdown'],
+@pytest.mark.parametrize(('command', 'rows'), [
+    (['attention.py', '--grids', '4', '--heads', '1', '--head-dims', '16', '--seconds', '0.01', '--backends',
+      'auto', '--passes', 'forward', '--markdown', '--plot', 'PLOT'], 2),
+    pytest.param(['attention.py', '--grids', '4', '5', '--heads', '2', '--head-dims', '16', '--seconds', '0.01',
+                  '--backends', 'auto', '--markdown', '--plot', 'PLOT'], 8, marks=pytest.mark.soak),
+    # test_docs_commands.py runs it with less to measure.
+    pytest.param(['backbone.py', '--archs', 'tiny', '--images', '32', '--seconds', '0.01', '--no-memory',
+                  '--markdown'], 6, marks=pytest.mark.soak),
 ])
-def test_scripts_print_a_table(command, tmp_path, clean_environment):
+def test_scripts_print_a_table(command, rows, tmp_path, clean_environment):
     picture = tmp_path / 'plot.png'
     command = [str(picture) if part == 'PLOT' else part for part in command]
-    result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'benchmark' / command[0]), *command[1:]],
-                            env=clean_environment, capture_output=True, text=True, timeout=300)
+    result = run_python(ROOT / 'tools' / 'benchmark' / command[0], *command[1:], environment=clean_environment)
     assert result.returncode == 0, result.stderr[-2000:]
     assert 'Warning' not in result.stderr
-    rows = [line for line in result.stdout.splitlines() if line.startswith('|')]
-    assert len(rows) == 2 + (8 if 'attention.py' in command else 6)
+    assert sum(line.startswith('|') for line in result.stdout.splitlines()) == 2 + rows
     assert picture.exists() == ('attention.py' in command)
 
 
@@ -176,8 +179,7 @@ def test_scripts_print_a_table(command, tmp_path, clean_environment):
     (['backbone.py', '--batch', '0'], '--batch must be at least 1, got 0'),
 ])
 def test_scripts_refuse_bad_input_at_once(command, message, clean_environment):
-    result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'benchmark' / command[0]), *command[1:]],
-                            env=clean_environment, capture_output=True, text=True, timeout=120)
+    result = run_python(ROOT / 'tools' / 'benchmark' / command[0], *command[1:], environment=clean_environment)
     assert result.returncode == 2
     assert re.search(message, result.stderr)
 
@@ -186,8 +188,7 @@ def test_a_back_end_that_cannot_run_is_refused_before_anything_is_measured(clean
     if torch.cuda.is_available():
         pytest.skip('there is a GPU here')
     environment = {name: value for name, value in clean_environment.items() if name != 'TRITON_INTERPRET'}
-    result = subprocess.run([sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--backend', 'triton'],
-                            env=environment, capture_output=True, text=True, timeout=120)
+    result = run_python(ROOT / 'tools' / 'benchmark' / 'attention.py', '--backend', 'triton', environment=environment)
     assert result.returncode == 1 and not result.stdout
     assert re.match("Error: attention back-end 'triton' cannot run here: .+; these can: dense, sdpa, streaming$",
                     result.stderr.splitlines()[-1])

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +13,7 @@ from safetensors.torch import save
 
 from mmlocat.checkpoints import read_checkpoint
 from mmlocat.models import LocAtViT
+from tests.helpers.forked import run_python
 
 ARCH = dict(embed_dims=16, num_layers=1, num_heads=1, feedforward_channels=16)
 COMMIT = {'main': 'a' * 40, 'old': 'b' * 40, 'a' * 40: 'a' * 40, 'b' * 40: 'b' * 40}
@@ -100,8 +99,7 @@ def read(source, endpoint, cache, **environment):
              if not key.startswith(('HF_', 'HUGGING')) and not key.lower().endswith('_proxy')}
     names.update(HF_ENDPOINT=endpoint, HF_HOME=str(cache), HF_HUB_DISABLE_TELEMETRY='1', HF_HUB_DISABLE_XET='1',
                  HF_HUB_ETAG_TIMEOUT='5', **environment)
-    result = subprocess.run([sys.executable, '-c', code, source], env=names, capture_output=True, text=True,
-                            timeout=120)
+    result = run_python('-c', code, source, environment=names)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip().split('\n')[-1]
 
@@ -160,6 +158,6 @@ def test_init_cfg_takes_a_snapshot_from_the_cache(hub, tmp_path):
             f"model = LocAtViT({ARCH!r}, 12, 4, init_cfg=dict(type='Pretrained', checkpoint='hf://o/repo'))\n"
             'model.init_weights()\nprint(float(model.cls_token.sum()), model.kernel.ref_grid)')
     environment = {**os.environ, 'HF_ENDPOINT': hub, 'HF_HOME': str(tmp_path), 'HF_HUB_DISABLE_XET': '1'}
-    result = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=120)
+    result = run_python('-c', code, environment=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.strip().split('\n')[-1] == f'{float(weights(0)["cls_token"].sum())} (2, 2)'

@@ -1,13 +1,14 @@
 """docs/weights.md: its Python runs, its commands do what they say on small weights."""
 
 import re
-import subprocess
+import shlex
 
 import torch
 from safetensors.torch import save_file
 
 from mmlocat.checkpoints import read_checkpoint
 from tests.conftest import ROOT, load_golden
+from tests.helpers.forked import run_python
 
 PAGE = (ROOT / 'docs' / 'weights.md').read_text(encoding='utf-8')
 
@@ -39,8 +40,9 @@ def test_commands_run(tmp_path, clean_environment):
     for command, stand_in in ((convert.replace('hf://sinahmr/locatvit_base', 'hub'), 'hub'),
                               (publish.replace('work_dirs/pretrain/epoch_300.pth', 'epoch.pth'), 'epoch.pth')):
         assert stand_in in command
-        result = subprocess.run(['bash', '-c', command.replace('python ', '"$PYTHON" ', 1)], cwd=tmp_path,
-                                env=clean_environment, capture_output=True, text=True, timeout=120)
+        python, *arguments = shlex.split(command)
+        assert python == 'python'
+        result = run_python(*arguments, cwd=tmp_path, environment=clean_environment)
         assert result.returncode == 0, result.stderr
     assert torch.equal(read_checkpoint(tmp_path / 'locatvit_base.pth').state_dict['backbone.pos_embed'],
                        weights['pos_embed'])

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from mmlocat.datasets import DigitScenesClassification, DigitScenesSegmentation,
 from mmlocat.datasets.digit_scenes import DigitScenesSpec, build
 from mmlocat.datasets.digit_scenes.render import render_scene
 from mmlocat.datasets.digit_scenes.sources import SPLITS, load_sources
+from tests.helpers.forked import Program
 
 SMALL = DigitScenesSpec(classification=(160, 32, 32), segmentation=(32, 8, 9))
 
@@ -158,12 +157,10 @@ def test_two_processes_at_once_make_it_once(tmp_path):
     code = ('import sys; from mmlocat.datasets.digit_scenes.build import *;'
             'print(prepare_digit_scenes(sys.argv[1], DigitScenesSpec(classification=(300, 5, 5), '
             'segmentation=(5, 5, 5)), progress=False))')
-    command = [sys.executable, '-c', code, str(tmp_path / 'data')]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for run in runs:
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
-        assert out.strip().endswith(str(tmp_path / 'data'))
+    for program in [Program('-c', code, tmp_path / 'data') for _ in range(2)]:
+        run = program.finish()
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.strip().endswith(str(tmp_path / 'data'))
     manifest = json.loads((tmp_path / 'data' / 'manifest.json').read_text())
     assert manifest['spec']['classification'] == [300, 5, 5]
     assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'data.lock']

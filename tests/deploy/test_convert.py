@@ -1,8 +1,6 @@
 """tools/weights: golden weights through every layout and back, comparisons, and what is refused without a trace."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from mmlocat.deploy.publish import publish
 from mmlocat.models import LocAtViT, PatchRefinement
 from mmlocat.utils import sha256
 from tests.conftest import ROOT, assert_close, golden_names, load_golden
+from tests.helpers.forked import run_python
 
 PLAIN = dict(embed_dims=64, num_layers=2, num_heads=1, feedforward_channels=128)
 
@@ -170,8 +169,7 @@ def test_backbone_only_and_the_command_line(tmp_path):
     source, state = plain_file(tmp_path)
 
     def run(*args):
-        return subprocess.run([sys.executable, str(ROOT / 'tools/weights/convert.py'), *args], cwd=tmp_path,
-                              capture_output=True, text=True, timeout=120)
+        return run_python(ROOT / 'tools' / 'weights' / 'convert.py', *args, cwd=tmp_path)
 
     result = run(source, 'x.safetensors', '--to', 'timm', '--num-heads', '1', '--verify', '--backbone-only')
     assert result.returncode == 0, result.stderr

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 import sys
 import time
 from functools import partial
@@ -18,7 +17,7 @@ from mmengine.visualization import Visualizer
 
 from mmlocat.attention import GaussianAttention
 from mmlocat.engine import GaussianStatsHook
-from tests.helpers.interrupted import context
+from tests.helpers.forked import context, run_python
 from tests.helpers.siblings import SIBLINGS, sibling
 
 
@@ -204,5 +203,5 @@ def test_an_interval_is_a_positive_whole_number(interval):
 def test_the_imports_of_the_readme_register_it(clean_environment):
     """In a process of its own: this one has imported everything."""
     code = "import mmlocat.models, mmengine; print(mmengine.registry.HOOKS.get('GaussianStatsHook').__name__)"
-    found = subprocess.run([sys.executable, '-c', code], env=clean_environment, capture_output=True, text=True)
+    found = run_python('-c', code, environment=clean_environment)
     assert found.stdout.split()[-1:] == ['GaussianStatsHook'], found.stderr[-1000:]

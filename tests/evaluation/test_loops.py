@@ -13,8 +13,8 @@ import mmlocat.datasets  # noqa: F401 - registers
 import mmlocat.models  # noqa: F401 - registers
 from mmlocat.evaluation import RetrievalTransform, build_memory, knn_scores, retrieve
 from mmlocat.evaluation.metrics import RetrievalIoU
-from tests.conftest import NANO
-from tests.helpers.launching import finish, launched
+from tests.conftest import NANO, ROOT
+from tests.helpers.interrupted import environments, finish, start
 
 BACKBONE = dict(type='LocAtViT', arch=NANO, img_size=24, patch_size=4)
 DATA = dict(num_workers=0, batch_size=5, sampler=dict(type='DefaultSampler', shuffle=False))
@@ -120,9 +120,10 @@ def test_two_processes_with_unequal_shares_report_the_same(digit_scenes, tmp_pat
     imports = dict(imports=['mmlocat.models', 'mmlocat.datasets', 'mmlocat.evaluation'])
     Config(dict(settings, custom_imports=imports, randomness=dict(seed=0),
                 env_cfg=dict(dist_cfg=dict(backend='gloo')))).dump(config)
-    command = ['--out', tmp_path / 'metrics.json']
-    with launched(config, 2, tmp_path / 'two', command, 'dist_test.sh', weights) as launch:
-        finish(launch)
+    ranks = [start(config, tmp_path / 'two', weights, '--out', tmp_path / 'metrics.json', '--launcher', 'pytorch',
+                   tool=ROOT / 'tools' / 'test.py', environment=environment) for environment in environments(2)]
+    for rank in ranks:
+        finish(tmp_path / 'two', rank)
     assert json.loads((tmp_path / 'metrics.json').read_text()) == pytest.approx(alone)
 
 

@@ -32,18 +32,39 @@ def data_options(root):
     return {f'{part}_dataloader.dataset.data_root': str(root) for part in ('train', 'val', 'test')}
 
 
+def rows(root, epochs):
+    return [
+        {'config': f'{PRETRAINING}.py', 'seeds': [5],
+         'cfg-options': {**data_options(root), 'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs}},
+        {'config': f'{HEAD}.py', 'seeds': [5], 'checkpoint': PRETRAINING,
+         'cfg-options': {**data_options(root), 'train_cfg.max_iters': 6, 'train_cfg.val_interval': 6,
+                         'param_scheduler.0.total_steps': 6}}]
+
+
 @pytest.fixture
 def suite_file(tmp_path, digit_scenes):
     path = tmp_path / 'tiny.yml'
-    path.write_text(yaml.safe_dump(dict(rows=[
-        {'config': f'{PRETRAINING}.py', 'seeds': [5],
-         'cfg-options': {**data_options(digit_scenes), 'train_cfg.max_epochs': 20, 'train_cfg.val_interval': 20}},
-        {'config': f'{HEAD}.py', 'seeds': [5], 'checkpoint': PRETRAINING,
-         'cfg-options': {**data_options(digit_scenes), 'train_cfg.max_iters': 6, 'train_cfg.val_interval': 6,
-                         'param_scheduler.0.total_steps': 6}}])))
+    path.write_text(yaml.safe_dump(dict(rows=rows(digit_scenes, 20))))
     return path
 
 
+def test_run_it_and_read_the_table(digit_scenes, tmp_path):
+    """One pretraining, as the suite's jobs train and test it."""
+    path = tmp_path / 'tiny.yml'
+    path.write_text(yaml.safe_dump(dict(rows=rows(digit_scenes, 1)[:1])))
+    work_dir, console, suite = tmp_path / 'work', Console(file=io.StringIO()), load_suite(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmlocat.experiments.suite.run.end_on_signals', lambda: None)
+        assert run_suite(suite, plan_suite(suite, work_dir), work_dir, 1, console) == 0, console.file.getvalue()
+    trial, = plan_suite(suite, work_dir)
+    assert trial.train.done and trial.test.done
+    run, = gather([work_dir])
+    assert run.seed == 5 and 0 <= run.value <= 100 and run.leaf.name == PRETRAINING
+    assert 'train_cfg.max_epochs = 1 (recipe: 5)' in run.deviations
+    assert '| ViT + GAug |' in (work_dir / 'summary.md').read_text()
+
+
+@pytest.mark.soak
 def test_kill_it_start_it_again_and_read_the_table(suite_file, tmp_path, clean_environment):
     work_dir = tmp_path / 'work'
     readme = tmp_path / 'README.md'

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from PIL import Image
 
 from mmlocat.config import load_config
 from tests.conftest import ROOT, child_environment
+from tests.helpers.forked import run_python
 from tests.helpers.layouts import make, nano_config
 
 # What a nano backbone learns from a dozen images in two steps. All else is as the leaf's own config has it.
@@ -104,10 +107,15 @@ class Checkout:
     def run(self, command, timeout=300, **variables):
         """Runs a command line, with further variables in its environment; returns what it said on both streams."""
         environment = {**self.environment, **variables}
-        result = subprocess.run(['bash', '-c', command], cwd=self.folder, env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
-        assert result.returncode == 0, f'{command}\nexit code {result.returncode}\n{result.stdout[-4000:]}'
-        return result.stdout
+        python, *words = shlex.split(Template(command).safe_substitute(environment))
+        if python == 'python' and words[0] != '-m':  # nothing of what these do needs a shell
+            result = run_python(*words, cwd=self.folder, environment=environment, timeout=timeout)
+        else:
+            result = subprocess.run(['bash', '-c', command], cwd=self.folder, env=environment, text=True,
+                                    capture_output=True, timeout=timeout)
+        said = result.stdout + result.stderr
+        assert result.returncode == 0, f'{command}\nexit code {result.returncode}\n{said[-4000:]}'
+        return said
 
     def products(self, pattern):
         """Returns the files of a pattern; there must be some."""

@@ -20,6 +20,8 @@ from mmengine.runner import FlexibleRunner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.conftest import spare_runners
+
 ROOT = Path(__file__).resolve().parents[2]
 # Normalised by groups: BatchNorm's statistics are those of one process on a CPU, so a split batch is another batch.
 GROUPS = dict(type='GN', num_groups=8, requires_grad=True)
@@ -34,6 +36,9 @@ def case_name(head, frozen, checkpointing):
 def plain(name):
     """Returns the name of the case without activation checkpointing."""
     return case_name(*name.split('_')[:2], 'kept')
+
+
+spare_runners()  # configs of many models are long
 
 
 @MODELS.register_module(force=True)

@@ -1,14 +1,10 @@
 """Trainings in processes of their own, to be killed, stopped and resumed.
 
-They are forked from a server that has imported everything once, so a launch takes a second and not ten. They run on
-CPUs whatever the machine has: mmengine asks for CUDA when it is imported, and a process cannot use what its parent has
-asked for. What they show of checkpoints and signals does not depend on the device; on a GPU few kernels repeat
-themselves to the last bit.
+They are forked (``forked.py``), and run on CPUs whatever the machine has. What they show of checkpoints and signals
+does not depend on the device; on a GPU few kernels repeat themselves to the last bit.
 """
 
 import json
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import runpy
 import signal
@@ -19,7 +15,9 @@ from types import SimpleNamespace
 
 import torch
 
-from tests.conftest import ROOT, hidden_gpus
+from tests.conftest import ROOT
+from tests.helpers.forked import begin, context, redirect
+from tests.helpers.launching import free_port
 
 # All that can be random: flips and colours of the samples, dropout, drop path, mixup; batch statistics; two workers.
 SEGMENTOR = """
@@ -72,15 +70,6 @@ def write_checked_config(folder, *args, **kwargs):
     return path
 
 
-def context():
-    """The server that trainings are forked from."""
-    server = multiprocessing.get_context('forkserver')
-    server.set_forkserver_preload(['mmlocat.training.cli', 'mmlocat.models', 'mmlocat.datasets'])
-    with hidden_gpus():
-        multiprocessing.forkserver.ensure_running()
-    return server
-
-
 def start(config, work_dir, *arguments, prepare=None, environment=None, tool=None):
     """Starts a training as tools/train.py does, or another tool, by its path.
 
@@ -93,20 +82,18 @@ def start(config, work_dir, *arguments, prepare=None, environment=None, tool=Non
     return process
 
 
+def environments(processes):
+    """What torchrun tells each of so many processes on one machine."""
+    port = str(free_port())
+    return [dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), MASTER_ADDR='127.0.0.1',
+                 MASTER_PORT=port) for rank in range(processes)]
+
+
 def _run(arguments, prepare, environment, work_dir, tool):
     os.setpgid(0, 0)
-    log = os.open(f'{work_dir}.{os.getpid()}.out', os.O_CREAT | os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout = open(1, 'w', buffering=1, closefd=False)
-    sys.stderr = open(2, 'w', buffering=1, closefd=False)
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    import mmengine.runner.runner
-
+    redirect(f'{work_dir}.{os.getpid()}.out')
+    begin({**os.environ, 'OMP_NUM_THREADS': '1', **environment})
     from mmlocat.training.cli import run_job, training_job
-    mmengine.runner.runner.collect_env = dict  # asks compilers for their versions, for seconds
     if prepare is not None:
         prepare()
     if tool is None:

@@ -1,21 +1,19 @@
 """The plugin without trainer and lab: what ``import mmlocat.models`` loads, and what works where they are absent."""
 
 import ast
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from mmlocat.models import LocAtViT
 from tests.conftest import NANO
+from tests.helpers.forked import run_python
 from tests.test_floors import FLOORS, LAB_ONLY, part_of
 
 
 def run(code, environment, folder):
     """Runs code in a process of its own and returns what it prints in its last line."""
-    found = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=environment, cwd=folder,
-                           capture_output=True, text=True)
+    found = run_python('-c', code, environment=environment, cwd=folder)
     assert found.returncode == 0, found.stderr[-2000:]
     return ast.literal_eval(found.stdout.strip().splitlines()[-1])
 

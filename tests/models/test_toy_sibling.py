@@ -165,7 +165,7 @@ def test_a_model_around_it_is_built_and_loaded_whole(kind, tmp_path):
         load_model(config(kind, gaug=False), tmp_path / 'x.pth')
 
 
-@pytest.mark.parametrize('part', ['model', 'backbone'])
+@pytest.mark.parametrize('part', ['model', pytest.param('backbone', marks=pytest.mark.soak)])
 def test_it_is_exported(part, tmp_path):
     if not hasattr(torch.compiler, 'is_exporting'):
         pytest.skip(f'PyTorch {torch.__version__} cannot record graphs for images of any size')

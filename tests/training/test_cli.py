@@ -1,8 +1,7 @@
 """tools/train.py and tools/test.py in this process and as commands."""
 
+import functools
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ import torch
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
 from tests.conftest import ROOT, skip_without_deterministic_resizing
+from tests.helpers.forked import run_python
 
 CONFIGS = ROOT / 'configs'
 
@@ -22,10 +22,7 @@ def tiny(data_root, *more):
 
 @pytest.fixture
 def run(cpu_environment):
-    def run(*command):
-        command = [str(part) for part in command]
-        return subprocess.run(command, env=cpu_environment, capture_output=True, text=True, timeout=300)
-    return run
+    return functools.partial(run_python, environment=cpu_environment)
 
 
 def train(config, work_dir, *arguments):
@@ -110,7 +107,7 @@ def test_first_line_states_batch_and_weights(digit_scenes, tmp_path, capsys):
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, cpu_environment):
     cpu_environment['HF_HUB_OFFLINE'] = '1'
     config, *options = arguments
-    result = run(sys.executable, ROOT / 'tools' / 'train.py', CONFIGS / config, '--work-dir', tmp_path / 'w', *options)
+    result = run(ROOT / 'tools' / 'train.py', CONFIGS / config, '--work-dir', tmp_path / 'w', *options)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith('Error: ')]
     assert len(errors) == 1 and message in errors[0]
@@ -119,7 +116,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_p
 
 
 def test_missing_data_show_before_training(run, tmp_path):
-    result = run(sys.executable, ROOT / 'tools' / 'train.py', CONFIGS / 'vit_linear_ade20k.py', '--work-dir', tmp_path,
+    result = run(ROOT / 'tools' / 'train.py', CONFIGS / 'vit_linear_ade20k.py', '--work-dir', tmp_path,
                  '--allow-random-backbone', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')
     assert result.returncode == 1
     error, = [line for line in result.stderr.splitlines() if line.startswith('Error: ')]
@@ -127,11 +124,11 @@ def test_missing_data_show_before_training(run, tmp_path):
 
 
 def test_options_that_are_no_pairs(run):
-    result = run(sys.executable, ROOT / 'tools' / 'train.py', 'x.py', '--cfg-options', 'checkpoint')
+    result = run(ROOT / 'tools' / 'train.py', 'x.py', '--cfg-options', 'checkpoint')
     assert result.returncode == 2 and "--cfg-options takes KEY=VALUE, got 'checkpoint'" in result.stderr
 
 
 def test_missing_checkpoint_of_a_test(run, tmp_path):
-    result = run(sys.executable, ROOT / 'tools' / 'test.py', CONFIGS / 'vit-nano_digitscenes.py', 'none.pth',
+    result = run(ROOT / 'tools' / 'test.py', CONFIGS / 'vit-nano_digitscenes.py', 'none.pth',
                  '--work-dir', tmp_path / 'w')
     assert result.returncode == 1 and 'Error: checkpoint none.pth does not exist' in result.stderr

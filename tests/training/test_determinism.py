@@ -1,14 +1,13 @@
 """One seed gives bit-identical weights, whatever loads the images, with augmentation, mixup, dropout and drop path."""
 
 import itertools
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from mmlocat.training.cli import training_job
 from tests.conftest import ROOT, skip_without_deterministic_resizing
+from tests.helpers.forked import run_python
 
 PRETRAIN = '''
 _base_ = '{configs}/locatvit-nano_digitscenes.py'
@@ -71,7 +70,7 @@ def without_workers(request, digit_scenes, tmp_path_factory):
     return request.param, train(request.param, tmp_path_factory.mktemp('without') / 'run', digit_scenes)
 
 
-@pytest.mark.parametrize('workers', [0, 1, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.soak), 2])
 def test_bit_identical_weights_for_any_number_of_workers(workers, without_workers, digit_scenes, tmp_path, figure):
     text, expected = without_workers
     differ = differing(train(text, tmp_path / 'run', digit_scenes, workers=workers), expected)
@@ -89,9 +88,9 @@ def test_another_seed_gives_other_weights(without_workers, digit_scenes, tmp_pat
 def test_as_a_command_of_its_own(digit_scenes, tmp_path, clean_environment, figure):
     """Another process has another history, and gets there all the same."""
     expected = train(SEGMENT, tmp_path / 'here', digit_scenes)
-    command = [sys.executable, ROOT / 'tools' / 'train.py', *arguments(SEGMENT, tmp_path / 'there', digit_scenes)]
     environment = dict(clean_environment, OMP_NUM_THREADS=str(torch.get_num_threads()))
-    result = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
+    result = run_python(ROOT / 'tools' / 'train.py', *arguments(SEGMENT, tmp_path / 'there', digit_scenes),
+                        environment=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     differ = differing(weights(SEGMENT, tmp_path / 'there'), expected)
     figure('Determinism', 'mmseg, another process: tensors that differ', f'{len(differ)} of {len(expected)}')

@@ -4,7 +4,6 @@ import functools
 import os
 import random
 import signal
-import socket
 import subprocess
 import time
 
@@ -17,6 +16,7 @@ from tests.helpers.interrupted import (
     SEGMENTOR,
     WHILE_SAVING,
     die,
+    environments,
     finish,
     largest_difference,
     said,
@@ -103,7 +103,7 @@ def test_killed_twenty_times(digit_scenes, tmp_path, figure):
            'uninterrupted, 40 iterations (UperNet, augmentation, drop path, dropout)', max(differences))
 
 
-@pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
+@pytest.mark.parametrize('runner', ['Runner', pytest.param('FlexibleRunner', marks=pytest.mark.soak)])
 def test_a_signal_in_the_middle_of_an_epoch(runner, digit_scenes, tmp_path, figure):
     """With two loading workers, which the signal reaches too."""
     config = write_config(tmp_path, CLASSIFIER, digit_scenes, length=2, save=1, validate=1, workers=2)
@@ -127,21 +127,13 @@ def test_a_signal_in_the_middle_of_an_epoch(runner, digit_scenes, tmp_path, figu
            f'two workers, {runner})', difference)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
-
-
 def test_two_processes_stop_at_the_same_iteration(digit_scenes, tmp_path, figure):
     """SIGUSR1 reaches one of them, as it does where each node has its own."""
     config = write_config(tmp_path, CLASSIFIER, digit_scenes, length=2, save=1, validate=2)
 
     def launch(folder, *arguments):
-        port = free_port()
-        return [start(config, folder, '--launcher', 'pytorch', *arguments, environment=dict(
-            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
-            for rank in range(2)]
+        return [start(config, folder, '--launcher', 'pytorch', *arguments, environment=environment)
+                for environment in environments(2)]
 
     def end(folder, processes, expected=0):
         return [finish(folder, process, expected) for process in processes]

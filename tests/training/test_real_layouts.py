@@ -1,18 +1,14 @@
 """Every data set and head, for a few iterations through the real tools, on trees laid out as the originals are."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
 from tests.conftest import ROOT
+from tests.helpers.forked import run_python
 from tests.helpers.layouts import MAKERS, make, nano_config
 
-SEGMENTATION = ('ade20k', 'pascal_context59', 'coco_stuff164k')
 # A quarter of the side: test_pipelines.py has the sizes themselves, and the commands below run with them.
 SMALL = ['model.data_preprocessor.size=(128,128)', 'train_dataloader.dataset.pipeline.2.scale=(512,128)',
          'train_dataloader.dataset.pipeline.3.crop_size=(128,128)',
@@ -26,12 +22,6 @@ def trees(tmp_path_factory):
     for dataset in MAKERS:
         make(dataset, folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _plain_configs(monkeypatch):
-    """Configs go into logs unformatted: yapf's beauty, four times a run, takes longer than all else together."""
-    monkeypatch.setattr(Config, 'pretty_text', property(repr))
 
 
 def train(*arguments):
@@ -65,8 +55,10 @@ def check_layer_decay(runner, rate, blocks):
     assert len({round(value / head, 9) for value in rates.values()}) == blocks + 2
 
 
-@pytest.mark.parametrize('head', ['linear', 'upernet'])
-@pytest.mark.parametrize('dataset', SEGMENTATION)
+@pytest.mark.parametrize(('dataset', 'head'), [
+    ('ade20k', 'upernet'), ('pascal_context59', 'linear'), ('coco_stuff164k', 'linear'),
+    *(pytest.param(*pair, marks=pytest.mark.soak) for pair in (
+        ('ade20k', 'linear'), ('pascal_context59', 'upernet'), ('coco_stuff164k', 'upernet')))])
 def test_segmentation_trains_validates_resumes_and_tests(dataset, head, trees, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(trees)
     work_dir = tmp_path / 'work'  # mmengine writes the config there, by its own name
@@ -88,7 +80,7 @@ def test_segmentation_trains_validates_resumes_and_tests(dataset, head, trees, t
     assert 0 <= metrics['mIoU'] <= 100 and 0 <= metrics['aAcc'] <= 100
 
 
-@pytest.mark.parametrize('dataset', ['imagenet', 'mini-imagenet'])
+@pytest.mark.parametrize('dataset', ['imagenet', pytest.param('mini-imagenet', marks=pytest.mark.soak)])
 def test_pretraining_trains_validates_resumes_and_tests(dataset, trees, tmp_path, monkeypatch):
     monkeypatch.chdir(trees)
     work_dir = tmp_path / 'work'  # mmengine writes the config there, by its own name
@@ -109,8 +101,7 @@ def test_one_of_them_as_commands(trees, tmp_path, clean_environment):
     config = str(nano_config(tmp_path, 'locatvit_linear_pascal_context59'))
 
     def run(tool, *arguments):
-        command = [sys.executable, str(ROOT / 'tools' / tool), config, *map(str, arguments)]
-        result = subprocess.run(command, cwd=trees, env=clean_environment, capture_output=True, text=True, timeout=250)
+        result = run_python(ROOT / 'tools' / tool, config, *arguments, cwd=trees, environment=clean_environment)
         assert result.returncode == 0, result.stderr[-2000:]
 
     run('train.py', '--work-dir', tmp_path / 'work', '--allow-random-backbone', '--no-validate', '--cfg-options',

@@ -41,10 +41,10 @@ def shrink(node):
     return SMALLER.get(node, node) if isinstance(node, int) and not isinstance(node, bool) else node
 
 
-def structures():
-    """Returns the distinct models of all leaves: name of the first, scope, config as text, side of an image."""
+def structures(names):
+    """Returns the distinct models of some leaves: name of the first, scope, config as text, side of an image."""
     found = {}
-    for name in NAMES:
+    for name in names:
         config = load_config(str(ROOT / 'configs' / f'{name}.py'))
         if config.get('find_unused_parameters'):  # the plain Jumbo says that its last patches reach no loss
             continue
@@ -93,14 +93,25 @@ def train_twice(model, scope, side, classes):
     return {name for name, value in model.named_parameters() if value.requires_grad and value.grad is None}
 
 
-def test_every_model_uses_every_parameter(one_process, figure):
-    found = structures()
+def check_structures(found):
     for name, scope, text, side in found:
         init_default_scope(scope)
         model = MODELS.build(json.loads(text))
         head = model.head if scope == 'mmpretrain' else model.decode_head
         assert sum(value.requires_grad for value in model.parameters()) >= 5
         assert train_twice(model, scope, side, head.num_classes) == set(), name
+
+
+def test_small_models_use_every_parameter(one_process):
+    found = structures([name for name in NAMES if '-nano' in name])
+    assert {name.split('_')[0] for name, *_ in found} >= {'locatvit-nano', 'locatvit-nano-gaug', 'vit-nano'}
+    check_structures(found)
+
+
+@pytest.mark.soak
+def test_every_model_uses_every_parameter(one_process, figure):
+    found = structures(NAMES)
+    check_structures(found)
     assert {name.split('_')[0] for name, *_ in found} >= {
         'locatvit-small', 'locatvit-prr', 'locatvit-nopos', 'locatvit-reg4', 'vit-small', 'vit-gap', 'vit-nopos'}
     figure('Distributed', 'distinct models of all configs trained with find_unused_parameters=False, without complaint',

@@ -154,9 +154,8 @@ READ = lru_cache(maxsize=None)(Config.fromfile)
 
 @pytest.fixture(autouse=True)
 def _quick_configs(monkeypatch):
-    """Each config is read once, and goes into logs unformatted: the two take longer than all else."""
+    """Each config is read once: reading takes longer than all else."""
     monkeypatch.setattr('mmlocat.config.Config.fromfile', lambda path: copy.deepcopy(READ(path)))
-    monkeypatch.setattr(Config, 'pretty_text', property(repr))
 
 
 def refused(config, options, message, data_root, folder):
