@@ -69,7 +69,7 @@ def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str =
             handles = [Patch(color=colours(index), label=_share_and_name(prediction, index))
                        for index in named_classes(prediction)]
             axes.legend(handles=handles, loc='upper center', bbox_to_anchor=(0.5, 0), ncol=_COLUMNS, fontsize=7,
-                        frameon=False, handlelength=1, columnspacing=1)
+                        frameon=False, columnspacing=1, handletextpad=0.4)
     return pixels_of(figure)
 
 

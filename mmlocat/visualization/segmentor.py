@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
@@ -15,6 +16,7 @@ from mmseg.apis import MMSegInferencer
 from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
+from mmlocat.analysis.recipe import quiet_mmengine
 from mmlocat.config import is_kind, load_config, resolve_type
 from mmlocat.models.building import load_model
 
@@ -97,7 +99,8 @@ def load_predictor(config: Union[str, Path], checkpoint: Union[str, Path, None],
         raise ValueError(f'config {config} has no test_dataloader with a pipeline, which says how images are loaded; '
                          'give the config that the checkpoint was trained with')
     settings.visualizer = dict(type='SegLocalVisualizer')  # mmseg's inferencer requires one; it is not used
-    with warnings.catch_warnings():
+    # Weights that are drawn would be logged by three lines for every parameter.
+    with warnings.catch_warnings(), quiet_mmengine() if checkpoint is None else nullcontext():
         warnings.simplefilter('ignore', UserWarning)  # about losses, which are not computed here
         model = load_model(settings, checkpoint, device or get_device(), trust_pickle=trust_pickle)
         if kind is Segmentor:
