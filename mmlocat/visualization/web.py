@@ -36,12 +36,14 @@ def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr
     """Builds the page.
 
     Args:
-        models: All of them segment or classify the picture; Gaussians and attention are those of the first, if they
-            can be read from its kind of backbone.
+        models: All of them segment or classify the picture; Gaussians and attention are those of the first.
         samples: Images to pick from, shape (H, W, channels), RGB if they have three.
 
     Returns:
         The page, to be launched by ``launch``.
+
+    Raises:
+        TypeError: The attention of the first model's backbone cannot be read.
     """
     first, channels = models[0], image_channels(models[0].model)
     segmentors = [model for model in models if isinstance(model, Segmentor)]
@@ -50,14 +52,10 @@ def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr
     def look(image: np.ndarray) -> Maps:
         return collect(first.model, prepare_image(first.model, image))
 
-    num_blocks, hidden = 1, ''
-    try:
-        num_blocks = len(look(np.zeros((64, 64, channels), np.uint8)).blocks)
-    except TypeError as error:  # another kind of backbone: the page shows what the model predicts
-        hidden = str(error)
+    num_blocks = len(look(np.zeros((64, 64, channels), np.uint8)).blocks)
     with gr.Blocks(title=f'mmlocat: {first.title} ({first.origin})', analytics_enabled=False) as page:
         subject = gr.State()
-        gr.Markdown(_heading(models, channels, hidden))
+        gr.Markdown(_heading(models, channels))
         with gr.Row():
             file = gr.File(label='Drop a picture', height=130, elem_id='file', min_width=240)
             gallery = gr.Gallery([as_picture(image) for image in samples], show_label=False, columns=12, height=130,
@@ -68,9 +66,8 @@ def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr
                 # No label: gradio would lay it over the picture, where it takes clicks.
                 picture = gr.Image(show_label=False, interactive=False, format='png', elem_id='picture', height=480,
                                    buttons=[])
-                block = gr.Slider(1, num_blocks, value=num_blocks, step=1, label='Block', elem_id='block', buttons=[],
-                                  visible=not hidden)
-            with gr.Column(scale=3, min_width=480, visible=not hidden):
+                block = gr.Slider(1, num_blocks, value=num_blocks, step=1, label='Block', elem_id='block', buttons=[])
+            with gr.Column(scale=3, min_width=480):
                 attention = gr.Image(show_label=False, interactive=False, format='png', elem_id='attention')
         answers: List[Any] = []
         if segmentors:
@@ -99,7 +96,7 @@ def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr
         def start(image: np.ndarray, number: int) -> List:
             """Shows a new picture, with its middle patch chosen."""
             seen = as_picture(image)
-            chosen = None if hidden else query(seen, look(image), image.shape[1] // 2, image.shape[0] // 2)
+            chosen = query(seen, look(image), image.shape[1] // 2, image.shape[0] // 2)
             scale = enlargement(image)
             return [chosen, seen.repeat(scale, 0).repeat(scale, 1), draw(chosen, number), *answer(image, seen)]
 
@@ -126,21 +123,18 @@ def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr
         everything = [subject, picture, attention, *answers]
         file.upload(drop, [file, block], [file, *everything], **options)
         gallery.select(pick, block, everything, **options)
-        if not hidden:
-            picture.select(click, [subject, block], [subject, attention], **options)
-            block.input(draw, [subject, block], attention, trigger_mode='always_last', **options)
+        picture.select(click, [subject, block], [subject, attention], **options)
+        block.input(draw, [subject, block], attention, trigger_mode='always_last', **options)
         if len(samples):
             page.load(lambda number: start(samples[0], number), block, everything, **options)
     return page
 
 
-def _heading(models: Sequence[Predictor], channels: int, hidden: str) -> str:
-    """Returns the head of the page: the models and their files, what to do, and what is not shown and why."""
-    return '\n\n'.join([
-        f'# What {models[0].title} {"sees" if hidden else "looks at"}',
-        *[f'{model.title}: `{model.origin}`' for model in models],
-        f'Drop a picture or pick a sample{"" if hidden else ", then click a patch"}{shown_of(channels)}.',
-        *([f'Its attention is not shown: {hidden}.'] if hidden else [])])
+def _heading(models: Sequence[Predictor], channels: int) -> str:
+    """Returns the head of the page: the models, the files they were loaded from, and what to do."""
+    return '\n\n'.join([f'# What {models[0].title} looks at',
+                        *[f'{model.title}: `{model.origin}`' for model in models],
+                        f'Drop a picture or pick a sample, then click a patch{shown_of(channels)}.'])
 
 
 def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) -> str:
@@ -178,6 +172,7 @@ def app_job(args: argparse.Namespace, load: Callable[[], List[Predictor]]) -> Ca
         FileNotFoundError: A model or sample does not exist.
         ValueError: A config is of an unsupported kind, or a sample cannot be read.
         RuntimeError: A checkpoint cannot be read or is of another model.
+        TypeError: The attention of the first model's backbone cannot be read.
     """
     if args.config is None and args.against is None:
         args.against = []
