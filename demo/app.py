@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """A web page for your own pictures: ``python demo/app.py``. `make app` calls it.
 
-Drop a picture, click a patch: its Gaussians, its attention with and without them, and two models' segmentations.
+Drop a picture, click a patch: its Gaussians, its attention with and without them, and the segmentations of two models,
+or the classes that they name. A config without a checkpoint is shown with published weights, if it has a shipped name
+and there are some, else with random ones.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import sys
 from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
+from mmlocat.visualization.segmentor import load_predictor
 
 
 def read_options() -> argparse.Namespace:
@@ -20,7 +23,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, this machine '
                         'alone; 0.0.0.0 lets everybody in who reaches it)')
     parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
-    return parse(parser, positive=('port', ))
+    return parse(parser, positive=('port', ), config_alone=True)
 
 
 def main() -> None:
@@ -29,7 +32,8 @@ def main() -> None:
 
     def prepare():
         from mmlocat.visualization.web import app_job  # where gradio is missing, a line says so
-        return app_job(args, lambda: load_segmentors(args, lambda arm: demo_model(arm, work_dir=args.demo_dir)))
+        return app_job(args, lambda: load_segmentors(args, lambda arm: demo_model(arm, work_dir=args.demo_dir),
+                                                     load_predictor))
 
     prepare_or_exit(prepare)()
 

@@ -35,11 +35,27 @@ def _with_size(name: str) -> Tuple[str, ...]:
     return (f'{family}-base_{rest}', ) if rest and family in ('vit', 'locatvit') and 'digitscenes' not in rest else ()
 
 
+def find_model(name: str) -> Tuple[str, Optional[str]]:
+    """Returns the config's path of a model, and its published weights, None if there are none.
+
+    Args:
+        name: A shipped config's name, such as 'locatvit_linear_ade20k', or 'locatvit-base_linear_ade20k'.
+
+    Raises:
+        ValueError: There is no such model.
+    """
+    index = models()
+    name = next((own for own in index if name in _with_size(own)), name)
+    if name not in index:
+        raise ValueError(f'no model is named {name!r}{suggestion(name, index, 5) or "; configs/ lists them all"}')
+    return str(share_folder() / index[name]['Config']), index[name].get('Weights')
+
+
 def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
     """Returns config and checkpoint of a model, for ``MMSegInferencer(model=config, weights=checkpoint)``.
 
     Args:
-        name: A shipped config's name, such as 'locatvit_linear_ade20k', or 'locatvit-base_linear_ade20k'.
+        name: See ``find_model``.
         weights: Your own checkpoint; the published one by default.
 
     Returns:
@@ -49,18 +65,14 @@ def resolve(name: str, weights: Optional[str] = None) -> Tuple[str, str]:
         ValueError: There is no such model, or it has no published weights and none are given.
         FileNotFoundError: ``weights`` does not exist.
     """
-    index = models()
-    name = next((own for own in index if name in _with_size(own)), name)
-    if name not in index:
-        raise ValueError(f'no model is named {name!r}{suggestion(name, index, 5) or "; configs/ lists them all"}')
-    config = share_folder() / index[name]['Config']
-    found = index[name].get('Weights') if weights is None else weights
+    config, published = find_model(name)
+    found = published if weights is None else weights
     if found is None:
         raise ValueError(f'no weights are published for {name}: train it with tools/train.py {config}, and give '
                          f"the result: mmlocat.resolve({name!r}, weights='FILE')")
     if '://' not in found and not Path(found).is_file():
         raise FileNotFoundError(f'weights {found} do not exist')
-    return str(config), found
+    return config, found
 
 
 def register_classifiers() -> None:

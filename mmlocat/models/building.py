@@ -58,19 +58,21 @@ def _dataset_meta(config: Config, settings: dict) -> dict:
     return meta if fits else {}
 
 
-def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], device: str = 'cpu', *,
+def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path, None], device: str = 'cpu', *,
                trust_pickle: bool = False) -> nn.Module:
     """Builds a model and gives it the weights of a checkpoint, all of which must fit.
 
     Args:
         config: A config of MMPretrain or MMSegmentation, or its file.
-        checkpoint: Weights of the whole model, as ``read_checkpoint`` takes them; opened once.
+        checkpoint: Weights of the whole model, as ``read_checkpoint`` takes them; opened once. None for random weights,
+            as a training from scratch begins with.
         device: Such as 'cpu' or 'cuda:0'.
         trust_pickle: Whether a pickle may hold any type; it can then run code.
 
     Returns:
         The model in evaluation mode, with ``cfg``, and ``dataset_meta`` of the checkpoint, or of the config's data set
-        if that has as many classes; its attribute ``checkpoint_meta`` is what the checkpoint says about itself.
+        if that has as many classes; its attribute ``checkpoint_meta`` is what the checkpoint says about itself, {} for
+        random weights.
 
     Raises:
         FileNotFoundError: Config or checkpoint do not exist.
@@ -78,10 +80,14 @@ def load_model(config: Union[str, Path, Config], checkpoint: Union[str, Path], d
         RuntimeError: The checkpoint cannot be read, or belongs to another model.
     """
     settings = config if isinstance(config, Config) else load_config(str(config))
-    read = read_checkpoint(checkpoint, trust_pickle=trust_pickle)
+    read = None if checkpoint is None else read_checkpoint(checkpoint, trust_pickle=trust_pickle)
     model = build_model(settings)
     model.cfg = settings
-    load_weights(model, read)
+    if read is None:
+        model.init_weights()
+        model.checkpoint_meta = {}
+    else:
+        load_weights(model, read)
     return model.to(device)
 
 

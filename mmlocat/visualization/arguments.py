@@ -8,16 +8,17 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Union
 
 from mmlocat.models.building import image_channels
 from mmlocat.utils import add_trust_option
+from mmlocat.zoo import find_model
 
-from .segmentor import DEMO_MAX_SIDE, Segmentor, load_segmentor
+from .segmentor import DEMO_MAX_SIDE, Predictor, load_segmentor
 
 
 class ModelFiles(NamedTuple):
-    """A trained model's name in pictures, its config file and its weights."""
+    """A trained model's name in pictures, its config file and its weights; None for random ones."""
 
     title: str
     config: Union[str, Path]
-    checkpoint: Union[str, Path]
+    checkpoint: Union[str, Path, None]
 
 
 def add_analysis_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path], out: str) -> None:
@@ -40,7 +41,7 @@ def add_segmentor_options(parser: argparse.ArgumentParser, demo_dir: Union[str, 
         parser: The parser to extend.
         demo_dir: Default of the demo's work dir.
     """
-    parser.add_argument('--config', help="config of a segmentor (default: the demo's LocAtViT)")
+    parser.add_argument('--config', help="config, or a shipped one's name (default: the demo's LocAtViT)")
     parser.add_argument('--checkpoint', help='its weights')
     parser.add_argument('--against', nargs='*', metavar=('CONFIG', 'CHECKPOINT'),
                         help="a second model, shown beside the first (without values: the demo's ViT)")
@@ -58,15 +59,18 @@ def _add_run_options(parser: argparse.ArgumentParser, demo_dir: Union[str, Path]
     add_trust_option(parser)
 
 
-def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argparse.Namespace:
+def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = (),
+          config_alone: bool = False) -> argparse.Namespace:
     """Reads the command line; on values that make no sense, ends the process with a message.
 
     Args:
         parser: A parser with the options of one of the functions above.
         positive: Names of further arguments that must be at least 1.
+        config_alone: Whether a config may come without a checkpoint.
     """
     args = parser.parse_args()
-    if 'config' in args and (args.config is None) != (args.checkpoint is None):
+    alone = config_alone and args.checkpoint is None
+    if 'config' in args and (args.config is None) != (args.checkpoint is None) and not alone:
         parser.error('--config and --checkpoint go together: give both, or neither for the model of `make demo`')
     if getattr(args, 'against', None) is not None and len(args.against) not in (0, 2):
         parser.error(f'--against takes a config and its checkpoint, or nothing, got {" ".join(args.against)}; '
@@ -85,28 +89,46 @@ def output_folder(option: str, folder: str) -> Path:
     return Path(folder)
 
 
-def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFiles]) -> List[Segmentor]:
-    """Loads the segmentor and, if asked for, the one to compare with.
+def named_files(config: str, checkpoint: Optional[str] = None) -> ModelFiles:
+    """Finds what a user names, with a title for pictures.
+
+    Args:
+        config: A config file, or the name of a shipped one, which may bring its published weights.
+        checkpoint: Weights; by default the published ones. Where there are none, weights are random.
+
+    Raises:
+        ValueError: No config is shipped under the name.
+    """
+    if not Path(config).suffix and not Path(config).exists():
+        config, published = find_model(config)
+        checkpoint = checkpoint or published
+    return ModelFiles(f'{Path(config).stem}, {Path(checkpoint).stem if checkpoint else "random weights"}', config,
+                      checkpoint)
+
+
+def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFiles],
+                    load: Callable[..., Predictor] = load_segmentor) -> List[Predictor]:
+    """Loads the model and, if asked for, the one to compare with.
 
     Args:
         args: The values of the options of ``add_segmentor_options``.
         trained: Returns the demo's trained model of an arm, for where the user names none: 'locatvit' as the first,
             'vit' to compare with.
+        load: ``load_segmentor``, or ``load_predictor`` to take classifiers too.
 
     Raises:
         FileNotFoundError: A config or checkpoint does not exist.
-        ValueError: A config is no segmentor's, or the two take images of different channels.
+        ValueError: A config is of a task that ``load`` does not take, or the two take images of different channels.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
-    def load(config: Optional[str], checkpoint: Optional[str], arm: str) -> Segmentor:
-        title = f'{Path(config).stem}, {Path(checkpoint).stem}' if config else ''
-        files = ModelFiles(title, config, checkpoint) if config else trained(arm)
-        return load_segmentor(files.config, files.checkpoint, args.device, args.trust_pickle, files.title,
-                              args.max_side or (None if config else DEMO_MAX_SIDE))
+    def load_one(config: Optional[str], checkpoint: Optional[str], arm: str) -> Predictor:
+        files = named_files(config, checkpoint) if config else trained(arm)
+        return load(files.config, files.checkpoint, args.device, args.trust_pickle, files.title,
+                    args.max_side or (None if config else DEMO_MAX_SIDE))
 
-    models = [load(args.config, args.checkpoint, 'locatvit')]
+    models = [load_one(args.config, args.checkpoint, 'locatvit')]
     if args.against is not None:
-        models.append(load(*(args.against or (None, None)), 'vit'))
+        models.append(load_one(*(args.against or (None, None)), 'vit'))
         taken = [image_channels(one.model) for one in models]
         if taken[0] != taken[1]:
             raise ValueError(f'the models take images of {taken[0]} and {taken[1]} channels; compare two that take the '

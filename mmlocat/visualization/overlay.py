@@ -37,6 +37,8 @@ class Prediction:
 def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str = '') -> np.ndarray:
     """Puts a picture and each model's segmentation of it side by side, with a legend below each.
 
+    A legend gives the share of the area before the name of each class that was found.
+
     Args:
         image: RGB, shape (H, W, 3), uint8.
         predictions: One for each model.
@@ -64,10 +66,10 @@ def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str =
             last = len(prediction.classes) - 1
             axes.imshow(np.ma.masked_outside(prediction.labels, 0, last), cmap=colours, vmin=-0.5, vmax=last + 0.5,
                         alpha=0.6, interpolation='nearest', extent=shown.get_extent())
-            handles = [Patch(color=colours(index), label=prediction.classes[index])
+            handles = [Patch(color=colours(index), label=_share_and_name(prediction, index))
                        for index in named_classes(prediction)]
             axes.legend(handles=handles, loc='upper center', bbox_to_anchor=(0.5, 0), ncol=_COLUMNS, fontsize=7,
-                        frameon=False)
+                        frameon=False, columnspacing=1, handletextpad=0.4)
     return pixels_of(figure)
 
 
@@ -79,6 +81,13 @@ def named_classes(prediction: Prediction) -> List[int]:
     found, areas = np.unique(prediction.labels, return_counts=True)
     ordered = [int(index) for index in found[np.argsort(-areas)] if 0 <= index < count]
     return sorted(ordered[:_MOST_CLASSES])
+
+
+def _share_and_name(prediction: Prediction, index: int) -> str:
+    """Returns the share of the area that a class has, if any, and its name."""
+    share = (prediction.labels == index).mean()
+    text = '' if share == 0 else '<1% ' if share < 0.01 else f'{share:.0%} '
+    return f'{text}{prediction.classes[index]}'
 
 
 def pixels_of(figure: Figure) -> np.ndarray:

@@ -8,7 +8,7 @@ which OpenCV reads as blue, green and red.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, Mapping, Union
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ def load_image(path: Union[str, Path], model: nn.Module) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be loaded, or has other channels than the model takes.
     """
-    channels, step = image_channels(model), next(iter(_test_pipeline(model)), None)
+    channels, step = image_channels(model), next(iter(test_pipeline(getattr(model, 'cfg', {}))), None)
     if step is None or (channels == 3 and set(step) == {'type'}):
         pixels = read_image(path)
     elif not Path(path).is_file():
@@ -64,16 +64,16 @@ def normalise_in_pipeline(image: np.ndarray, model: nn.Module) -> np.ndarray:
     Configs of images with other than one or three channels normalise there, for MMEngine's data preprocessors take
     one mean or three.
     """
-    for step in _test_pipeline(model):
+    for step in test_pipeline(getattr(model, 'cfg', {})):
         if is_kind(step, Normalize, TRANSFORMS, model.cfg.get('default_scope')):
             with DefaultScope.overwrite_default_scope(model.cfg.get('default_scope')):
                 image = TRANSFORMS.build(step)(dict(img=np.ascontiguousarray(image)))['img']
     return image.reshape(*image.shape[:2], -1)
 
 
-def _test_pipeline(model: nn.Module) -> List[Dict[str, Any]]:
-    """Returns the steps of the test pipeline of a model's config, the first of which loads an image; [] without one."""
-    dataset = (getattr(model, 'cfg', {}).get('test_dataloader') or {}).get('dataset') or {}
+def test_pipeline(config: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Returns the steps of a config's test pipeline, the first of which loads an image; [] without one."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
     return dataset.get('pipeline') or []

@@ -1,4 +1,4 @@
-"""The web page of ``make app``: the user drops a picture and clicks a patch to see what it attends to.
+"""The web page of ``make app``: the user drops a picture, and sees what models predict and what a patch attends to.
 
 It works without a network: the browser's own fonts, no analytics; nothing is fetched from or sent to anywhere else.
 """
@@ -21,7 +21,7 @@ from .blocks import Maps
 from .maps import collect, prepare_image
 from .overlay import compose, pixels_of
 from .pictures import as_picture, load_image, shown_of, swap_colours
-from .segmentor import Segmentor
+from .segmentor import Predictor, Segmentor
 from .sources import find_sources, moves, shrink
 
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported, which comes next
@@ -32,11 +32,11 @@ _OWN_MAX_SIDE = 512  # px, for models of the user's own: a click on a CPU must n
 _CSS = '#picture img {image-rendering: pixelated; cursor: crosshair}'
 
 
-def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr.Blocks:
+def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr.Blocks:
     """Builds the page.
 
     Args:
-        models: All of them segment the picture; Gaussians and attention are those of the first.
+        models: All of them segment or classify the picture; Gaussians and attention are those of the first.
         samples: Images to pick from, shape (H, W, channels), RGB if they have three.
 
     Returns:
@@ -45,17 +45,17 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
     Raises:
         TypeError: The attention of the first model's backbone cannot be read.
     """
-    first = models[0]
+    first, channels = models[0], image_channels(models[0].model)
+    segmentors = [model for model in models if isinstance(model, Segmentor)]
+    classifiers = [model for model in models if not isinstance(model, Segmentor)]
 
     def look(image: np.ndarray) -> Maps:
         return collect(first.model, prepare_image(first.model, image))
 
-    channels = image_channels(first.model)
     num_blocks = len(look(np.zeros((64, 64, channels), np.uint8)).blocks)
-    with gr.Blocks(title='mmlocat', analytics_enabled=False) as page:
+    with gr.Blocks(title=f'mmlocat: {first.title} ({first.origin})', analytics_enabled=False) as page:
         subject = gr.State()
-        gr.Markdown(f'# What {first.title} looks at\nDrop a picture or pick a sample, then click a patch'
-                    f'{shown_of(channels)}.')
+        gr.Markdown(_heading(models, channels))
         with gr.Row():
             file = gr.File(label='Drop a picture', height=130, elem_id='file', min_width=240)
             gallery = gr.Gallery([as_picture(image) for image in samples], show_label=False, columns=12, height=130,
@@ -69,14 +69,26 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
                 block = gr.Slider(1, num_blocks, value=num_blocks, step=1, label='Block', elem_id='block', buttons=[])
             with gr.Column(scale=3, min_width=480):
                 attention = gr.Image(show_label=False, interactive=False, format='png', elem_id='attention')
-        gr.Markdown('## Segmentations by ' + ' and '.join(model.title for model in models))
-        segmentation = gr.Image(show_label=False, interactive=False, format='png', elem_id='segmentation')
+        answers: List[Any] = []
+        if segmentors:
+            gr.Markdown('## Segmentations by ' + ' and '.join(model.title for model in segmentors))
+            answers = [gr.Image(show_label=False, interactive=False, format='png', elem_id='segmentation')]
+        if classifiers:
+            gr.Markdown('## The five most likely classes')
+            with gr.Row():
+                answers += [gr.Label(label=model.title, elem_id='classes') for model in classifiers]
 
         def enlargement(image: np.ndarray) -> int:  # so that patches can be clicked; gradio itself only shrinks
             return max(1, 480 // max(image.shape[:2]))
 
         def query(image: np.ndarray, maps: Maps, x: int, y: int) -> Subject:
             return Subject(image, maps, [(y // maps.patch_size[0], x // maps.patch_size[1])], first.title)
+
+        def answer(image: np.ndarray, seen: np.ndarray) -> List:
+            """Returns what the models predict, a value for each component of ``answers``."""
+            given = swap_colours(image)
+            sheets = [compose(seen, [model.predict(given) for model in segmentors])] if segmentors else []
+            return sheets + [model.predict(given) for model in classifiers]
 
         def draw(chosen: Optional[Subject], number: int) -> Any:
             return chosen and pixels_of(draw_block(chosen, chosen.maps.blocks[number - 1]))
@@ -86,8 +98,7 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
             seen = as_picture(image)
             chosen = query(seen, look(image), image.shape[1] // 2, image.shape[0] // 2)
             scale = enlargement(image)
-            return [chosen, seen.repeat(scale, 0).repeat(scale, 1), draw(chosen, number),
-                    compose(seen, [model.predict(swap_colours(image)) for model in models])]
+            return [chosen, seen.repeat(scale, 0).repeat(scale, 1), draw(chosen, number), *answer(image, seen)]
 
         def drop(path: str, number: int) -> List:
             # The upload field is cleared at once (the first value, None), so that the next file can be dropped.
@@ -97,7 +108,7 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
                 gr.Warning(f'{Path(path).name} ({Path(path).stat().st_size} bytes) cannot be read as a picture: '
                            'drop a PNG, JPEG, BMP, TIFF or WebP file'
                            + ('' if channels == 3 else f' of {channels} channels'))
-                return [None, *[gr.skip()] * 4]
+                return [None, *[gr.skip() for _ in everything]]
 
         def pick(number: int, event: gr.SelectData) -> List:
             return start(samples[event.index], number)
@@ -109,7 +120,7 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
 
         # One request at a time, for attention is read through hooks on the model.
         options = dict(show_progress='hidden', concurrency_id='model', concurrency_limit=1)
-        everything = [subject, picture, attention, segmentation]
+        everything = [subject, picture, attention, *answers]
         file.upload(drop, [file, block], [file, *everything], **options)
         gallery.select(pick, block, everything, **options)
         picture.select(click, [subject, block], [subject, attention], **options)
@@ -117,6 +128,13 @@ def build_page(models: Sequence[Segmentor], samples: Sequence[np.ndarray]) -> gr
         if len(samples):
             page.load(lambda number: start(samples[0], number), block, everything, **options)
     return page
+
+
+def _heading(models: Sequence[Predictor], channels: int) -> str:
+    """Returns the head of the page: the models, the files they were loaded from, and what to do."""
+    return '\n\n'.join([f'# What {models[0].title} looks at',
+                        *[f'{model.title}: `{model.origin}`' for model in models],
+                        f'Drop a picture or pick a sample, then click a patch{shown_of(channels)}.'])
 
 
 def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) -> str:
@@ -139,7 +157,7 @@ def launch(page: gr.Blocks, host: str, port: Optional[int], block: bool = True) 
     return address
 
 
-def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Callable[[], None]:
+def app_job(args: argparse.Namespace, load: Callable[[], List[Predictor]]) -> Callable[[], None]:
     """Prepares the page; errors in models and samples are raised here, before it is served.
 
     Args:
@@ -154,7 +172,7 @@ def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Ca
         FileNotFoundError: A model or sample does not exist.
         ValueError: A config is of an unsupported kind, or a sample cannot be read.
         RuntimeError: A checkpoint cannot be read or is of another model.
-        TypeError: The first model's backbone is no ViT.
+        TypeError: The attention of the first model's backbone cannot be read.
     """
     if args.config is None and args.against is None:
         args.against = []
@@ -177,6 +195,6 @@ def app_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]) -> Ca
     return serve
 
 
-def _read(path: str, model: Segmentor) -> np.ndarray:
+def _read(path: str, model: Predictor) -> np.ndarray:
     """Reads an image for a model, RGB if it has three channels, shrunk to the model's ``max_side``."""
     return swap_colours(shrink(load_image(path, model.model), model.max_side))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmlocat.visualization.overlay import Prediction, compose, named_classes
+from mmlocat.visualization.overlay import Prediction, _share_and_name, compose, named_classes
 
 
 def sheet_of(labels, classes, palette, image=None):
@@ -46,3 +46,10 @@ def test_each_model_has_a_legend_of_its_own():
     assert legends.shape[1] == 1200
     assert has(legends[:, 400:800], [40, 50, 60]) and not has(legends[:, 400:800], [1, 2, 3])
     assert has(legends[:, 800:], [70, 80, 90]) and has(legends[:, 800:], [1, 2, 3])
+
+
+def test_legends_give_shares_of_the_area():
+    labels = np.zeros((10, 20), int)
+    labels[:5], labels[9, 19], labels[8] = 1, 2, 255
+    prediction = Prediction('m', labels, ['sky', 'sea', 'boat', 'bird'], [[0, 0, 0]] * 4)
+    assert [_share_and_name(prediction, index) for index in range(4)] == ['40% sky', '50% sea', '<1% boat', 'bird']

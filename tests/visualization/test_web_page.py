@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from tests.conftest import ROOT
@@ -22,6 +24,7 @@ from mmlocat.visualization import load_segmentor, web  # noqa: E402
 from mmlocat.visualization.arguments import load_segmentors  # noqa: E402
 from mmlocat.visualization.maps import collect, prepare_image  # noqa: E402
 from mmlocat.visualization.overlay import compose  # noqa: E402
+from mmlocat.visualization.segmentor import load_predictor  # noqa: E402
 from tests.visualization.test_channels import case, registered  # noqa: E402, F401
 
 CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
@@ -36,7 +39,7 @@ def demo_dir(tmp_path_factory):
 def load(demo_dir, **changes):
     args = SimpleNamespace(**{**dict(config=None, checkpoint=None, against=[], max_side=None, device='cpu',
                                      trust_pickle=False), **changes})
-    return load_segmentors(args, lambda arm: demo_model(arm, work_dir=demo_dir))
+    return load_segmentors(args, lambda arm: demo_model(arm, work_dir=demo_dir), load_predictor)
 
 
 def picture(seed, height=36, width=48):
@@ -76,10 +79,66 @@ def test_a_plain_vit_shows_its_attention_alone(demo_dir):
     assert not chosen.maps.blocks[0].has_gaug and attention.ndim == segmentation.ndim == 3
 
 
-def test_the_command_line(demo_dir, tmp_path, monkeypatch, capsys):
+def said(page):
+    return '\n'.join(str(getattr(block, 'value', '')) for block in page.blocks.values())
+
+
+def test_a_classifier_names_five_classes_beside_a_segmentor(demo_dir, tmp_path, monkeypatch):
+    """Both tasks on one page, which says what it shows: a shipped config by name, with weights of 3 epochs."""
+    logged = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', logged.append)
+    untrained, = load(demo_dir, config='locatvit-nano_digitscenes', against=None)
+    assert untrained.title == 'locatvit-nano_digitscenes, random weights'
+    assert not any('torch.Size' in record.getMessage() for record in logged)  # no lines for every weight
+    model, file = untrained.model, tmp_path / 'mine.pth'
+    torch.nn.init.normal_(model.head.layers.head.weight)
+    names = ['crane', 'crane', *(f'name {index}' for index in range(2, 10))]
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3, iter=12, dataset_meta=dict(classes=names))), file)
+    models = load(demo_dir, config='locatvit-nano_digitscenes', checkpoint=str(file), against=[])
+    page = web.build_page(models, [picture(0, 24, 24)])
+    assert f'`config locatvit-nano_digitscenes.py, checkpoint {file}, epoch 3, iteration 12`' in said(page)
+    assert 'LocAtViT' not in models[1].title and f'{models[1].title}: `config vit-nano_linear' in said(page)
+    assert page.title.startswith('mmlocat: locatvit-nano_digitscenes, mine (config')
+    _, _, attention, segmentation, classes = call(page, 'pick', 2, SimpleNamespace(index=0))
+    assert attention.ndim == segmentation.ndim == 3
+    with torch.no_grad():
+        scores = models[0].model(prepare_image(models[0].model, picture(0, 24, 24)))[0].softmax(0)
+    best = scores.argsort(descending=True)[:5].tolist()
+    assert list(classes) == [f'crane (class {index})' if index < 2 else names[index] for index in best]
+    assert np.allclose(list(classes.values()), scores[best], atol=1e-5)
+
+
+@pytest.mark.parametrize('config, checkpoint, message', [
+    ('locatvit-nano_linear_digitscenes', 'vit', 'does not fit the model of this config'),
+    ('vit-nano_linear_digitscenes', 'gone.pth', 'gone.pth'),
+    ('vit-nano_liner_digitscenes', None, "no model is named 'vit-nano_liner_digitscenes'; did you mean"),
+    ('none.py', None, 'config none.py does not exist'),
+    ('nodata.py', None, 'config nodata.py has no test_dataloader with a pipeline'),
+    ('vit-nano_hummingbird_digitscenes', None, 'is of a classifier without a head'),
+    ('locatvit-nano_dino_digitscenes', None, 'is of no segmentor or classifier: its model is of type DINO'),
+])
+def test_bad_models_are_named_before_the_page_is_served(config, checkpoint, message, tool, demo_dir, tmp_path,
+                                                        monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path('nodata.py').write_text(f"_base_ = {str(ROOT / 'configs' / 'vit-nano_digitscenes.py')!r}\n"
+                                 'test_dataloader = None\n')
+    given = str(demo_model('vit', work_dir=demo_dir).checkpoint) if checkpoint == 'vit' else checkpoint
+    monkeypatch.setattr(sys, 'argv', ['app.py', '--config', config, *(['--checkpoint', given] if given else [])])
+    monkeypatch.setattr(web, 'launch', lambda *_: pytest.fail('it was served'))
+    with pytest.raises(SystemExit) as end:
+        tool.main()
+    assert end.value.code == 1 and message in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.fixture
+def tool():
     spec = importlib.util.spec_from_file_location('app', ROOT / 'demo' / 'app.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_line(tool, demo_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['app.py'])
     assert tool.read_options().host == '127.0.0.1'
     monkeypatch.setattr(sys, 'argv', ['app.py', '--demo-dir', str(tmp_path)])
@@ -187,7 +246,7 @@ def test_in_a_browser(browser_page, address):
 def test_an_image_of_four_channels_is_shown_by_three(case):  # noqa: F811
     models = [load_segmentor(case.config, case.checkpoint, 'cpu')]
     page = web.build_page(models, [web._read(case.file, models[0])])
-    assert any('channels 1 to 3 of 4 shown' in str(getattr(block, 'value', '')) for block in page.blocks.values())
+    assert 'channels 1 to 3 of 4 shown' in said(page)
     _, shown, attention, segmentation = call(page, 'pick', 2, SimpleNamespace(index=0))
     assert np.array_equal(shown[::16, ::16], case.image[..., 2::-1])  # blue, green, red
     assert attention.ndim == segmentation.ndim == 3
