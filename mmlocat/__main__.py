@@ -20,6 +20,7 @@ from mmlocat.utils import share_folder, suggestion
 COMMANDS = {
     'train': ('tools/train.py', 'train a config: mmlocat train locatvit_upernet_ade20k'),
     'test': ('tools/test.py', 'test a checkpoint: mmlocat test CONFIG CHECKPOINT'),
+    'predict': ('tools/predict.py', 'name what is in pictures of yours, and draw it'),
     'demo': ('tools/demo.py', 'ViT against LocAtViT, trained on a laptop in ten minutes'),
     'app': ('demo/app.py', 'a web page: drop a picture, click a patch'),
     'weights': ('tools/weights', 'convert weights, or make a checkpoint fit to publish'),
@@ -88,7 +89,7 @@ def _run(script: Path, program: str, arguments: List[str]) -> None:
     module = ModuleType('__main__')
     module.__file__ = str(script)
     sys.argv, sys.modules['__main__'] = [program, *arguments], module
-    exec(compile(script.read_text(encoding='utf-8'), str(script), 'exec'), module.__dict__)
+    exec(compile(script.read_text(encoding='utf-8'), str(script), 'exec', dont_inherit=True), module.__dict__)
 
 
 def _answer_the_shell() -> List[str]:

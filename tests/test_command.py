@@ -19,6 +19,8 @@ WRONG = {
     ('train', 'locatvit_imagenet', '--cfg-options', 'a'): "--cfg-options takes KEY=VALUE, got 'a'",
     ('test', 'locatvit_imagenet'): 'mmlocat test: error: the following arguments are required: checkpoint',
     ('demo', '--seeds', '0'): '--seeds must be at least 1, got 0',
+    ('predict', 'a.png'): 'mmlocat predict: error: the following arguments are required: --model',
+    ('app', '--checkpoint', 'a.pth'): 'mmlocat app: error: --config and --checkpoint go together',
     ('data', 'check', 'x', '--sample', '0'): '--sample must be at least 1, got 0',
     ('data', 'new-config', 'x', '--foo'): 'mmlocat data new-config: error: unrecognized arguments: --foo',
     ('weights', 'convert', 'a', 'b', '--to', 'c'): "invalid choice: 'c'",
