@@ -9,11 +9,11 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 # What `mim` and users of a wheel need beside the package; it goes to mmlocat/.mim, as OpenMMLab's own do.
-SHARED = ('configs', 'tools', 'model-index.yml')
+SHARED = ('configs', 'tools', 'demo', 'model-index.yml')
 
 
 class BuildWithShared(build_py):
-    """Copies configs, tools and the model index into the wheel; an editable install uses the checkout's."""
+    """Copies what is shared into the wheel; an editable install uses the checkout's."""
 
     def run(self):
         super().run()
@@ -57,9 +57,10 @@ DEPLOY = ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.17', 'rich>=12']
 APP = [*DEMO, 'gradio>=6']
 # mkdocs 2 drops plugins, which mkdocs-material and mkdocstrings are.
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27', 'latex2mathml>=3.77']
+COMPLETION = ['argcomplete>=3']
 TEST = [
-    *DEMO, *TIMM, *DEPLOY, 'faiss-cpu>=1.7', 'pytest>=8', 'pytest-xdist>=3.2', 'hypothesis>=6', 'build>=1',
-    'tensorboard>=2.11'
+    *DEMO, *TIMM, *DEPLOY, *COMPLETION, 'faiss-cpu>=1.7', 'pytest>=8', 'pytest-xdist>=3.2', 'hypothesis>=6',
+    'build>=1', 'tensorboard>=2.11'
 ]
 
 setup(
@@ -72,6 +73,7 @@ setup(
     packages=find_packages(include=('mmlocat', 'mmlocat.*')),
     package_data={'': ['README.md'], 'mmlocat.experiments.leaderboard': ['paper_results.csv']},
     cmdclass={'build_py': BuildWithShared},
+    entry_points={'console_scripts': ['mmlocat = mmlocat.__main__:main']},
     python_requires='>=3.8',
     install_requires=['torch>=2.1', 'numpy>=1.22', 'safetensors>=0.4', 'huggingface_hub>=0.26'],
     extras_require={
@@ -82,6 +84,7 @@ setup(
         'docs': DOCS,
         'timm': TIMM,
         'deploy': DEPLOY,
+        'completion': COMPLETION,
         'test': TEST,
         'dev': [
             *TEST, *APP, *DOCS, 'nbclient>=0.8', 'ipykernel>=6', 'playwright>=1.40', 'ruff>=0.4',

@@ -9,9 +9,10 @@ import sys
 
 from rich.console import Console
 
-from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
+from mmlocat.experiments.demo_models import demo_model
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
+from mmlocat.utils.arguments import add_segmentor_options, parse_model_options
+from mmlocat.visualization.arguments import load_segmentors
 from mmlocat.visualization.segment import image_demo_job
 
 
@@ -20,10 +21,10 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('images', nargs='+', metavar='IMAGES',
                         help='images, videos, folders, quoted patterns, and numbers of cameras')
-    add_segmentor_options(parser, DEMO_WORK_DIR)
+    add_segmentor_options(parser)
     parser.add_argument('--out-dir', default='work_dirs/image_demo', help='default: work_dirs/image_demo')
     parser.add_argument('--frames', type=int, help='stop a video or camera after so many; Ctrl-C ends a camera')
-    return parse(parser, positive=('frames', ))
+    return parse_model_options(parser, positive=('frames', ))
 
 
 def main() -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 from pathlib import Path
 from typing import Any, Iterable, Iterator, List, Optional, Tuple
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import Registry
 from mmengine.runner import Runner
@@ -19,23 +18,6 @@ from mmlocat.zoo import find_installed_libraries
 _OTHER_KEYS = ('checkpoint', 'runner_type', 'sync_bn', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
                'tta_model', 'tta_pipeline', 'activation_checkpointing', 'efficient_conv_bn_eval', 'strategy', 'checks')
 _MOST_KEYS = 6  # that an error message names
-
-
-class _CheckedDictAction(DictAction):
-    """Parses KEY=VALUE pairs as mmengine does, with a clear error for an argument that is not one."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``config`` and ``--cfg-options``, which every tool that reads a config takes."""
-    parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
-    parser.add_argument('--cfg-options', nargs='+', action=_CheckedDictAction, metavar='KEY=VALUE',
-                        help='changes to the config, such as train_dataloader.batch_size=8 or key="[a,b]"')
 
 
 def near_matches(path: str) -> List[str]:
@@ -52,7 +34,7 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
     """Reads a config and merges ``--cfg-options`` into it.
 
     Args:
-        path: The config file.
+        path: The config file, or a shipped config's name: 'locatvit_upernet_ade20k'.
         options: Values by dotted key.
 
     Returns:
@@ -62,6 +44,9 @@ def load_config(path: str, options: Optional[dict] = None) -> Config:
         FileNotFoundError: There is no such file; the message lists near matches.
         ValueError: The file is not a valid config, has no model, or an option does not fit it.
     """
+    shipped = share_folder() / 'configs' / f'{path}.py'
+    if not Path(path).is_file() and Path(path).name == path and shipped.is_file():
+        path = str(shipped)
     if not Path(path).is_file():
         matches = near_matches(path)
         hint = f'did you mean {", ".join(matches)}?' if matches else f'configs lie in {share_folder() / "configs"}'

@@ -15,7 +15,7 @@ FLOORS = {
     'attention': ['checkpoints', 'attention'],
     'plugin': ['zoo', 'config', 'datasets', 'engine', 'models', 'evaluation'],
     'trainer': ['launch', 'training'],
-    'lab': ['analysis', 'benchmark', 'deploy', 'visualization', 'experiments'],
+    'lab': ['analysis', 'benchmark', 'deploy', 'visualization', 'experiments', '__main__'],
 }
 ORDER = [folder for folders in FLOORS.values() for folder in folders]
 LIBRARIES = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')

@@ -35,10 +35,12 @@ def wheel(tmp_path_factory):
 
 def test_wheel_holds_configs_tools_and_index(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for path in ('configs', 'tools'):
+    for path in ('configs', 'tools', 'demo'):
         for file in (ROOT / path).rglob('*'):
             if file.is_file() and '__pycache__' not in file.parts:
                 assert f'mmlocat/.mim/{file.relative_to(ROOT)}' in names
+    entry, = (name for name in names if name.endswith('entry_points.txt'))
+    assert b'mmlocat = mmlocat.__main__:main' in zipfile.ZipFile(wheel).read(entry)
     assert 'mmlocat/.mim/model-index.yml' in names and 'mmlocat/attention/README.md' in names
     assert 'mmlocat/experiments/leaderboard/paper_results.csv' in names
     assert not any(name.startswith('tests/') for name in names)
@@ -59,8 +61,8 @@ def test_wheel_works_from_another_directory(wheel, tmp_path, digit_scenes, clean
                            text=True, check=True).stdout
     assert found.split() == [share, f'{share}/configs/locatvit_imagenet.py', 'hf://sinahmr/locatvit_base']
     result = subprocess.run([
-        str(python), f'{share}/tools/train.py', f'{share}/configs/locatvit-nano_linear_digitscenes.py',
-        '--allow-random-backbone', '--no-validate', '--cfg-options', 'train_cfg.max_iters=1',
+        str(python), '-m', 'mmlocat', 'train', 'locatvit-nano_linear_digitscenes', '--allow-random-backbone',
+        '--no-validate', '--cfg-options', 'train_cfg.max_iters=1',
         'param_scheduler.0.total_steps=8', f'train_dataloader.dataset.data_root={digit_scenes}',
         f'test_dataloader.dataset.data_root={digit_scenes}'
     ], cwd=tmp_path, env=clean_environment, capture_output=True, text=True, timeout=300)

@@ -1,17 +1,17 @@
 #!/usr/bin/env python
 """The demo: plain ViT against LocAtViT on DigitScenes, trained by the same tools. `make demo` calls it."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmlocat.datasets import prepare_digit_scenes
-from mmlocat.experiments.suite.plan import plan_suite
-from mmlocat.experiments.suite.queue import cores
-from mmlocat.experiments.suite.rows import Suite, load_suite
-from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite
 from mmlocat.utils import stoppable
-from mmlocat.utils.tables import console
+
+if TYPE_CHECKING:  # imported once the options are right
+    from mmlocat.experiments.suite.rows import Suite
 
 
 def read_options() -> argparse.Namespace:
@@ -34,6 +34,7 @@ def read_options() -> argparse.Namespace:
 
 def demo_suite(args: argparse.Namespace) -> Suite:
     """Returns the suite that the options ask for."""
+    from mmlocat.experiments.suite.rows import load_suite
     suite = load_suite('digitscenes' if args.full else 'demo', range(args.seeds))
     images, steps = args.pretraining_images, args.segmentation_iterations
     if images:
@@ -47,6 +48,11 @@ def demo_suite(args: argparse.Namespace) -> Suite:
 def main() -> int:
     """Runs what is missing, then prints the table and draws the picture."""
     args = read_options()
+    from mmlocat.datasets import prepare_digit_scenes
+    from mmlocat.experiments.suite.plan import plan_suite
+    from mmlocat.experiments.suite.queue import cores
+    from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite
+    from mmlocat.utils.tables import console
     suite, work_dir, screen = demo_suite(args), args.work_dir.resolve(), console()
     try:
         screen.print(f'Data: {prepare_digit_scenes()}', highlight=False, soft_wrap=True)

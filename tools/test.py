@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from mmlocat.utils import atomic_write, stoppable
+from mmlocat.utils.arguments import add_job_arguments
 
 
 def parse_args(argv=None):
     """Reads the command line."""
-    from mmlocat.training.cli import add_job_arguments
     parser = argparse.ArgumentParser(description='Test a classifier (MMPretrain) or a segmentor (MMSegmentation).')
     add_job_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
@@ -109,5 +109,6 @@ def test_job(argv=None):
 
 if __name__ == '__main__':
     with stoppable():  # here too, because the imports take seconds
+        parse_args()  # a wrong option is refused before that
         from mmlocat.training.cli import run_job
         run_job(test_job)

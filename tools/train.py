@@ -8,11 +8,11 @@ looks at its input first; what it looks at is listed in ``mmlocat/training/check
 import argparse
 
 from mmlocat.utils import stoppable
+from mmlocat.utils.arguments import add_job_arguments
 
 
 def parse_args(argv=None):
     """Reads the command line."""
-    from mmlocat.training.cli import add_job_arguments
     parser = argparse.ArgumentParser(description='Train a classifier (MMPretrain) or a segmentor (MMSegmentation).')
     add_job_arguments(parser)
     parser.add_argument(
@@ -73,5 +73,6 @@ def training_job(argv=None):
 
 if __name__ == '__main__':
     with stoppable():  # here too, because the imports take seconds
+        parse_args()  # a wrong option is refused before that
         from mmlocat.training.cli import run_job
         run_job(training_job)

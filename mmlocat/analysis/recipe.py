@@ -17,10 +17,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor, nn
 
-from mmlocat.config import add_config_arguments, load_config
+from mmlocat.config import load_config
 from mmlocat.models.building import build_model
 from mmlocat.training.context import Context
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
+from mmlocat.utils.arguments import add_config_arguments
 from mmlocat.utils.tables import Table
 
 _EPOCH_LENGTH = 100  # iterations; in a schedule by epochs, rates are reported by their place in an epoch only

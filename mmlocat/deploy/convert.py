@@ -14,12 +14,12 @@ from mmlocat.checkpoints.architecture import infer_arch
 from mmlocat.checkpoints.errors import CheckpointError
 from mmlocat.checkpoints.names import to_classifier_names, to_timm_names, translate
 from mmlocat.checkpoints.reader import Checkpoint, read_checkpoint
+from mmlocat.deploy import LAYOUTS
 from mmlocat.utils import sha256, staged
 
 from .verify import Difference
 from .verify import verify as compare
 
-LAYOUTS = ('mmlocat', 'mmpretrain', 'timm', 'hub')
 _BACKBONE = ('layers.', 'patch_embed.', 'cls_token', 'reg_token', 'pos_embed', 'pre_norm.', 'ln1.', 'ln2.', 'rope.',
              'jumbo_mlp.', 'norm_patches.')
 _CLASSIFIER = ('head.weight', 'head.bias', 'head.layers.head.weight', 'head.layers.head.bias')

@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Dict, NamedTuple, Tuple, Union
 
+from mmlocat.utils.arguments import DEMO_WORK_DIR
+
 from .suite.queue import read_state
 from .suite.rows import SuiteRow, load_suite
-
-DEMO_WORK_DIR = Path('work_dirs/demo')
 
 
 class DemoModel(NamedTuple):

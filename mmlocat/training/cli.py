@@ -13,8 +13,8 @@ from typing import Callable, List, Optional
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mmlocat.config import add_config_arguments, load_config
-from mmlocat.utils import add_trust_option, share_folder, stoppable
+from mmlocat.config import load_config
+from mmlocat.utils import share_folder, stoppable
 
 from .hardware import leave_processes
 from .initial_weights import inner_model
@@ -24,17 +24,6 @@ from .saving import CheckpointNotSaved
 
 # Errors whose messages say what happened and what to do, so that they are logged without a traceback.
 _SPEAK_FOR_THEMSELVES = (CheckpointNotSaved, NonFiniteError)
-
-
-def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that trainings and tests have in common."""
-    add_config_arguments(parser)
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
-    add_trust_option(parser)
-    parser.add_argument('--adapt-channels', action='store_true', help='average or repeat the first convolution of '
-                        'weights for images of other channels (model.backbone.adapt_channels=True)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by older launchers')
 
 
 def read_config(args: argparse.Namespace) -> Config:

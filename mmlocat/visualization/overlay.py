@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import List, Sequence
+from textwrap import shorten
+from typing import List, Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 _MOST_CLASSES, _COLUMNS = 24, 3  # in a legend; of more classes, those that cover most of the picture are named
+_LETTERS = 48  # of a class's name beside its bar; ImageNet's name some classes by many synonyms
 _SIDE, _TITLE, _ROW, _DPI = 4.0, 0.6, 0.2, 100  # inches: longer side of a panel, above it, a row of a legend
 
 
@@ -70,6 +72,39 @@ def compose(image: np.ndarray, predictions: Sequence[Prediction], caption: str =
                        for index in named_classes(prediction)]
             axes.legend(handles=handles, loc='upper center', bbox_to_anchor=(0.5, 0), ncol=_COLUMNS, fontsize=7,
                         frameon=False, columnspacing=1, handletextpad=0.4)
+    return pixels_of(figure)
+
+
+def compose_classes(image: np.ndarray, title: str, found: Mapping[str, float], caption: str = '') -> np.ndarray:
+    """Puts a picture beside the classes that a classifier names, with a bar for how likely it holds each.
+
+    Args:
+        image: RGB, shape (H, W, 3), uint8.
+        title: The model's name, above its panel.
+        found: What the model gives each class, from 0 to 1, by name; best first.
+        caption: A line at the top.
+
+    Returns:
+        RGB, uint8, of a size that depends on the picture's shape alone.
+    """
+    height, width = (_SIDE * side / max(image.shape[:2]) for side in image.shape[:2])
+    height = max(height, _SIDE / 2)
+    total = height + _TITLE
+    figure = Figure(figsize=(width + _SIDE, total), dpi=_DPI)
+    figure.suptitle(caption, fontsize=9)
+    edge = width / (width + _SIDE)
+    axes = figure.add_axes((0.02 * edge, 0, 0.96 * edge, height / total))
+    axes.set_axis_off()
+    axes.imshow(image)
+    axes.set_title('Picture', fontsize=9)
+    axes = figure.add_axes((edge, 0.05, 0.98 * (1 - edge), height / total - 0.05))
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9)
+    places = range(len(found))
+    axes.barh(places, list(found.values()), color='lightsteelblue')
+    axes.set(xlim=(0, 1), ylim=(len(found) - 0.5, -0.5))
+    for place, (name, value) in zip(places, found.items()):
+        axes.text(0.02, place, f'{value:.1%}  {shorten(name, _LETTERS, placeholder=" ...")}', va='center', fontsize=9)
     return pixels_of(figure)
 
 

@@ -41,7 +41,7 @@ def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]
         ValueError: A config is of an unsupported kind, or an output would overwrite its input.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
-    outputs = _output_paths(find_sources(args.images), output_folder('--out-dir', args.out_dir))
+    outputs = output_paths(find_sources(args.images), output_folder('--out-dir', args.out_dir))
     models = load()
 
     def run() -> int:
@@ -66,7 +66,7 @@ def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]
     return run
 
 
-def _output_paths(sources: Sequence[Source], folder: Path) -> Dict[Source, Path]:
+def output_paths(sources: Sequence[Source], folder: Path) -> Dict[Source, Path]:
     """Returns the output path of each source, which has its stem, and a number where two stems are equal."""
     inputs = {source.resolve() for source in sources if isinstance(source, Path)}
     outputs: Dict[Source, Path] = {}

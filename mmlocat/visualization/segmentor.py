@@ -25,9 +25,6 @@ from .overlay import Prediction
 from .pictures import test_pipeline
 from .sources import shrink
 
-# Scenes have 36 px and digits half of that; in far larger pictures the demo's models see only parts of strokes.
-DEMO_MAX_SIDE = 72
-
 
 class Segmentor(MMSegInferencer):
     """mmseg's inferencer around a loaded model, with a title for pictures; ``load_segmentor`` makes one.

@@ -18,7 +18,8 @@ OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain')
 EXTRAS = {
     'onedl': (*OPENMMLAB, 'torchvision', 'cv2', 'yaml', 'addict', 'ftfy', 'regex', 'prettytable', 'yapf'),
     'demo': ('sklearn', 'PIL', 'filelock', 'rich', 'matplotlib'),
-    'test': ('hypothesis', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'tensorboard', 'build', 'psutil'),
+    'test': ('hypothesis', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'tensorboard', 'build', 'psutil',
+             'argcomplete'),
     'dev': ('gradio', 'playwright', 'nbformat', 'nbclient', 'ipykernel', 'wandb'),
     'docs': ('mkdocs', 'mkdocstrings', 'material', 'latex2mathml'),
 }

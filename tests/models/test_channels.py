@@ -98,7 +98,8 @@ def test_a_whole_model_of_other_channels():
 def test_the_option_of_the_tools():
     from argparse import ArgumentParser
 
-    from mmlocat.training.cli import add_job_arguments, read_config
+    from mmlocat.training.cli import read_config
+    from mmlocat.utils.arguments import add_job_arguments
     from tests.conftest import ROOT
     parser = ArgumentParser()
     add_job_arguments(parser)

@@ -252,6 +252,17 @@ def test_a_config_that_does_not_exist_lists_near_matches(tmp_path):
         load_config('zzz.py')
 
 
+def test_a_shipped_config_needs_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = load_config('locatvit-nano_digitscenes')
+    assert found.filename == str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
+    (tmp_path / 'locatvit-nano_digitscenes').mkdir()  # a work dir, say
+    assert load_config('locatvit-nano_digitscenes').filename == found.filename
+    for name in ('../configs/locatvit-nano_digitscenes', 'locatvit-nano_digitscene'):
+        with pytest.raises(FileNotFoundError, match='locatvit-nano_digitscenes.py'):
+            load_config(name)
+
+
 def test_a_config_that_is_not_python_says_so(tmp_path):
     (tmp_path / 'part.py').write_text('a = 1')
     with pytest.raises(ValueError, match='part.py has no model; is it a part'):

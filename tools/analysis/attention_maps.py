@@ -5,10 +5,11 @@ import argparse
 from pathlib import Path
 from typing import Tuple
 
-from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_arms, demo_model
+from mmlocat.experiments.demo_models import demo_arms, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
-from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse
+from mmlocat.utils.arguments import add_analysis_options, parse_model_options
+from mmlocat.visualization.arguments import ModelFiles
 from mmlocat.visualization.attention_pages import attention_job
 
 
@@ -32,8 +33,8 @@ def read_options() -> argparse.Namespace:
                         help='query patches, by a pixel of the image file in each (default: the middle one)')
     parser.add_argument('--arm', choices=demo_arms('pretrain'), default='locatvit',
                         help='which of the demo models, without --config (default: locatvit)')
-    add_analysis_options(parser, DEMO_WORK_DIR, 'work_dirs/attention_maps')
-    return parse(parser)
+    add_analysis_options(parser, 'work_dirs/attention_maps')
+    return parse_model_options(parser)
 
 
 def chosen_model(args: argparse.Namespace) -> ModelFiles:

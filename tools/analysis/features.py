@@ -4,10 +4,11 @@
 import argparse
 from typing import List, Union
 
-from mmlocat.experiments.demo_models import DEMO_WORK_DIR, DemoModel, demo_model
+from mmlocat.experiments.demo_models import DemoModel, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
-from mmlocat.visualization.arguments import ModelFiles, add_analysis_options, parse
+from mmlocat.utils.arguments import add_analysis_options, parse_model_options
+from mmlocat.visualization.arguments import ModelFiles
 from mmlocat.visualization.features import features_job
 
 
@@ -22,8 +23,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the demo models (default: 0)')
     parser.add_argument('--data-root', help='where DigitScenes lies or is made (default: the cache folder)')
     parser.add_argument('--max-images', type=int, default=500, help='of each folder (default: %(default)s)')
-    add_analysis_options(parser, DEMO_WORK_DIR, 'work_dirs/features')
-    return parse(parser, positive=('max_images', ))
+    add_analysis_options(parser, 'work_dirs/features')
+    return parse_model_options(parser, positive=('max_images', ))
 
 
 def chosen_models(args: argparse.Namespace) -> List[Union[ModelFiles, DemoModel]]:

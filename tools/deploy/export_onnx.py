@@ -3,10 +3,11 @@
 
 import argparse
 
-from mmlocat.config import add_config_arguments, load_config
+from mmlocat.config import load_config
 from mmlocat.deploy.export import Export, export_onnx
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import add_trust_option, stoppable
+from mmlocat.utils.arguments import add_config_arguments
 from mmlocat.utils.tables import Table, console
 
 

@@ -1,11 +1,17 @@
 #!/usr/bin/env python
 """Writes the weights of any ViT checkpoint in another layout; what is in doubt is an error and leaves no file."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from mmlocat.deploy.convert import LAYOUTS, Conversion, convert
+from mmlocat.deploy import LAYOUTS
 from mmlocat.utils import add_trust_option, stoppable
+
+if TYPE_CHECKING:  # imported once the options are right
+    from mmlocat.deploy.convert import Conversion
 
 
 def read_options() -> argparse.Namespace:
@@ -39,6 +45,7 @@ def report(target: str, result: Conversion) -> None:
 def main() -> int:
     """Converts the weights; returns 1 if the result is in doubt."""
     args = read_options()
+    from mmlocat.deploy.convert import convert
     try:
         result = convert(args.source, args.target, args.layout, trust_pickle=args.trust_pickle,
                          backbone_only=args.backbone_only, num_heads=args.num_heads,

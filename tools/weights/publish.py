@@ -4,7 +4,6 @@
 import argparse
 import sys
 
-from mmlocat.deploy.publish import publish
 from mmlocat.utils import add_trust_option, stoppable
 
 
@@ -15,6 +14,7 @@ def main() -> int:
     parser.add_argument('target', help='name to publish under, ending in .pth; -HASH is put before the suffix')
     add_trust_option(parser)
     args = parser.parse_args()
+    from mmlocat.deploy.publish import publish
     try:
         path, left_out = publish(args.source, args.target, trust_pickle=args.trust_pickle)
     except (RuntimeError, ValueError, OSError) as error:

@@ -35,8 +35,7 @@ def read_base(name: str, task: str) -> Config:
         FileNotFoundError: There is no such config.
         ValueError: It is for the other task, or of a kind that cannot be built on.
     """
-    shipped = share_folder() / 'configs' / f'{name}.py'
-    config = load_config(str(shipped) if shipped.is_file() else name)
+    config = load_config(name)
     head = config.model.get('decode_head' if task == 'seg' else 'head')
     if not isinstance(head, dict) or 'num_classes' not in head:
         example = 'locatvit_upernet_ade20k' if task == 'seg' else 'locatvit-tiny_imagenet'
