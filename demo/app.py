@@ -9,6 +9,7 @@ import sys
 
 from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 
 
@@ -35,4 +36,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

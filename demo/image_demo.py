@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mmlocat.experiments.demo_models import DEMO_WORK_DIR, demo_model
 from mmlocat.training.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 from mmlocat.visualization.arguments import add_segmentor_options, load_segmentors, parse
 from mmlocat.visualization.segment import image_demo_job
 
@@ -37,4 +38,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

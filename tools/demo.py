@@ -10,7 +10,7 @@ from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.queue import cores
 from mmlocat.experiments.suite.rows import Suite, load_suite
 from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite
-from mmlocat.utils import stoppable
+from mmlocat.utils import check_folder, stoppable
 from mmlocat.utils.tables import console
 
 
@@ -27,8 +27,10 @@ def read_options() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
-    if args.work_dir.exists() and not args.work_dir.is_dir():
-        parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
+    try:
+        check_folder('--work-dir', args.work_dir)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

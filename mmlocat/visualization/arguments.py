@@ -78,13 +78,6 @@ def parse(parser: argparse.ArgumentParser, positive: Sequence[str] = ()) -> argp
     return args
 
 
-def output_folder(option: str, folder: str) -> Path:
-    """Returns the folder that an option names for results; ValueError if it is a file."""
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f'{option} {folder} is a file; it names a folder')
-    return Path(folder)
-
-
 def load_segmentors(args: argparse.Namespace, trained: Callable[[str], ModelFiles]) -> List[Segmentor]:
     """Loads the segmentor and, if asked for, the one to compare with.
 
