@@ -47,9 +47,11 @@ class KeptRows:
     def _read(self) -> Dict[str, dict]:
         try:
             found = json.loads(self.path.read_text(encoding='utf-8'))
+            if not all({'row', 'date', 'conditions'} <= {*entry} for entry in found.values()):
+                raise ValueError('entries lack row, date or conditions')
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f'{self.path} cannot be read ({error}); it should hold the rows of an interrupted '
                              'measurement: move it away') from error
         return found

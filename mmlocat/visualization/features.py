@@ -229,7 +229,7 @@ def _key(model: nn.Module, pairs: Sequence[_Pair], train: Sequence[_Pair], side:
         weights.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     images = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime]
               for pair in (*pairs, *train) for path in pair if path]
-    return dict(config=hashlib.sha256(model.cfg.pretty_text.encode()).hexdigest(), weights=weights.hexdigest(),
+    return dict(config=hashlib.sha256(repr(model.cfg.to_dict()).encode()).hexdigest(), weights=weights.hexdigest(),
                 images=hashlib.sha256(json.dumps(images).encode()).hexdigest(), probes=len(train), side=side)
 
 

@@ -102,6 +102,14 @@ def divmod_row(number):
     return dict(ms=3.0 / number)
 
 
+MEASURED = []
+
+
+def counts(plan):
+    for what in ('first', 'second'):
+        yield dict(what=what), lambda what=what: MEASURED.append(what) or dict(ms=float(len(MEASURED)))
+
+
 def part(function, seconds=30.0):
     return Part(function.__name__, f'It {function.__name__}', f'{__name__}:{function.__name__}', seconds, 'A note.')
 
@@ -148,33 +156,29 @@ def test_an_interrupted_run_keeps_its_rows(tmp_path, clean_environment):
 
 def test_the_run_after_an_interrupted_one_goes_on(tmp_path, monkeypatch, capsys):
     """Without processes: the first run is interrupted in its second row."""
-    stop, measured = [], []
+    stop = []
+    monkeypatch.setattr(sys.modules[__name__], 'MEASURED', [])
 
-    def rows(plan):
-        for what in ('first', 'second'):
-            yield dict(what=what), lambda what=what: measured.append(what) or dict(ms=float(len(measured)))
-
-    def keep_until_stopped(part, plan, seconds, kept, keep):
+    def here(each, plan, seconds, kept, keep):
         def send(said):
             if isinstance(said, tuple):
                 keep(*said)
                 if stop:
                     raise KeyboardInterrupt
-        run._measure(part, plan, kept, SimpleNamespace(send=send))
+        run._measure(each, plan, kept, SimpleNamespace(send=send))
         return ''
 
     monkeypatch.setattr(run.os, 'setsid', lambda: None)
-    monkeypatch.setattr(run, '_run_part', keep_until_stopped)
-    monkeypatch.setattr(run.importlib, 'import_module', lambda name: SimpleNamespace(rows=rows))
-    parts, page = [Part('part', 'Rows', 'here:rows', 30.0, '')], tmp_path / 'page.md'
+    monkeypatch.setattr(run, '_run_part', here)
+    parts, page = [part(counts)], tmp_path / 'page.md'
     stop.append(True)
     with pytest.raises(KeyboardInterrupt):
         run_report(SMALL, page, parts)
     assert 'Measurements kept in' in capsys.readouterr().err
     stop.clear()
     report = run_report(SMALL, page, parts)
-    assert measured == ['first', 'second']
-    assert report['parts']['part']['rows'] == [dict(what='first', ms=1.0), dict(what='second', ms=2.0)]
+    assert MEASURED == ['first', 'second']
+    assert report['parts']['counts']['rows'] == [dict(what='first', ms=1.0), dict(what='second', ms=2.0)]
     assert report_of(tmp_path, 'page') == report and not page.with_suffix('.unfinished.json').exists()
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from mmlocat.utils import stoppable, with_progress
 from tests.conftest import ROOT
 
-TOOLS = sorted(path for path in (ROOT / 'tools').rglob('*.py'))
+TOOLS = sorted([*(ROOT / 'tools').rglob('*.py'), *(ROOT / 'demo').glob('*.py')])
+signals_come = pytest.mark.skipif(threading.current_thread() is not threading.main_thread(),
+                                  reason='Python delivers signals to the main thread alone')
 
 
 def test_ctrl_c_is_one_line_and_130(capsys):
@@ -22,6 +25,7 @@ def test_ctrl_c_is_one_line_and_130(capsys):
     assert end.value.code == 130 and capsys.readouterr().err == 'Stopped by Ctrl-C. The log: a.log\n'
 
 
+@signals_come
 def test_sigterm_is_one_line_and_143(capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end, stoppable():
@@ -32,6 +36,7 @@ def test_sigterm_is_one_line_and_143(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@signals_come
 def test_sigterm_ends_forked_children_at_once():
     with stoppable():
         child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(100, ))
@@ -41,6 +46,7 @@ def test_sigterm_ends_forked_children_at_once():
     assert child.exitcode == -signal.SIGTERM
 
 
+@signals_come
 def test_sigterm_keeps_its_own_way_where_processes_wait_for_one_another(monkeypatch):
     monkeypatch.setenv('RANK', '0')
     before = signal.getsignal(signal.SIGTERM)
@@ -55,7 +61,7 @@ def test_of_several_processes_the_first_says_so(capsys, monkeypatch):
     assert end.value.code == 130 and not capsys.readouterr().err
 
 
-@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: str(path.relative_to(ROOT / 'tools')))
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_tool_is_stoppable(tool):
     main = tool.read_text().split("if __name__ == '__main__':\n")[1]
     assert 'with stoppable():' in main

@@ -71,7 +71,7 @@ def test_a_row_is_on_disk_before_the_next_is_measured(tmp_path):
     assert found['{"case": "a"}']['row'] == 1
 
 
-@pytest.mark.parametrize('text', ['{"a":', '\x00'])
+@pytest.mark.parametrize('text', ['{"a":', '\x00', '[1]', '{"a": 1}', '{"a": {"ms": 1}}'])
 def test_a_file_that_is_none_of_these_is_left_alone(text, tmp_path):
     (tmp_path / 'rows.json').write_text(text)
     with pytest.raises(ValueError, match=r'rows.json cannot be read \(.*move it away'):

@@ -50,7 +50,11 @@ def main() -> int:
     args = read_options()
     # For the measuring processes: Triton's kernels are interpreted on a CPU, never on a GPU.
     os.environ['TRITON_INTERPRET'] = '1' if args.small else '0'
-    report = run_report(SMALL if args.small else FULL, args.out)
+    try:
+        report = run_report(SMALL if args.small else FULL, args.out)
+    except (OSError, ValueError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
     entries = report['parts'].values()
     rows = [row for entry in entries for row in entry['rows']]
     if not args.small:

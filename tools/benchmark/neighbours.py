@@ -4,6 +4,7 @@
 import argparse
 
 from mmlocat.benchmark.cli import parse_common
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.machine import machine
@@ -34,4 +35,4 @@ def main() -> None:
 
 if __name__ == '__main__':
     with stoppable():
-        main()
+        prepare_or_exit(main)
