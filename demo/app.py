@@ -9,6 +9,7 @@ and there are some, else with random ones.
 import argparse
 import sys
 
+from mmlocat.utils import stoppable
 from mmlocat.utils.arguments import add_segmentor_options, parse_model_options
 
 
@@ -40,4 +41,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

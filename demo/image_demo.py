@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mmlocat.experiments.demo_models import demo_model
 from mmlocat.training.cli import prepare_or_exit
+from mmlocat.utils import stoppable
 from mmlocat.utils.arguments import add_segmentor_options, parse_model_options
 from mmlocat.visualization.arguments import load_segmentors
 from mmlocat.visualization.segment import image_demo_job
@@ -38,4 +39,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with stoppable():
+        sys.exit(main())

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlocat.utils import stoppable
+from mmlocat.utils import check_folder, stoppable
 
 if TYPE_CHECKING:  # imported once the options are right
     from mmlocat.experiments.suite.rows import Suite
@@ -27,8 +27,10 @@ def read_options() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
-    if args.work_dir.exists() and not args.work_dir.is_dir():
-        parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
+    try:
+        check_folder('--work-dir', args.work_dir)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

@@ -5,7 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmlocat.utils import atomic_write, stoppable
+from mmlocat.utils import atomic_write, check_folder, stoppable
 from mmlocat.utils.arguments import add_job_arguments
 
 
@@ -64,10 +64,12 @@ def output_item(args, segments):
     folder = segments and item == 'pred'
     if args.out and not args.out.endswith(suffixes):
         raise ValueError(f'--out {args.out} must end in {" or ".join(suffixes)} for {item}')
+    for option, written in (('--out', args.out if folder else args.out and Path(args.out).parent),
+                            ('--show-dir', args.show_dir)):
+        if written:
+            check_folder(option, written)
     if args.out and Path(args.out).is_dir() and not folder:
         raise ValueError(f'--out {args.out} is a folder; for {item} it names a file')
-    if args.out and folder and Path(args.out).exists() and not Path(args.out).is_dir():
-        raise ValueError(f'--out {args.out} is a file; for segmentation it names the folder for predicted label maps')
     return item
 
 

@@ -1,29 +1,72 @@
-"""Defines the options that both benchmarks' command lines share, and formats a row of their tables."""
+"""What the benchmarks' command lines share: options, rows of an interrupted call, cells of a row."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Tuple
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
 
-from .measure import Result
+from mmlocat.utils import check_folder, with_progress
+from mmlocat.utils.kept_rows import KeptRows
+
+from .measure import Ratio, Result
+
+WORK_DIR = Path('work_dirs/benchmark')
+Turn = Tuple[str, Any]  # mode and case
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Adds device, dtype, time and output options, and reads the command line.
-
-    It ends the process if PyTorch does not see the device.
-    """
+    """Adds device, dtype, time and output options, and reads the command line; see ``parse_common``."""
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16', 'float16'))
     parser.add_argument('--seconds', type=float, default=5, help='time for the turns of one case (default: 5)')
     parser.add_argument('--no-memory', action='store_true', help='time only')
+    return parse_common(parser)
+
+
+def parse_common(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Adds ``--markdown`` and ``--work-dir``, and reads the command line.
+
+    It ends the process if PyTorch does not see the device, or if the folder cannot be written.
+    """
     parser.add_argument('--markdown', action='store_true', help='print a Markdown table')
+    parser.add_argument('--work-dir', type=Path, default=WORK_DIR,
+                        help='folder for the rows of an interrupted call, which the next one takes (default: '
+                             '%(default)s)')
     args = parser.parse_args()
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        parser.error(f'--device {args.device}: PyTorch sees no GPU here; leave the option out for the CPU')
+    device = getattr(args, 'device', 'cpu')
+    try:
+        kind = torch.device(device).type
+        check_folder('--work-dir', args.work_dir)
+    except RuntimeError:
+        parser.error(f'--device {device} is no device of PyTorch; such are cpu, cuda and cuda:1')
+    except ValueError as error:
+        parser.error(str(error))
+    if kind == 'cuda' and not torch.cuda.is_available():
+        parser.error(f'--device {device}: PyTorch sees no GPU here; leave the option out for the CPU')
     return args
+
+
+def measured(kept: KeptRows, turns: Sequence[Turn], describe: Callable[[Turn], str], options: Mapping[str, Any],
+             measure: Callable[[Turn], List[Result]]) -> Iterator[Result]:
+    """Yields the rows of each turn when it is done, with progress on stderr; what was kept is not measured again.
+
+    Args:
+        kept: The rows of an interrupted call.
+        turns: What to measure.
+        describe: Returns a turn's name.
+        options: What the rows depend on beside mode and case.
+        measure: Returns the rows of a turn.
+    """
+    def key(turn: Turn) -> Mapping[str, Any]:
+        return dict(mode=turn[0], case=turn[1]._asdict(), **options)
+
+    for turn in with_progress(turns, describe, lambda turn: key(turn) in kept):
+        rows = kept.call(key(turn), lambda turn=turn: [(row.name, row.time, row.extra) for row in measure(turn)])
+        for name, time, extra in rows:
+            yield Result(turn[1], turn[0], name, Ratio(*time), extra)
 
 
 def cells(result: Result, *case: Any) -> Tuple[Any, ...]:

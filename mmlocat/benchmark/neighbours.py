@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mmlocat.evaluation import nearest
+from mmlocat.utils.kept_rows import Call, measure_now
 
 from .measure import Ratio, in_fresh_process, in_turns, peak_growth
 
@@ -22,7 +23,8 @@ class Search(NamedTuple):
     extra: Optional[float]
 
 
-def measure(rows: int, queries: int, channels: int, num_neighbours: int, seconds: float) -> Iterator[Search]:
+def measure(rows: int, queries: int, channels: int, num_neighbours: int, seconds: float,
+            call: Call = measure_now) -> Iterator[Search]:
     """Times every way in turns on a CPU, then measures the memory of each in a process of its own.
 
     Args:
@@ -31,10 +33,14 @@ def measure(rows: int, queries: int, channels: int, num_neighbours: int, seconds
         channels: Of a feature.
         num_neighbours: Neighbours of a query.
         seconds: Time for the turns.
+        call: Calls each measurement, the time of all and the memory of one; ``KeptRows.call`` keeps what it gives.
     """
     case = (rows, queries, channels, num_neighbours)
-    for name, time in in_turns(_ways(*case), 'whole matrix', 'cpu', seconds).items():
-        yield Search(name, time, in_fresh_process(_extra, name, *case))
+    key = dict(case=case, seconds=seconds)
+    times = call(key, lambda: in_turns(_ways(*case), 'whole matrix', 'cpu', seconds))
+    for name, time in times.items():
+        extra = call(dict(key, memory_of=name), partial(in_fresh_process, _extra, name, *case))
+        yield Search(name, Ratio(*time), extra)
 
 
 def _ways(rows: int, queries: int, channels: int, num_neighbours: int) -> Dict[str, Callable]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Iterator, List
+from typing import Dict, Iterator, List, Tuple
 
 import torch
 
 from mmlocat.models import LocAtSwin
 from mmlocat.models.backbones.swin_layers import shift_mask
+from mmlocat.utils.kept_rows import Call, measure_now
 
 from .measure import Ratio, in_turns
 
@@ -30,7 +31,8 @@ class Stage:
     gaug: Ratio
 
 
-def measure(arch: str, img_size: int, batch: int, device: str, seconds: float) -> Iterator[Stage]:
+def measure(arch: str, img_size: int, batch: int, device: str, seconds: float,
+            call: Call = measure_now) -> Iterator[Stage]:
     """Times each stage, then all, in turns with the plain Swin's.
 
     Args:
@@ -39,15 +41,23 @@ def measure(arch: str, img_size: int, batch: int, device: str, seconds: float) -
         batch: Images.
         device: Such as 'cpu'.
         seconds: Time for the turns of a stage.
+        call: Calls each stage's measurement; ``KeptRows.call`` keeps what it gives.
     """
     kinds = {name: LocAtSwin(arch, img_size, gaug=name == 'gaug').eval().to(device) for name in ('plain', 'gaug')}
     stages = range(len(kinds['plain'].layers))
     for part, numbers in [*((f'stage {number + 1}', [number]) for number in stages), ('all stages', list(stages))]:
-        calls = {name: partial(_attend, [_inputs(model, number, batch, device) for number in numbers])
-                 for name, model in kinds.items()}
-        times = in_turns(calls, 'plain', device, seconds)
-        yield Stage(part, sum(len(kinds['plain'].layers[number].blocks) for number in numbers),
-                    times['plain'].seconds, times['gaug'])
+        plain, ratio = call(dict(arch=arch, img_size=img_size, batch=batch, device=device, seconds=seconds, part=part),
+                            partial(_race, kinds, numbers, batch, device, seconds))
+        yield Stage(part, sum(len(kinds['plain'].layers[number].blocks) for number in numbers), plain, Ratio(*ratio))
+
+
+def _race(kinds: Dict[str, LocAtSwin], numbers: List[int], batch: int, device: str, seconds: float
+          ) -> Tuple[float, Ratio]:
+    """Times the windows of some stages with GAug in turns with plain ones; returns plain seconds, and GAug's time."""
+    calls = {name: partial(_attend, [_inputs(model, number, batch, device) for number in numbers])
+             for name, model in kinds.items()}
+    times = in_turns(calls, 'plain', device, seconds)
+    return times['plain'].seconds, times['gaug']
 
 
 def _inputs(model: LocAtSwin, number: int, batch: int, device: str) -> List[tuple]:

@@ -15,7 +15,7 @@ from mmlocat.checkpoints.errors import CheckpointError
 from mmlocat.checkpoints.names import to_classifier_names, to_timm_names, translate
 from mmlocat.checkpoints.reader import Checkpoint, read_checkpoint
 from mmlocat.deploy import LAYOUTS
-from mmlocat.utils import sha256, staged
+from mmlocat.utils import check_folder, sha256, staged
 
 from .verify import Difference
 from .verify import verify as compare
@@ -73,6 +73,7 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
         raise ValueError(f'{target} must end in .safetensors, .pth, .pt, which says how it is stored')
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise ValueError(f'{target} is the source itself; give another target')
+    check_folder('the folder of the target', target.parent)
     checkpoint = read_checkpoint(source, trust_pickle=trust_pickle)
     recorded = checkpoint.ref_grid
     if ref_grid and recorded and tuple(ref_grid) != recorded:

@@ -16,7 +16,7 @@ import mmlocat
 from mmlocat.checkpoints import read_checkpoint
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import build_model, load_weights
-from mmlocat.utils import first_line, require_modules, staged
+from mmlocat.utils import check_folder, first_line, require_modules, staged
 
 from .model import Exportable, named_outputs
 from .verify import Difference, difference
@@ -69,6 +69,7 @@ def export_onnx(config: Config, checkpoint: str, output: Union[str, Path], *, pa
     if path.suffix != '.onnx' or path.is_dir():
         raise ValueError(f'{output} {"is a folder" if path.is_dir() else "does not end in .onnx"}; name a file that '
                          'does, such as work_dirs/model.onnx')
+    check_folder('the folder of the output', path.parent)
     if not hasattr(torch.compiler, 'is_exporting'):
         raise RuntimeError(f'PyTorch {torch.__version__} cannot record a graph for images of any size; install a newer '
                            'one (2.14 is tested)')

@@ -12,7 +12,7 @@ import torch
 
 from mmlocat.checkpoints.errors import CheckpointError
 from mmlocat.checkpoints.reader import read_checkpoint
-from mmlocat.utils import atomic_write
+from mmlocat.utils import atomic_write, check_folder
 
 
 def publish(source: str, target: Union[str, Path], *, trust_pickle: bool = False) -> Tuple[Path, Tuple[str, ...]]:
@@ -34,6 +34,7 @@ def publish(source: str, target: Union[str, Path], *, trust_pickle: bool = False
     target = Path(target)
     if target.suffix != '.pth':
         raise ValueError(f'{target} must end in .pth')
+    check_folder('the folder of the target', target.parent)
     checkpoint = read_checkpoint(source, trust_pickle=trust_pickle)
     if checkpoint.nesting not in ('', 'state_dict'):
         raise CheckpointError(f'{source} has its weights under {checkpoint.nesting!r}, so it is none of MMEngine; '

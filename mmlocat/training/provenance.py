@@ -24,7 +24,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmlocat.checkpoints.sources import locate
-from mmlocat.utils import atomic_write, sha256
+from mmlocat.utils import atomic_write, check_folder, sha256
 from mmlocat.utils.machine import checkout, processor, versions
 
 from .context import OF_THE_LAUNCH, Context
@@ -43,13 +43,13 @@ _held: Dict[Path, IO] = {}  # the locked files of this process
 
 
 def check_work_dir(config: Config, context: Context) -> List[str]:
-    """Makes sure that the work dir is not a file.
+    """Makes sure that the work dir is a folder that can be written, or can be made.
 
     Raises:
-        ValueError: It is one.
+        ValueError: It is not.
     """
-    if config.get('work_dir') and Path(config.work_dir).is_file():
-        raise ValueError(f'--work-dir {config.work_dir} is a file; name a folder, or a path where nothing is yet')
+    if config.get('work_dir'):
+        check_folder('--work-dir', config.work_dir)
     return []
 
 

@@ -36,6 +36,30 @@ def atomic_write(path: Union[str, Path], mode: str = 'w') -> Iterator[IO]:
         yield file
 
 
+def check_folder(option: str, folder: Union[str, Path]) -> Path:
+    """Makes sure that files can be written into a folder, or that it can be made; makes nothing.
+
+    Args:
+        option: The option that names it, for the message.
+        folder: The folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: It, or what it would lie in, is a file or may not be written to.
+    """
+    folder = Path(folder)
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        what = 'is a file; it names a folder' if there == folder.absolute() else f'cannot be made: {there} is a file'
+    elif not os.access(there, os.W_OK | os.X_OK):
+        what = f'cannot be written: no permission for {there}'
+    else:
+        return folder
+    raise ValueError(f'{option} {folder} {what}; name another folder')
+
+
 def sha256(path: Union[str, Path]) -> str:
     """Returns the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 import subprocess
@@ -9,6 +10,8 @@ from datetime import date, datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
+
+from .files import share_folder
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Names of distributions; of those that provide the same modules, only one is installed.
@@ -71,6 +74,25 @@ def versions() -> Dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def code() -> str:
+    """Returns the beginning of a hash of this package's code and configs, which sees changes that nobody committed."""
+    digest = hashlib.sha256()
+    for folder in (_PACKAGE, share_folder() / 'configs'):
+        for path in sorted(folder.rglob('*.py')):
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def conditions(device: str) -> Dict[str, Any]:
+    """Returns what two measurements must have in common to stand in one table, as JSON-ready data.
+
+    Args:
+        device: Such as 'cpu' or 'cuda'.
+    """
+    import torch
+    return dict(processor=processor(device), threads=torch.get_num_threads(), code=code(), **versions())
 
 
 def machine_and_software(device: str) -> Dict[str, Any]:

@@ -1,42 +1,72 @@
-"""Provides what all command lines share: progress, Ctrl-C, one-line errors, the option ``--trust-pickle``."""
+"""What all command lines share: progress, Ctrl-C and SIGTERM, one-line errors, the option ``--trust-pickle``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Callable, Iterator, Sequence, TypeVar
+from typing import Any, Callable, Iterator, Sequence, TypeVar
 
 Item = TypeVar('Item')
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM; it ends a tool as Ctrl-C does."""
+
+
 @contextmanager
 def stoppable(remark: Callable[[], str] = str) -> Iterator[None]:
-    """Makes Ctrl-C end a tool with one line instead of a traceback, and with exit code 130, as shells report it.
+    """Makes Ctrl-C and SIGTERM end a tool with one line instead of a traceback, and with the exit code of shells.
 
-    With several processes only the first one prints the line.
+    That is 130 or 143. With several processes only the first one prints the line, and SIGTERM keeps its own way: a
+    process that waits for others inside a library would not see a handler of Python's.
 
     Args:
         remark: Returns text to add to the line.
     """
+    owner, former = os.getpid(), None
+
+    def terminate(number: int, frame: Any) -> None:
+        if os.getpid() != owner:  # a forked child, for which this would be no end
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise _Terminated
+
+    if 'RANK' not in os.environ and threading.current_thread() is threading.main_thread():
+        former = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        name, code = ('SIGTERM', 143) if isinstance(stop, _Terminated) else ('Ctrl-C', 130)
         if int(os.environ.get('RANK', 0)) == 0:
-            print(f'Stopped by Ctrl-C. {remark()}'.rstrip(), file=sys.stderr)
-        sys.exit(130)
+            print(f'Stopped by {name}. {remark()}'.rstrip(), file=sys.stderr)
+        sys.exit(code)
+    finally:
+        if former is not None:
+            signal.signal(signal.SIGTERM, former)
 
 
-def with_progress(items: Sequence[Item], describe: Callable[[Item], str]) -> Iterator[Item]:
-    """Yields items that take seconds each; prints on stderr, before each, its name and when all will be done."""
-    began = time.monotonic()
+def with_progress(items: Sequence[Item], describe: Callable[[Item], str],
+                  known: Callable[[Item], bool] = lambda item: False) -> Iterator[Item]:
+    """Yields items that take seconds each; prints on stderr, before each, its name and when all will be done.
+
+    Args:
+        items: What to go through.
+        describe: Returns an item's name.
+        known: Tells which items take no time, because an interrupted call has measured them.
+    """
+    began, slow = time.monotonic(), 0
     for number, item in enumerate(items):
-        left = (time.monotonic() - began) / max(1, number) * (len(items) - number)
-        eta = f', ETA {timedelta(seconds=round(left))}' if number else ''
-        print(f'[{number + 1}/{len(items)}] {describe(item)}{eta}', file=sys.stderr, flush=True)
+        kept = known(item)
+        left = (time.monotonic() - began) / max(1, slow) * (len(items) - number)
+        more = ', kept' if kept else f', ETA {timedelta(seconds=round(left))}' if slow else ''
+        print(f'[{number + 1}/{len(items)}] {describe(item)}{more}', file=sys.stderr, flush=True)
+        slow += not kept
         yield item
 
 

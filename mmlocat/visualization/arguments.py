@@ -21,13 +21,6 @@ class ModelFiles(NamedTuple):
     checkpoint: Union[str, Path, None]
 
 
-def output_folder(option: str, folder: str) -> Path:
-    """Returns the folder that an option names for results; ValueError if it is a file."""
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f'{option} {folder} is a file; it names a folder')
-    return Path(folder)
-
-
 def named_files(config: str, checkpoint: Optional[str] = None) -> ModelFiles:
     """Finds what a user names, with a title for pictures.
 

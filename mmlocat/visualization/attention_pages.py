@@ -15,9 +15,9 @@ from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.ticker import LinearLocator
 
 from mmlocat.models.building import load_model
-from mmlocat.utils import with_progress
+from mmlocat.utils import check_folder, with_progress
 
-from .arguments import ModelFiles, output_folder
+from .arguments import ModelFiles
 from .blocks import BlockMaps, Maps, Patch
 from .maps import collect, largest_side, prepare_image
 from .pictures import as_picture, load_image, shown_of, swap_colours
@@ -186,7 +186,7 @@ def attention_job(args: argparse.Namespace, files: Callable[[], ModelFiles]) -> 
         RuntimeError: The checkpoint is of another model.
         TypeError: The model's backbone is of a kind whose attention cannot be read.
     """
-    out = output_folder('--out', args.out)
+    out = check_folder('--out', args.out)
     if not Path(args.image).is_file():
         raise FileNotFoundError(f'image {args.image} does not exist')
     chosen = files()

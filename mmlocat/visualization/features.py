@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from itertools import cycle
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,10 +16,11 @@ from torch.nn.functional import normalize
 
 from mmlocat.datasets.digit_scenes import DigitScenesSegmentation
 from mmlocat.models.building import load_model
-from mmlocat.utils import with_progress
+from mmlocat.utils import check_folder, with_progress
+from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.tables import Table
 
-from .arguments import ModelFiles, output_folder
+from .arguments import ModelFiles
 from .blocks import BlockMaps, Maps
 from .maps import collect, largest_side, prepare_image
 from .pictures import load_image, swap_colours
@@ -162,15 +165,13 @@ def _over_seeds(models: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     return models.mean(0), models.std(0, ddof=1) if len(models) > 1 else np.zeros(models.shape[1:])
 
 
-def _table(results: _Results, measures: Sequence[_Measure], title: str) -> Table:
-    """Returns a table with a row for each title and block, with the spread where a title has several models."""
-    table = Table(['model', 'block', *(measure.column for measure in measures)], title, words=2)
-    for kind, models in results.items():
-        for block, figures in enumerate(zip(*_over_seeds(models)), 1):
-            table.add(kind, block, *(f'{mean:.{measure.digits}f}' +
-                                     (f' ± {spread:.{measure.digits}f}' if len(models) > 1 else '')
-                                     for measure, mean, spread in zip(measures, *figures)))
-    return table
+def _print_rows(table: Table, kind: str, models: np.ndarray, measures: Sequence[_Measure]) -> None:
+    """Prints the rows of a title, one for each block, with the spread where it has several models."""
+    widths = [max(len(kind), 12), 5, *(15 if len(models) > 1 else 7 for _ in measures)]
+    for block, figures in enumerate(zip(*_over_seeds(models)), 1):
+        table.print_row(kind, block, *(f'{mean:.{measure.digits}f}' +
+                                       (f' ± {spread:.{measure.digits}f}' if len(models) > 1 else '')
+                                       for measure, mean, spread in zip(measures, *figures)), widths=widths)
 
 
 def _draw(results: _Results, measures: Sequence[_Measure], path: Path, heading: str) -> None:
@@ -221,6 +222,17 @@ def _image_sets(args: argparse.Namespace) -> Tuple[List[_Pair], List[_Pair], str
     return pairs[1::2], pairs[::2], f'{name}: probes learn from every second of {len(pairs)} images, measured on others'
 
 
+def _key(model: nn.Module, pairs: Sequence[_Pair], train: Sequence[_Pair], side: int) -> Dict[str, Any]:
+    """Returns what the figures of a model depend on, for ``KeptRows``."""
+    weights = hashlib.sha256()
+    for value in model.state_dict().values():
+        weights.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    images = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime]
+              for pair in (*pairs, *train) for path in pair if path]
+    return dict(config=hashlib.sha256(repr(model.cfg.to_dict()).encode()).hexdigest(), weights=weights.hexdigest(),
+                images=hashlib.sha256(json.dumps(images).encode()).hexdigest(), probes=len(train), side=side)
+
+
 def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Callable[[], None]:
     """Finds images and loads models; errors in them are raised here, before the first measurement.
 
@@ -237,24 +249,32 @@ def features_job(args: argparse.Namespace, models: Sequence[ModelFiles]) -> Call
         RuntimeError: A checkpoint is of another model.
         TypeError: A model has no ViT.
     """
-    out = output_folder('--out', args.out)
+    out = check_folder('--out', args.out)
     pairs, train, where = _image_sets(args)
     loaded = [load_model(files.config, files.checkpoint, args.device, trust_pickle=args.trust_pickle)
               for files in models]
     sides = [args.max_side or largest_side(model) for model in loaded]
+    titles = [files.title for files in models]
 
     def measure() -> None:
-        found: Dict[str, List[np.ndarray]] = {}
+        results: _Results = {}
         images = f'{len(pairs) + len(train)} images{", and probes of every block" if train else ""}'
-        jobs = list(zip(models, loaded, sides))
-        for files, model, side in with_progress(jobs, lambda job: f'{job[0].title}: {images}'):
-            found.setdefault(files.title, []).append(_measure_features(model, pairs, train, side))
-        results = {title: np.stack(figures) for title, figures in found.items()}
         measures = _UNLABELLED + (_PROBES if train else [])
-        _draw(results, measures, out / 'features.png', f'Frozen features: {where}')
-        table = _table(results, measures, where)
-        table.write(out / 'features.md')
-        table.print()
+        table = Table(['model', 'block', *(measure.column for measure in measures)], where, words=2)
+        jobs = [(files.title, model, side, _key(model, pairs, train, side))
+                for files, model, side in zip(models, loaded, sides)]
+        jobs.sort(key=lambda job: titles.index(job[0]))  # those of one title one after another: then its rows are done
+        with KeptRows(out / 'features.unfinished.json', args.device, '--out') as kept:
+            for title, model, side, key in with_progress(jobs, lambda job: f'{job[0]}: {images}',
+                                                         lambda job: job[-1] in kept):
+                figures = np.array(kept.call(key, lambda model=model, side=side: _measure_features(
+                    model, pairs, train, side).tolist()))
+                known = results.get(title, np.empty((0, *figures.shape)))
+                results[title] = np.concatenate([known, figures[None]])
+                if len(results[title]) == titles.count(title):
+                    _print_rows(table, title, results[title], measures)
+            _draw(results, measures, out / 'features.png', f'Frozen features: {where}')
+            table.write(out / 'features.md')
         print(f'Wrote features.md and features.png to {out}')
 
     return measure

@@ -10,10 +10,10 @@ from typing import Callable, Dict, Tuple
 import numpy as np
 from PIL import Image
 
-from mmlocat.utils import atomic_write
+from mmlocat.utils import atomic_write, check_folder
 from mmlocat.utils.tables import Table
 
-from .arguments import named_files, output_folder
+from .arguments import named_files
 from .overlay import Prediction, compose, compose_classes
 from .pictures import as_picture, load_image, shown_of, swap_colours
 from .segment import output_paths
@@ -39,7 +39,7 @@ def predict_job(args: argparse.Namespace) -> Callable[[], int]:
     if not pictures:
         raise ValueError(f'{" ".join(args.pictures)} names no picture, but videos or cameras; demo/image_demo.py '
                          'segments those')
-    outputs = output_paths(pictures, output_folder('--out-dir', args.out_dir))
+    outputs = output_paths(pictures, check_folder('--out-dir', args.out_dir))
     files = named_files(args.model, args.checkpoint)
     if files.checkpoint is None:
         raise ValueError(f'no weights are published for --model {args.model}; give yours by --checkpoint FILE, such as '

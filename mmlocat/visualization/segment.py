@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from mmlocat.models.building import image_channels
-from mmlocat.utils import atomic_write
+from mmlocat.utils import atomic_write, check_folder
 
-from .arguments import output_folder
 from .overlay import compose
 from .pictures import as_picture, frame_for, load_image, shown_of, swap_colours
 from .segmentor import Segmentor
@@ -41,7 +40,7 @@ def image_demo_job(args: argparse.Namespace, load: Callable[[], List[Segmentor]]
         ValueError: A config is of an unsupported kind, or an output would overwrite its input.
         RuntimeError: A checkpoint cannot be read or is of another model.
     """
-    outputs = output_paths(find_sources(args.images), output_folder('--out-dir', args.out_dir))
+    outputs = output_paths(find_sources(args.images), check_folder('--out-dir', args.out_dir))
     models = load()
 
     def run() -> int:

@@ -198,11 +198,13 @@ def test_a_back_end_that_cannot_run_is_refused_before_anything_is_measured(clean
 def test_an_interrupted_benchmark_keeps_its_rows(clean_environment, tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--grids', '4', '40', '--heads', '1',
-         '--seconds', '0.01', '--no-memory', '--backends', 'sdpa', '--markdown', '--plot', str(tmp_path / 'plot.png')],
+         '--seconds', '0.01', '--no-memory', '--backends', 'sdpa', '--markdown', '--plot', str(tmp_path / 'plot.png'),
+         '--work-dir', str(tmp_path)],
         env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while not process.stdout.readline().startswith('| forward | sdpa |'):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and (tmp_path / 'plot.png').exists()
+    assert f'Measurements kept in {tmp_path / "attention.json"}: 1.' in said and said.endswith('by Ctrl-C.\n')

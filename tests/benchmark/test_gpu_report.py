@@ -9,11 +9,12 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmlocat.benchmark.attention import Case
-from mmlocat.benchmark.gpu import attention
+from mmlocat.benchmark.gpu import attention, run
 from mmlocat.benchmark.gpu.page import render
 from mmlocat.benchmark.gpu.plan import FULL, PARTS, SMALL, Part
 from mmlocat.benchmark.gpu.run import run_report
@@ -25,8 +26,8 @@ COMMITTED = ROOT / 'docs' / 'performance_gpu.md'
 STATUS = 'not measured on this code'
 
 
-def report_of(folder):
-    return json.loads((folder / 'performance_gpu.json').read_text())
+def report_of(folder, name='performance_gpu'):
+    return json.loads((folder / f'{name}.json').read_text())
 
 
 def test_parts_are_measured_and_shown(tmp_path):
@@ -70,7 +71,7 @@ def test_a_small_run_has_all_parts(tmp_path, clean_environment):
     ([], 'PyTorch sees no GPU here, .*--small --out work_dirs/gpu-report'),
     (['--small'], 'a small run has no figures for docs/performance_gpu.md'),
     (['--small', '--out', str(COMMITTED.parent / '..' / 'docs' / COMMITTED.name)], 'a small run has no figures'),
-    (['--small', '--out', TOOL], '--out .* names no file that can be written'),
+    (['--small', '--out', TOOL], '--out .* is a file; it names a folder; name another folder$'),
 ])
 def test_the_committed_page_is_not_for_this_machine(arguments, message, capsys):
     import torch
@@ -108,6 +109,14 @@ def fails_in_a_case(plan):
 
 def divmod_row(number):
     return dict(ms=3.0 / number)
+
+
+MEASURED = []
+
+
+def counts(plan):
+    for what in ('first', 'second'):
+        yield dict(what=what), lambda what=what: MEASURED.append(what) or dict(ms=float(len(MEASURED)))
 
 
 def part(function, seconds=30.0):
@@ -148,6 +157,34 @@ def test_an_interrupted_run_keeps_its_rows(tmp_path, clean_environment):
     entry = report_of(tmp_path)['parts']['parity']
     assert entry['rows'] and entry['problem'] == 'interrupted'
     assert '**interrupted**' in (tmp_path / 'performance_gpu.md').read_text()
+
+
+def test_the_run_after_an_interrupted_one_goes_on(tmp_path, monkeypatch, capsys):
+    """Without processes: the first run is interrupted in its second row."""
+    stop = []
+    monkeypatch.setattr(sys.modules[__name__], 'MEASURED', [])
+
+    def here(each, plan, seconds, kept, keep):
+        def send(said):
+            if isinstance(said, tuple):
+                keep(*said)
+                if stop:
+                    raise KeyboardInterrupt
+        run._measure(each, plan, kept, SimpleNamespace(send=send))
+        return ''
+
+    monkeypatch.setattr(run.os, 'setsid', lambda: None)
+    monkeypatch.setattr(run, '_run_part', here)
+    parts, page = [part(counts)], tmp_path / 'page.md'
+    stop.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        run_report(SMALL, page, parts)
+    assert 'Measurements kept in' in capsys.readouterr().err
+    stop.clear()
+    report = run_report(SMALL, page, parts)
+    assert MEASURED == ['first', 'second']
+    assert report['parts']['counts']['rows'] == [dict(what='first', ms=1.0), dict(what='second', ms=2.0)]
+    assert report_of(tmp_path, 'page') == report and not page.with_suffix('.unfinished.json').exists()
 
 
 def test_nothing_is_written_where_nothing_was_measured(tmp_path):

@@ -1,9 +1,12 @@
 """Every tool can be stopped by Ctrl-C with one line, and long loops say where they are."""
 
 import functools
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,13 +14,44 @@ import pytest
 from mmlocat.utils import stoppable, with_progress
 from tests.conftest import ROOT
 
-TOOLS = sorted(path for path in (ROOT / 'tools').rglob('*.py'))
+TOOLS = sorted([*(ROOT / 'tools').rglob('*.py'), *(ROOT / 'demo').glob('*.py')])
+signals_come = pytest.mark.skipif(threading.current_thread() is not threading.main_thread(),
+                                  reason='Python delivers signals to the main thread alone')
 
 
 def test_ctrl_c_is_one_line_and_130(capsys):
     with pytest.raises(SystemExit) as end, stoppable(lambda: 'The log: a.log'):
         raise KeyboardInterrupt
     assert end.value.code == 130 and capsys.readouterr().err == 'Stopped by Ctrl-C. The log: a.log\n'
+
+
+@signals_come
+def test_sigterm_is_one_line_and_143(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end, stoppable():
+        with stoppable():  # as the trainer's command line, in whose main function there is another
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+    assert end.value.code == 143 and capsys.readouterr().err == 'Stopped by SIGTERM.\n'
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@signals_come
+def test_sigterm_ends_forked_children_at_once():
+    with stoppable():
+        child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(100, ))
+        child.start()
+        child.terminate()
+        child.join(20)
+    assert child.exitcode == -signal.SIGTERM
+
+
+@signals_come
+def test_sigterm_keeps_its_own_way_where_processes_wait_for_one_another(monkeypatch):
+    monkeypatch.setenv('RANK', '0')
+    before = signal.getsignal(signal.SIGTERM)
+    with stoppable():
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_of_several_processes_the_first_says_so(capsys, monkeypatch):
@@ -27,25 +61,33 @@ def test_of_several_processes_the_first_says_so(capsys, monkeypatch):
     assert end.value.code == 130 and not capsys.readouterr().err
 
 
-@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: str(path.relative_to(ROOT / 'tools')))
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_tool_is_stoppable(tool):
     main = tool.read_text().split("if __name__ == '__main__':\n")[1]
     assert 'with stoppable():' in main
 
 
-def test_a_tool_stopped_while_it_works(clean_environment):
+def test_a_tool_stopped_while_it_works(clean_environment, tmp_path):
     """For real: the benchmark, while it measures."""
     pytest.importorskip('rich', reason='rich, which the extra "demo" brings, is not installed')
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'tools' / 'benchmark' / 'attention.py'), '--grids', '8', '--heads', '2',
-         '--seconds', '60', '--no-memory'], env=clean_environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True, preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))  # a shell may ignore it
+         '--seconds', '60', '--no-memory', '--work-dir', str(tmp_path)],
+        env=clean_environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))  # a shell may ignore it
     first = process.stderr.readline()
     assert first.startswith('[1/')
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == 'Stopped by Ctrl-C.\n' and not out
+
+
+def test_kept_items_take_no_part_in_the_eta(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 0.0, 10.0])
+    monkeypatch.setattr(time, 'monotonic', lambda: next(clock))
+    assert list(with_progress('abc', str.upper, known=lambda item: item == 'a')) == ['a', 'b', 'c']
+    assert capsys.readouterr().err.splitlines() == ['[1/3] A, kept', '[2/3] B', '[3/3] C, ETA 0:00:10']
 
 
 def test_progress_has_an_eta(capsys, monkeypatch):

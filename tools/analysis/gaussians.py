@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from mmlocat.training.cli import prepare_or_exit
-from mmlocat.utils import stoppable
+from mmlocat.utils import check_folder, stoppable
 from mmlocat.visualization.gaussians_over_training import draw_gaussians
 
 
@@ -21,5 +21,6 @@ if __name__ == '__main__':
     with stoppable():
         options = read_options()
         out = options.out or options.work_dir / 'gaussians.png'
+        prepare_or_exit(lambda: check_folder('the folder of --out', out.parent))
         prepare_or_exit(lambda: draw_gaussians(options.work_dir, out))
         print(f'Wrote {out}')

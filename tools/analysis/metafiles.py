@@ -5,10 +5,11 @@ import argparse
 from pathlib import Path
 
 from mmlocat.experiments.leaderboard.metafiles import write
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import share_folder, stoppable
 
 if __name__ == '__main__':
     argparse.ArgumentParser(description=__doc__).parse_args()
     with stoppable():
-        for path in write(share_folder()):
+        for path in prepare_or_exit(lambda: write(share_folder())):
             print(path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mmlocat.attention import available_backends
 from mmlocat.benchmark.attention import PASSES, Case, measure
-from mmlocat.benchmark.cli import cells, parse
+from mmlocat.benchmark.cli import cells, measured, parse
 from mmlocat.benchmark.plot import draw
-from mmlocat.utils import stoppable, with_progress
+from mmlocat.utils import stoppable
+from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
 
@@ -45,13 +46,15 @@ def main() -> int:
     title = f'{args.dtype}, heads of {args.head_dims}, batch 1, one prefix token. {machine(args.device)}'
     table, results = Table(COLUMNS, title, words=2), []
     turns = [(passes, case) for passes in args.passes for case in cases]
+    options = dict(backends=args.backends, seconds=args.seconds, memory=not args.no_memory)
     try:
-        for passes, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].heads} heads, N {turn[1].tokens}'):
-            for result in measure(case, passes, args.backends, args.seconds, not args.no_memory):
+        with KeptRows(args.work_dir / 'attention.json', args.device) as kept:
+            for result in measured(kept, turns, lambda turn: f'{turn[0]}, {turn[1].heads} heads, N {turn[1].tokens}',
+                                   options, lambda turn: measure(turn[1], turn[0], *options.values())):
                 results.append(result)
-                table.print_row(*cells(result, case.heads, case.grid[0]), markdown=args.markdown,
+                table.print_row(*cells(result, result.case.heads, result.case.grid[0]), markdown=args.markdown,
                                 widths=COLUMNS.values())
-    except RuntimeError as error:  # a back-end that cannot run here, or differs from the oracle
+    except (RuntimeError, ValueError, OSError) as error:  # a back-end that cannot run here, or differs from the oracle
         print(f'Error: {error}', file=sys.stderr)
         return 1
     finally:

@@ -5,8 +5,9 @@ import argparse
 import sys
 
 from mmlocat.benchmark.backbone import MODES, Case, measure
-from mmlocat.benchmark.cli import cells, parse
-from mmlocat.utils import stoppable, with_progress
+from mmlocat.benchmark.cli import cells, measured, parse
+from mmlocat.utils import stoppable
+from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
 
@@ -38,9 +39,16 @@ def main() -> int:
     cases = [Case(arch, image, args.batch, args.dtype, args.device) for arch in args.archs for image in args.images]
     table = Table(COLUMNS, f'{args.dtype}, batch {args.batch}. {machine(args.device)}', words=2)
     turns = [(mode, case) for mode in args.modes for case in cases]
-    for mode, case in with_progress(turns, lambda turn: f'{turn[0]}, {turn[1].arch}, {turn[1].image} px'):
-        for result in measure(case, mode, args.seconds, not args.no_memory):
-            table.print_row(*cells(result, case.arch, case.image), markdown=args.markdown, widths=COLUMNS.values())
+    options = dict(seconds=args.seconds, memory=not args.no_memory)
+    try:
+        with KeptRows(args.work_dir / 'backbone.json', args.device) as kept:
+            for result in measured(kept, turns, lambda turn: f'{turn[0]}, {turn[1].arch}, {turn[1].image} px', options,
+                                   lambda turn: measure(turn[1], turn[0], *options.values())):
+                table.print_row(*cells(result, result.case.arch, result.case.image), markdown=args.markdown,
+                                widths=COLUMNS.values())
+    except (RuntimeError, ValueError, OSError) as error:  # a model that differs from its reference, above all
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
     return 0
 
 

@@ -3,7 +3,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from mmlocat.benchmark.gpu.plan import FULL, SMALL
 from mmlocat.benchmark.gpu.run import run_report
 from mmlocat.benchmark.gpu.targets import judge
-from mmlocat.utils import share_folder, stoppable
+from mmlocat.utils import check_folder, share_folder, stoppable
 
 PAGE = 'performance_gpu.md'
 
@@ -34,8 +33,13 @@ def read_options() -> argparse.Namespace:
     elif args.small and args.out.resolve() == committed.resolve():
         problem = ('a small run has no figures for docs/performance_gpu.md; give it a place of its own: '
                    '--small --out work_dirs/gpu-report')
-    elif args.out.is_dir() or (args.out.parent.exists() and not args.out.parent.is_dir()):
-        problem = f'--out {args.out} names no file that can be written'
+    elif args.out.is_dir():
+        problem = f'--out {args.out} is a folder; it names a file, or a folder for {PAGE} that does not end in .md'
+    else:
+        try:
+            check_folder('--out', args.out.parent)
+        except ValueError as error:
+            problem = str(error)
     if problem:
         parser.exit(2, f'{parser.prog}: {problem}\n')
     return args
@@ -44,10 +48,13 @@ def read_options() -> argparse.Namespace:
 def main() -> int:
     """Measures, then prints which targets were met and missed; returns 1 if anything failed."""
     args = read_options()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends its processes, keeps the rows
     # For the measuring processes: Triton's kernels are interpreted on a CPU, never on a GPU.
     os.environ['TRITON_INTERPRET'] = '1' if args.small else '0'
-    report = run_report(SMALL if args.small else FULL, args.out)
+    try:
+        report = run_report(SMALL if args.small else FULL, args.out)
+    except (OSError, ValueError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
     entries = report['parts'].values()
     rows = [row for entry in entries for row in entry['rows']]
     if not args.small:

@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+from mmlocat.benchmark.cli import WORK_DIR
 from mmlocat.experiments.leaderboard import output
 from mmlocat.experiments.leaderboard.board import add_costs, build_board
 from mmlocat.experiments.leaderboard.runs import gather
-from mmlocat.utils import atomic_write, stoppable
+from mmlocat.utils import atomic_write, check_folder, stoppable
+from mmlocat.utils.kept_rows import KeptRows
 
 
 def read_options() -> argparse.Namespace:
@@ -22,8 +24,15 @@ def read_options() -> argparse.Namespace:
         '--readme', type=Path, help='Markdown file: replace the text between <!-- leaderboard:DATASET --> and its end')
     parser.add_argument('--paper', action='store_true', help="also the paper's rows of data sets that nobody measured")
     args = parser.parse_args()
-    if args.out and args.out.exists() and not args.out.is_dir():
-        parser.error(f'--out {args.out} is a file; it names a folder')
+    try:
+        if args.out:
+            check_folder('--out', args.out)
+        if args.plot:
+            check_folder('the folder of --plot', args.plot.parent)
+        if args.readme:
+            output.read_readme(args.readme)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     return args
 
 
@@ -32,7 +41,8 @@ def main() -> int:
     args = read_options()
     try:
         rows = build_board(gather(args.work_dirs), args.paper)
-        add_costs(rows)
+        with KeptRows((args.out or WORK_DIR) / 'leaderboard.unfinished.json') as kept:
+            add_costs(rows, kept.call)
         plot = args.plot or (args.out / 'leaderboard.png' if args.out else None)
         if plot:
             output.draw(plot, rows)

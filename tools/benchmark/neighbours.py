@@ -3,7 +3,10 @@
 
 import argparse
 
+from mmlocat.benchmark.cli import parse_common
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
+from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
 
@@ -16,20 +19,20 @@ def main() -> None:
     parser.add_argument('--channels', type=int, default=384)
     parser.add_argument('--neighbours', type=int, default=30)
     parser.add_argument('--seconds', type=float, default=30, help='time for the turns (default: 30)')
-    parser.add_argument('--markdown', action='store_true', help='print a Markdown table')
-    args = parser.parse_args()
+    args = parse_common(parser)
     if min(args.rows, args.queries, args.channels, args.neighbours) < 1:
         parser.error('--rows, --queries, --channels and --neighbours take positive whole numbers')
     from mmlocat.benchmark.neighbours import measure
     table = Table(['search', 's', 'x whole matrix', 'extra MiB'],
                   f'{args.queries:,} queries, {args.rows:,} rows of {args.channels} channels, {args.neighbours} '
                   f'neighbours. {machine("cpu")}')
-    for search in measure(args.rows, args.queries, args.channels, args.neighbours, args.seconds):
-        extra = None if search.extra is None else f'{search.extra:,.0f}'
-        table.print_row(search.name, f'{search.time.seconds:.2f}', f'{search.time.ratio:.2f}', extra,
-                        markdown=args.markdown, widths=[12, 6, 14, 9])
+    with KeptRows(args.work_dir / 'neighbours.json') as kept:
+        for search in measure(args.rows, args.queries, args.channels, args.neighbours, args.seconds, kept.call):
+            extra = None if search.extra is None else f'{search.extra:,.0f}'
+            table.print_row(search.name, f'{search.time.seconds:.2f}', f'{search.time.ratio:.2f}', extra,
+                            markdown=args.markdown, widths=[12, 6, 14, 9])
 
 
 if __name__ == '__main__':
     with stoppable():
-        main()
+        prepare_or_exit(main)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from mmlocat.experiments.leaderboard.output import read_readme
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.rows import load_suite
 from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite, show_plan
-from mmlocat.utils import stoppable
+from mmlocat.utils import check_folder, stoppable
 from mmlocat.utils.tables import console
 
 
@@ -32,8 +33,12 @@ def read_options() -> argparse.Namespace:
     args = parser.parse_args()
     if args.gpus < 1 or args.jobs < 1:
         parser.error('--gpus and --jobs take positive whole numbers')
-    if args.work_dir and args.work_dir.exists() and not args.work_dir.is_dir():
-        parser.error(f'--work-dir {args.work_dir} is a file; it names a folder')
+    try:
+        check_folder('--work-dir', args.work_dir or Path('work_dirs'))
+        if args.readme:  # before days of training
+            read_readme(args.readme)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     return args
 
 

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmlocat.experiments.leaderboard.output import update_readme
+from mmlocat.experiments.leaderboard.output import read_readme, update_readme
 from mmlocat.experiments.suite.costs import EXAMPLES, cost_table, suites
 from mmlocat.utils import stoppable
 
@@ -17,20 +17,25 @@ def read_options() -> argparse.Namespace:
                         help='suites and shipped configs (default: every suite for GPUs, and single trainings)')
     parser.add_argument('--readme', type=Path,
                         help='Markdown file: replace the text between <!-- costs --> and its end')
-    return parser.parse_args()
+    args = parser.parse_args()
+    try:
+        if args.readme:
+            read_readme(args.readme)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    return args
 
 
 def main() -> int:
     """Estimates and prints the table."""
     args = read_options()
     try:
-        table = cost_table(args.names or [*suites(), *EXAMPLES])
+        table = cost_table(args.names or [*suites(), *EXAMPLES], show=True)
         if args.readme:
             update_readme(args.readme, {'costs': f'{table.markdown()}\n'})
     except (OSError, ValueError, RuntimeError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
-    table.print()
     return 0
 
 

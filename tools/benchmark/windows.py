@@ -3,7 +3,10 @@
 
 import argparse
 
+from mmlocat.benchmark.cli import parse_common
+from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
+from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.machine import machine
 from mmlocat.utils.tables import Table
 
@@ -16,18 +19,18 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--seconds', type=float, default=5, help='time for the turns of one stage (default: 5)')
-    parser.add_argument('--markdown', action='store_true', help='print a Markdown table')
-    args = parser.parse_args()
+    args = parse_common(parser)
     from mmlocat.benchmark.windows import measure
     title = f'Window attention with projections, forward, Swin-{args.arch}, {args.img_size} px, batch {args.batch}. '
     table = Table(['', 'blocks', 'plain ms', 'GAug ms', 'x plain', 'quartiles'], title + machine(args.device))
-    for stage in measure(args.arch, args.img_size, args.batch, args.device, args.seconds):
-        times = stage.gaug
-        table.print_row(stage.name, stage.blocks, f'{stage.plain * 1e3:.1f}', f'{times.seconds * 1e3:.1f}',
-                        f'{times.ratio:.2f}', f'{times.low:.2f} - {times.high:.2f}', markdown=args.markdown,
-                        widths=[10, 6, 8, 7, 7, 11])
+    with KeptRows(args.work_dir / 'windows.json', args.device) as kept:
+        for stage in measure(args.arch, args.img_size, args.batch, args.device, args.seconds, kept.call):
+            times = stage.gaug
+            table.print_row(stage.name, stage.blocks, f'{stage.plain * 1e3:.1f}', f'{times.seconds * 1e3:.1f}',
+                            f'{times.ratio:.2f}', f'{times.low:.2f} - {times.high:.2f}', markdown=args.markdown,
+                            widths=[10, 6, 8, 7, 7, 11])
 
 
 if __name__ == '__main__':
     with stoppable():
-        main()
+        prepare_or_exit(main)

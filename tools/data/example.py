@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmlocat.utils import stoppable
+from mmlocat.utils import check_folder, stoppable
 
 CLASSES = {'background': (60, 60, 60), 'disc': (220, 60, 60), 'square': (60, 120, 220)}
 
@@ -48,5 +48,9 @@ if __name__ == '__main__':
     options = parser.parse_args()
     if options.folder.exists():
         parser.error(f'{options.folder} is there already; name a new folder')
+    try:
+        check_folder('the folder', options.folder)
+    except ValueError as error:
+        parser.error(str(error))
     with stoppable():
         make(options.folder, options.task)

@@ -13,24 +13,27 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 import torch
 
 from mmlocat.utils import atomic_write, first_line
+from mmlocat.utils.kept_rows import KeptRows
 from mmlocat.utils.machine import machine_and_software
 
 from .page import describe, render
 from .plan import PARTS, Part, Plan
 
 Report = Dict[str, Any]
+Row = Mapping[str, Any]
 
 
 def run_report(plan: Plan, page: Path, parts: Sequence[Part] = PARTS) -> Report:
     """Runs all parts; one that fails or takes too long is noted and the next one begins.
 
     Page and JSON are rewritten with every row, so that an interruption loses nothing that was measured. Earlier files
-    are kept until there is a first row.
+    are kept until there is a first row. The next run after an interrupted one takes its rows from a file beside the
+    page, except those that failed.
 
     Args:
         plan: The cases.
@@ -43,20 +46,23 @@ def run_report(plan: Plan, page: Path, parts: Sequence[Part] = PARTS) -> Report:
     entries = {part.name: dict(title=part.title, note=part.note, problem='not reached', rows=[]) for part in parts}
     report = dict(small=plan.small, about=machine_and_software(plan.device), parts=entries)
     end = time.monotonic()
-    for part in parts:
-        end += part.seconds
-        entry, seconds = entries[part.name], end - time.monotonic()
-        entry['problem'] = 'interrupted'  # what page and JSON say unless the part comes to an end
+    with KeptRows(page.with_suffix('.unfinished.json'), plan.device, '--out') as kept:
+        for part in parts:
+            end += part.seconds
+            entry, seconds = entries[part.name], end - time.monotonic()
+            entry['problem'] = 'interrupted'  # what page and JSON say unless the part comes to an end
 
-        def keep(row: Dict[str, Any], rows: list = entry['rows']) -> None:
-            rows.append(row)
-            _save(report, page)  # before anybody sees the row and interrupts
-            print(describe(row), flush=True)
+            def keep(key: Row, row: Row, rows: list = entry['rows']) -> None:
+                rows.append(row)
+                if not row.get('problem'):
+                    kept.add(key, row)
+                _save(report, page)  # before anybody sees the row and interrupts
+                print(describe(row), flush=True)
 
-        print(f'{part.title}: at most {seconds:.0f} s', file=sys.stderr, flush=True)
-        entry['problem'] = _run_part(part, plan, seconds, keep)
-        if entry['problem']:
-            print(f'{part.title}: {entry["problem"]}', file=sys.stderr, flush=True)
+            print(f'{part.title}: at most {seconds:.0f} s', file=sys.stderr, flush=True)
+            entry['problem'] = _run_part(part, plan, seconds, kept, keep)
+            if entry['problem']:
+                print(f'{part.title}: {entry["problem"]}', file=sys.stderr, flush=True)
     if any(entry['rows'] for entry in entries.values()):
         _save(report, page)
     return report
@@ -69,12 +75,13 @@ def _save(report: Report, page: Path) -> None:
         file.write(render(report))
 
 
-def _run_part(part: Part, plan: Plan, seconds: float, keep: Callable[[Dict[str, Any]], None]) -> str:
+def _run_part(part: Part, plan: Plan, seconds: float, kept: KeptRows,
+              keep: Callable[[Row, Row], None]) -> str:
     """Runs a part in a new process, for one that failed may have made the GPU unusable; returns what went wrong."""
     end = time.monotonic() + seconds
     context = get_context('spawn')
     connection, other = context.Pipe()
-    process = context.Process(target=_measure, args=(part, plan, other))
+    process = context.Process(target=_measure, args=(part, plan, kept, other))
     process.start()
     other.close()
     try:
@@ -82,7 +89,7 @@ def _run_part(part: Part, plan: Plan, seconds: float, keep: Callable[[Dict[str, 
             said = connection.recv()
             if isinstance(said, str):
                 return said
-            keep(said)
+            keep(*said)
         return f'stopped: not done after {seconds:.0f} s'
     except (EOFError, OSError):
         process.join()
@@ -94,16 +101,17 @@ def _run_part(part: Part, plan: Plan, seconds: float, keep: Callable[[Dict[str, 
         process.join()
 
 
-def _measure(part: Part, plan: Plan, connection: Connection) -> None:
-    """Measures case by case and sends a row for each, with the reason if it failed; at last '', or why it ended."""
+def _measure(part: Part, plan: Plan, kept: KeptRows, connection: Connection) -> None:
+    """Measures case by case; sends each one's key and row, or the reason if it failed; at last '' or why it ended."""
     os.setsid()  # Ctrl-C is for the parent, which ends this group and so whatever a compiler has started
     try:
         module, name = part.function.split(':')
         for shown, measure in getattr(importlib.import_module(module), name)(plan):
+            key = dict(shown, part=part.name, seconds=plan.seconds)
             try:
-                connection.send({**shown, **measure()})
+                connection.send((key, kept.get(key) or {**shown, **measure()}))
             except Exception as error:  # whatever a kernel, a compiler or a model may raise
-                connection.send({**shown, 'problem': f'failed: {type(error).__name__}: {first_line(error)}'})
+                connection.send((key, {**shown, 'problem': f'failed: {type(error).__name__}: {first_line(error)}'}))
             gc.collect()
             if plan.device.startswith('cuda'):
                 torch.cuda.synchronize()  # raises again the error that made the device unusable

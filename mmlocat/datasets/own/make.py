@@ -10,6 +10,8 @@ from typing import Callable, Iterator, List, Optional
 
 from mmseg.datasets import CityscapesDataset
 
+from mmlocat.utils import check_folder
+
 from .config_text import choose_crop, final_checkpoint, list_paths, read_base, write_config
 from .folders import Found, look_at
 from .labels import IGNORED, Classes, Survey, convert, name_classes, read_classes, survey
@@ -54,6 +56,9 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
     path = Path(out or f'my_configs/{root.resolve().name}.py')
     if path.suffix != '.py':
         raise ValueError(f'--out {path} is no name of a config; it ends with .py')
+    check_folder('the folder of --out', path.parent)
+    if converted:
+        check_folder('--convert', converted)
     config = read_base(base or _BASES[found.task], found.task)
     for target in [path, *list_paths(path, found)]:
         if target.exists() and not force:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmlocat.analysis.flops import count
 from mmlocat.models.building import input_shape
 from mmlocat.utils import with_progress
+from mmlocat.utils.kept_rows import Call, measure_now
 
 from .names import DATASETS, HEADS, REMARKS, Entry, order, published
 from .runs import Run
@@ -84,13 +86,23 @@ def build_board(runs: Sequence[Run], paper: bool = False) -> List[Row]:
     return sorted(rows, key=lambda row: (*order(row.entry), len(row.deviations) > 0, row.config or '', row.deviations))
 
 
-def add_costs(rows: Sequence[Row]) -> None:
-    """Fills parameters and MACs of measured rows, from the configs that they recorded."""
+def add_costs(rows: Sequence[Row], call: Call = measure_now) -> None:
+    """Fills parameters and MACs of measured rows, from the configs that they recorded.
+
+    Args:
+        rows: Those without runs stay as they are.
+        call: Counts each; ``KeptRows.call`` keeps what it gives.
+    """
     for row in with_progress([row for row in rows if row.runs], lambda row: f'cost of {row.config}'):
         settings = row.runs[0].config
         if row.runs[0].test['tta']:  # the model inside the one that averages, which has no forward pass of its own
             settings = {**settings, 'model': settings['model']['module']}
         config = Config(settings)
         row.shape = input_shape(config)
-        cost = count(config, row.shape)
-        row.parameters, row.macs = cost.parameters, cost.macs
+        row.parameters, row.macs = call(dict(model=repr(config.model), shape=row.shape),
+                                        partial(_count, config, row.shape))
+
+
+def _count(config: Config, shape: Tuple[int, int]) -> Tuple[int, int]:
+    cost = count(config, shape)
+    return cost.parameters, cost.macs

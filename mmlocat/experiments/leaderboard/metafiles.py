@@ -14,9 +14,11 @@ from typing import Dict, List, Optional, Tuple
 import yaml
 
 from mmlocat.analysis.flops import count
+from mmlocat.benchmark.cli import WORK_DIR
 from mmlocat.config import load_config
 from mmlocat.models.building import input_shape
 from mmlocat.utils import atomic_write, share_folder, with_progress
+from mmlocat.utils.kept_rows import KeptRows
 
 from .names import DATASETS, Leaf, order, parse, published
 from .runs import recipe
@@ -93,7 +95,9 @@ def metafiles(costs: Dict[str, Tuple[int, int]]) -> Dict[str, dict]:
 def write(root: Path) -> List[Path]:
     """Writes all metafiles and ``model-index.yml`` of a checkout, and returns them."""
     listed = [leaf for leaf in leaves() if family(leaf)]
-    files = metafiles({leaf.name: count_costs(leaf) for leaf in with_progress(listed, lambda leaf: leaf.name)})
+    with KeptRows(WORK_DIR / 'metafiles.json') as kept:
+        files = metafiles({leaf.name: kept.call(dict(config=leaf.name), partial(count_costs, leaf))
+                           for leaf in with_progress(listed, lambda leaf: leaf.name)})
     dump = partial(yaml.safe_dump, sort_keys=False, width=110)
     contents = {name: _HEADER + dump(content) for name, content in files.items()}
     contents['model-index.yml'] = dump({'Import': list(files)})

@@ -10,7 +10,7 @@ from typing import Dict, Iterable, List, Optional, Sequence
 
 from matplotlib.figure import Figure
 
-from mmlocat.utils import atomic_write
+from mmlocat.utils import atomic_write, check_folder
 from mmlocat.utils.tables import Table
 
 from .board import Row, mean_and_spread
@@ -113,6 +113,19 @@ def readme_texts(rows: Sequence[Row], readme: Path, picture: Optional[Path] = No
             for dataset in dict.fromkeys(row.entry.dataset for row in rows)}
 
 
+def read_readme(path: Path) -> str:
+    """Returns the text of the Markdown file that ``--readme`` names, which must be one that can be replaced.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Its folder cannot be written.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist; --readme names a Markdown file with markers')
+    check_folder('the folder of --readme', path.parent)
+    return path.read_text(encoding='utf-8')
+
+
 def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
     """Replaces the texts between ``<!-- MARKER -->`` and ``<!-- /MARKER -->``; returns the markers that it found.
 
@@ -124,9 +137,7 @@ def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
         FileNotFoundError: There is no such file.
         ValueError: It has none of the markers.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist; --readme names a Markdown file with markers')
-    content = path.read_text(encoding='utf-8')
+    content = read_readme(path)
     done = [marker for marker in texts if f'<!-- {marker} -->\n' in content and f'<!-- /{marker} -->' in content]
     if not done:
         first = next(iter(texts))

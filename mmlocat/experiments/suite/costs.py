@@ -9,7 +9,7 @@ are assumptions. Left out: validation, tests after a training, data loading, com
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
@@ -120,11 +120,12 @@ def suites() -> List[str]:
     return [name for name in names if 'digitscenes' not in load_suite(name).rows[0].config.name]
 
 
-def cost_table(names: Sequence[str]) -> Table:
+def cost_table(names: Sequence[str], show: bool = False) -> Table:
     """Makes the table of what suites and single trainings cost.
 
     Args:
         names: Of suites and of shipped leaves.
+        show: Whether to print each row as it comes.
 
     Returns:
         A line for each part of a suite, and for each leaf.
@@ -133,6 +134,9 @@ def cost_table(names: Sequence[str]) -> Table:
         FileNotFoundError: A name is neither.
     """
     table = Table(['what', 'part', 'jobs', 'images, M', 'PFLOP', 'GPU-hours'], words=2)
+    add = partial(table.print_row, widths=[30, 11, 4, 9, 12, 9]) if show else table.add
+    for name in names:
+        jobs_of(name)  # an unknown one is refused before the first is counted
     for name in with_progress(names, str):
         parts: Dict[str, Cost] = {}
         with quiet_mmengine():
@@ -140,8 +144,8 @@ def cost_table(names: Sequence[str]) -> Table:
                 part, cost = config_cost(leaf)
                 parts[part] = parts.get(part, Cost()) + cost.times(seeds)
         for part, cost in parts.items():
-            table.add(name, part, f'{cost.jobs:,}', f'{cost.images / 1e6:,.1f}', f'{cost.flops / 1e15:,.0f}',
-                      f'{cost.hours:,.1f}' if cost.hours < 10 else f'{cost.hours:,.0f}')
+            add(name, part, f'{cost.jobs:,}', f'{cost.images / 1e6:,.1f}', f'{cost.flops / 1e15:,.0f}',
+                f'{cost.hours:,.1f}' if cost.hours < 10 else f'{cost.hours:,.0f}')
     return table
 
 
