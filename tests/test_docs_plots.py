@@ -30,6 +30,8 @@ def test_the_figures_are_those_that_people_read():
     assert ['base', 'training step', 512, 1.01] in cost['models'] and len(cost['models']) == 18
     assert ['ViT, Base', 28.4, 32.64] in results['ADE20K'] and len(results) == 4
     alpha, vertical, horizontal, values = gaug['shown'][-1]
+    example = plots.PLOTS['example.png'][0]()
+    assert list(example['classes']) == ['background', 'disc', 'square'] and 'def draw(' in example['code']
     assert values[6][5] == alpha == max(map(max, values)) and vertical < horizontal
     assert values[6][8] > values[9][5]  # three patches aside, and three down
     with pytest.raises(ValueError, match='has no table with the columns nothing'):

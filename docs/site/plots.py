@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
+import inspect
 import json
 import re
 from pathlib import Path
@@ -16,12 +18,16 @@ from typing import Dict, List
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from mmlocat.attention import GaussianKernel
 from mmlocat.experiments.leaderboard.names import PAPER
 from mmlocat.visualization.style import ATTENTION, LINES, MARKERS, new_page
 
 DOCS = Path(__file__).resolve().parent.parent
+_EXAMPLE = importlib.util.spec_from_file_location('example', DOCS.parent / 'tools' / 'data' / 'example.py')
+example = importlib.util.module_from_spec(_EXAMPLE)
+_EXAMPLE.loader.exec_module(example)
 _PLAIN, _OURS = LINES[1], LINES[0]  # a plain model and the one with GAug and PRR, in all plots
 
 
@@ -94,15 +100,16 @@ def results_figures() -> dict:
 
 def draw_results(figures: dict) -> Figure:
     """Draws an arrow for each pair of ``results_figures``, from the plain model to its LocAt twin."""
-    page = new_page(9, 4.6, 'Published, on a frozen backbone: a plain model, and the same with GAug and PRR')
+    page = new_page(9, 4.6, 'Published: a plain model, and the same with GAug and PRR')
     for axes, (data, pairs) in zip(page.subplots(2, 2).flat, figures.items()):
         places = range(len(pairs))[::-1]
         for place, (_, old, new) in zip(places, pairs):
             axes.annotate('', (new, place), (old, place), arrowprops=dict(arrowstyle='-|>', color=_OURS, shrinkB=5))
-        for index, (colour, marker, label) in enumerate(((_PLAIN, 'o', 'plain'), (_OURS, 's', 'with GAug and PRR')), 1):
-            axes.plot([pair[index] for pair in pairs], places, marker, color=colour, label=label)
+        for index, (colour, marker, name) in enumerate(((_PLAIN, 'o', 'plain'), (_OURS, 's', 'with GAug and PRR')), 1):
+            axes.plot([pair[index] for pair in pairs], places, marker, color=colour, label=name)
+        label = 'top-1 %' if data == 'ImageNet-1K' else 'mIoU %, frozen backbone, one-layer head'
         axes.set_yticks(places, [pair[0] for pair in pairs])
-        axes.set(title=data, xlabel='top-1 %' if data == 'ImageNet-1K' else 'mIoU %', ylim=(-0.6, len(pairs) - 0.4))
+        axes.set(title=data, xlabel=label, ylim=(-0.6, len(pairs) - 0.4))
         axes.grid(True, axis='x', alpha=0.3)
     axes.legend(fontsize=8)
     return page
@@ -114,7 +121,8 @@ def gaug_figures() -> dict:
     query = 6 * height + 5  # the patch in row 6, column 5
     shown = []
     for alpha, vertical, horizontal in ((0.7, 1.0, 1.0), (2.0, 1.0, 1.0), (2.0, 6.0, 6.0), (2.0, 1.0, 12.0)):
-        variance = torch.tensor([vertical, horizontal]).expand(1, height * height, 2)
+        # In float64, so that four digits are the same on every machine.
+        variance = torch.tensor([vertical, horizontal], dtype=torch.float64).expand(1, height * height, 2)
         rows, columns = kernel.factors(variance, grid=height)
         values = alpha * rows[0, query, :, None] * columns[0, query, None, :]
         shown.append([alpha, vertical, horizontal, [[round(value, 4) for value in row] for row in values.tolist()]])
@@ -127,15 +135,38 @@ def draw_gaug(figures: dict) -> Figure:
     axes = page.subplots(1, len(figures['shown']))
     for place, (alpha, vertical, horizontal, values) in zip(axes, figures['shown']):
         drawn = place.imshow(np.asarray(values), cmap=ATTENTION, vmin=0, vmax=2)
-        place.plot(5, 6, 'w+')
+        place.plot(5, 6, '+', color=LINES[1])
         place.set(xticks=(), yticks=())
-        place.set_title(f'α = {alpha:g}\nσ² = {vertical:g} (vertical), {horizontal:g}', fontsize=9)
+        place.set_title(f'α = {alpha:g}\nσ² = {vertical:g} down, {horizontal:g} across', fontsize=9)
     page.colorbar(drawn, ax=list(axes), label='S', shrink=0.8)
     return page
 
 
+def example_figures() -> dict:
+    """Returns which images of tools/data/example.py to show, its classes, and the code that draws them."""
+    return dict(numbers=[0, 1, 2, 3], classes=example.CLASSES, code=inspect.getsource(example.draw))
+
+
+def draw_example(figures: dict) -> Figure:
+    """Draws the images of ``example_figures`` above their label maps in the colours of the classes."""
+    page = new_page(9, 3.8, 'Images of the example, and their label maps: a number for each pixel, here as a colour')
+    colours = np.full((256, 3), 255, dtype=np.uint8)  # white where nothing is labelled
+    colours[:len(figures['classes'])] = list(figures['classes'].values())
+    for (above, below), number in zip(page.subplots(2, len(figures['numbers'])).T, figures['numbers']):
+        image, label = example.draw(number, (1, 2))
+        above.imshow(np.asarray(image))
+        below.imshow(colours[np.asarray(label)])
+        above.set_axis_off()
+        below.set_axis_off()
+    handles = [Patch(facecolor=np.divide(colour, 255), label=f'{number} {name}')
+               for number, (name, colour) in enumerate(figures['classes'].items())]
+    handles.append(Patch(facecolor='white', edgecolor='black', label='255 unlabelled'))
+    page.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=9)
+    return page
+
+
 PLOTS = {'cost.png': (cost_figures, draw_cost), 'results.png': (results_figures, draw_results),
-         'gaug.png': (gaug_figures, draw_gaug)}
+         'gaug.png': (gaug_figures, draw_gaug), 'example.png': (example_figures, draw_example)}
 
 
 def fingerprint(figures: dict) -> str:
