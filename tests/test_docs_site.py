@@ -1,6 +1,8 @@
 """The pages of the site: their Python runs, their commands run in short, and the site is built without a warning."""
 
+import html
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -19,6 +21,7 @@ from mmlocat.experiments.demo_models import demo_model
 from mmlocat.visualization.sources import write_video
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models
+from tests.test_troubleshooting_page import quotes
 
 DOCS = ROOT / 'docs'
 # Where the blocks of a page are run: here, or in a test of its own.
@@ -59,6 +62,21 @@ def test_every_page_is_of_the_site_and_every_block_is_tested():
     assert all((ROOT / 'tests' / name).is_file() for name in ELSEWHERE.values())
     languages = {language for page in PAGES.values() for language in re.findall(r'^```(\w+)$', page, re.MULTILINE)}
     assert languages <= {'python', 'bash', 'sh', 'text', 'diff'}
+
+
+def test_a_stranger_finds_the_way():
+    """Nine entries at most; a page begins with whom it is for and what it is; the first one leads to all entries."""
+    navigation = re.search(r'^nav:\n(.*?)^\w', (ROOT / 'mkdocs.yml').read_text(), re.DOTALL | re.MULTILINE)[1]
+    entries = re.findall(r'^  - (.+?):', navigation, re.MULTILINE)
+    assert 5 < len(entries) <= 9 and {'Start', 'Your own data', 'Weights', 'Troubleshooting', 'API'} <= set(entries)
+    for path in DOCS.glob('*.md'):
+        title, opening = path.read_text(encoding='utf-8').split('\n\n')[:2]
+        if path.name != 'index.md':  # which begins as README does
+            assert title.startswith('# '), path.name
+            assert re.match(r'For (everyone|those|readers) .{40,}', opening, re.DOTALL), path.name
+    first = PAGES['index.md']
+    sections = re.split(r'^  - ', navigation, flags=re.MULTILINE)[2:]
+    assert all(re.search(r': (\w+\.md)', section)[1] in re.findall(r'\((\w+\.md)\)', first) for section in sections)
 
 
 @pytest.mark.parametrize('name, block', blocks('python'), ids=lambda value: value.split('\n')[0][:30])
@@ -106,10 +124,10 @@ def test_the_site_fetches_nothing_from_elsewhere(site):
     pages = sorted(site.rglob('*.html'))
     assert len(pages) >= len(list(DOCS.glob('*.md')))
     for page in pages:
-        html = page.read_text(encoding='utf-8')
-        fetched = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="?([^"\s>]+)', html)
-        fetched += re.findall(r'<link[^>]*rel="?(?:stylesheet|preconnect|icon|preload)"?[^>]*href="?([^"\s>]+)', html)
-        fetched += re.findall(r'<link[^>]*href="?([^"\s>]+)"?[^>]*rel="?(?:stylesheet|preconnect|icon|preload)', html)
+        source = page.read_text(encoding='utf-8')
+        fetched = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="?([^"\s>]+)', source)
+        fetched += re.findall(r'<link[^>]*rel="?(?:stylesheet|preconnect|icon|preload)"?[^>]*href="?([^"\s>]+)', source)
+        fetched += re.findall(r'<link[^>]*href="?([^"\s>]+)"?[^>]*rel="?(?:stylesheet|preconnect|icon|preload)', source)
         assert fetched and not [url for url in fetched if url.startswith(('http', '//'))], page.name
     for sheet in site.rglob('*.css'):
         assert not re.search(r'(@import|url\()\s*["\']?(https?:)?//', sheet.read_text(encoding='utf-8')), sheet.name
@@ -126,3 +144,11 @@ def test_the_site_has_readme_mathematics_and_docstrings(site):
     assert method.count('<math') > 20 and not re.search(r'<p>\s*<math(?![^>]*display="block")', method)
     assert '$' not in re.sub(r'<(pre|code|script).*?</\1>', '', method)
     assert 'id="mmlocat.attention.gaussian_attention"' in api and 'Patch representation refinement' in api
+
+
+def test_the_search_finds_error_messages(site):
+    entries = json.loads((site / 'search' / 'search_index.json').read_text(encoding='utf-8'))['docs']
+    text = ' '.join(html.unescape(re.sub(r'<[^>]+>', '', entry['text'])) for entry in entries
+                    if entry['location'].startswith('troubleshooting.html#'))
+    missing = [quote for quote in quotes() if quote not in re.sub(r'\s+', ' ', text)]
+    assert not missing
