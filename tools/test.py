@@ -5,7 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmlocat.utils import atomic_write, stoppable
+from mmlocat.utils import atomic_write, open_screen, stoppable
 
 
 def parse_args(argv=None):
@@ -109,5 +109,6 @@ def test_job(argv=None):
 
 if __name__ == '__main__':
     with stoppable():  # here too, because the imports take seconds
+        open_screen()
         from mmlocat.training.cli import run_job
         run_job(test_job)

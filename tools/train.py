@@ -7,7 +7,7 @@ looks at its input first; what it looks at is listed in ``mmlocat/training/check
 
 import argparse
 
-from mmlocat.utils import stoppable
+from mmlocat.utils import open_screen, stoppable
 
 
 def parse_args(argv=None):
@@ -73,5 +73,6 @@ def training_job(argv=None):
 
 if __name__ == '__main__':
     with stoppable():  # here too, because the imports take seconds
+        open_screen()
         from mmlocat.training.cli import run_job
         run_job(training_job)

@@ -23,6 +23,7 @@ from .model_check import build_model, build_optimizer, check_model, check_needs
 from .provenance import check_work_dir, claim_work_dir
 from .recompute import check_recomputed
 from .resume import apply_resume, tell_changes
+from .screen import IN_FILE
 from .seeding import prepare_determinism
 from .training_data import build_data, check_training_data
 
@@ -84,5 +85,5 @@ def run_checks(moment: str, config: Config, context: Context) -> None:
             if is_main_process():
                 print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
             if context.runner is not None:
-                context.runner.logger.info(remark)
+                context.runner.logger.info(remark, extra=IN_FILE)  # the screen has it
         context.done.add((check, context.job))

@@ -31,6 +31,7 @@ from .nonfinite import NonFiniteHook
 from .provenance import RecordHook
 from .recompute import sound_recomputation
 from .saving import AtomicCheckpointHook, save_atomically
+from .screen import IN_FILE, introduction, keep_pages_in_file
 from .seeding import StepSeedHook, seeded
 
 
@@ -71,8 +72,10 @@ class ChecksMixin:
             end_reading_once()
             raise
         runner.context, context.runner = context, runner
+        for line in introduction(runner):
+            runner.logger.info(line)
         for remark in context.remarks:
-            runner.logger.info(remark)
+            runner.logger.info(remark, extra=IN_FILE)  # the screen has them
         for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context), HookStateHook()):
             runner.register_hook(hook)
         # The attention's messages (its choice of a back-end) go into the same log.
@@ -80,6 +83,11 @@ class ChecksMixin:
         logger.handlers, logger.propagate = list(runner.logger.handlers), False
         logger.setLevel(logging.INFO)
         return runner
+
+    def _log_env(self, *args: Any) -> None:
+        """Logs environment and config, as both of mmengine's Runners do; on the screen some lines stand for them."""
+        keep_pages_in_file(self.logger)
+        super()._log_env(*args)
 
     def prepare_training(self) -> None:
         """Builds and checks what a training needs, once; ``train`` calls it if the caller has not.
