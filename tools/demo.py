@@ -5,6 +5,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.datasets import prepare_digit_scenes
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.queue import cores

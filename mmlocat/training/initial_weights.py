@@ -119,7 +119,8 @@ def fit_weights(config: Config, context: Context) -> List[str]:
     if context.initial and backbone is not None:
         checkpoint = _read(context.initial)
         try:
-            on_meta(backbone).fit_checkpoint(dict(checkpoint.state_dict), metadata={'ref_grid': checkpoint.ref_grid})
+            context.fitted = str(on_meta(backbone).fit_checkpoint(
+                dict(checkpoint.state_dict), metadata={'ref_grid': checkpoint.ref_grid}))
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f'{context.initial}: {error}') from error
     return []

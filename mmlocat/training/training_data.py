@@ -13,6 +13,7 @@ from mmlocat.datasets.guard import base_datasets, guard_samples
 from .context import TEST, TRAIN, Context
 from .hardware import is_main_process
 from .iou_metric import count_class_areas, keep_image_folders
+from .screen import say
 
 
 def check_training_data(config: Config, context: Context) -> List[str]:
@@ -27,6 +28,7 @@ def check_training_data(config: Config, context: Context) -> List[str]:
     loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
     if not loaders or not context.options['data'] or not is_main_process():
         return []
+    say(f'Looking at the data of {" and ".join(loaders)} ...')  # lists of millions of files take minutes
     reports = check_data(config, loaders, QUICK_FILES)
     errors = [(report.title, error) for report in reports for error in report.errors]
     if errors:

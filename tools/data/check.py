@@ -4,6 +4,11 @@
 import argparse
 import sys
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.config import add_config_arguments, load_config
 from mmlocat.datasets.check import QUICK_FILES, SAMPLED_FILES, check_data, render
 from mmlocat.training.cli import prepare_or_exit
