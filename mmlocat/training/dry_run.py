@@ -122,7 +122,10 @@ def _rates(runner: Runner) -> Dict[str, str]:
     settings = runner.cfg.optim_wrapper.get('optimizer') or {}
     if 'lr' not in settings:
         return {'Learning rate': 'as the config says, of several optimizers'}
-    text, peak = rates_in_words(runner.cfg)
+    try:
+        text, peak = rates_in_words(runner.cfg)
+    except Exception:  # a scheduler may be anybody's, or follow a score
+        return {'Learning rate': f'{settings["lr"]:.4g} by a schedule that cannot be told beforehand'}
     return {'Learning rate': text, 'Warm-up': f'until {peak}' if peak else 'none'}
 
 
