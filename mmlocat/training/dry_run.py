@@ -158,7 +158,7 @@ def _disk(runner: Runner, context: Context, state: Optional[Dict[str, Any]]) -> 
         saved = footprint.saved_by(runner, hook, state)
         needed += saved.peak
         unknown = ', without the state of the optimizer' if state is None else ''
-        text = f'{saved.kept} checkpoints kept of {saved.written}, {footprint.in_words(saved.each)} each{unknown}'
+        text = f'{saved.kept} of {saved.written} checkpoints kept, {footprint.in_words(saved.each)} each{unknown}'
         if saved.best:
             text += f', and {saved.best} of the best score, {footprint.in_words(saved.best_each)} each'
         text += f': {footprint.in_words(saved.total)}'

@@ -24,9 +24,9 @@ def options(digit_scenes, tmp_path):
     torch.save(build_model(load_config(LINEAR)).backbone.state_dict(), tmp_path / 'weights.pth')
     return [LINEAR, '--work-dir', str(tmp_path / 'work'), '--cfg-options', f'checkpoint={tmp_path / "weights.pth"}',
             *(f'{name}_dataloader.dataset.data_root={digit_scenes}' for name in ('train', 'val', 'test')),
-            'train_cfg.max_iters=8', 'train_cfg.val_interval=4', 'param_scheduler.0.total_steps=8',
-            'train_dataloader.batch_size=8', 'default_hooks.checkpoint.interval=2',
-            'default_hooks.checkpoint.max_keep_ckpts=2', 'default_hooks.checkpoint.save_best=mIoU']
+            'train_cfg.max_iters=8', 'train_cfg.val_interval=8', 'param_scheduler.0.total_steps=8',
+            'train_dataloader.batch_size=8', 'default_hooks.checkpoint.interval=4',
+            'default_hooks.checkpoint.max_keep_ckpts=1', 'default_hooks.checkpoint.save_best=mIoU']
 
 
 def test_what_it_says_is_what_comes(options, tmp_path, monkeypatch, capsys):
@@ -59,18 +59,18 @@ def test_what_it_says_is_what_comes(options, tmp_path, monkeypatch, capsys):
     for line, loop in zip(facts['Data'].splitlines(), (trained.train_loop, trained.val_loop)):
         assert f': {len(loop.dataloader.dataset)} images (DigitScenesSegmentation in ' in line
     assert facts['Batch'] == '8 an optimizer step: 8 a process x 1'
-    assert facts['Length'] == '8 iterations, 2 times through the data, validation every 4'
+    assert facts['Length'] == '8 iterations, 2 times through the data, validation every 8'
     counts = [sum(value.numel() for value in trained.model.parameters() if value.requires_grad or whole)
               for whole in (False, True)]
     assert facts['Parameters'] == '{:,} trained of {:,}'.format(*counts)
     assert facts['Frozen'].startswith('backbone (') and 'stays in evaluation mode' in facts['Frozen']
     assert 'weights.pth' in facts['Weights'] and re.search(r'(\d+) of \1 matched', facts['Weights'])
     files = list((tmp_path / 'work').glob('*.pth'))
-    assert len(files) == saved.kept + saved.best == 3 and saved.written == 4
+    assert len(files) == saved.kept + saved.best == 2 and saved.written == 2
     for file in files:
         expected = saved.best_each if file.name.startswith('best') else saved.each
         assert file.stat().st_size == pytest.approx(expected, rel=0.03), file
-    assert facts['Disk'].startswith(f'2 checkpoints kept of 4, {in_words(saved.each)} each, and 1 of the best score')
+    assert facts['Disk'].startswith(f'1 of 2 checkpoints kept, {in_words(saved.each)} each, and 1 of the best score')
     assert facts['Results'] == str(tmp_path / 'work')
 
 
