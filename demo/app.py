@@ -9,7 +9,7 @@ and there are some, else with random ones.
 import argparse
 import sys
 
-from mmlocat.utils import stoppable
+from mmlocat.utils import open_screen, stoppable
 from mmlocat.utils.arguments import add_segmentor_options, parse_model_options
 
 
@@ -27,6 +27,7 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Serves until Ctrl-C."""
     args = read_options()
+    open_screen()
     from mmlocat.training.cli import prepare_or_exit
 
     def prepare():

@@ -7,6 +7,11 @@ Without config and checkpoint it takes the models that `make demo` has trained, 
 import argparse
 import sys
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from rich.console import Console
 
 from mmlocat.experiments.demo_models import demo_model

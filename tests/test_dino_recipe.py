@@ -10,9 +10,10 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
-from mmlocat.analysis.recipe import learning_rates, parameter_groups
+from mmlocat.analysis.recipe import parameter_groups
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
+from mmlocat.training.recipe import learning_rates
 from tests.conftest import ROOT
 
 EPOCHS, LENGTH = 100, 2  # epochs of the recipe, iterations of one here

@@ -10,7 +10,7 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from mmengine.config import Config
 
-from mmlocat.analysis.recipe import learning_rates
+from mmlocat.training.recipe import learning_rates
 from tests.conftest import ROOT
 from tests.test_recipes import groups, load
 

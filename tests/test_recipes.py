@@ -10,9 +10,10 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from mmlocat.analysis.recipe import learning_rates, parameter_groups
+from mmlocat.analysis.recipe import parameter_groups
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
+from mmlocat.training.recipe import learning_rates
 from tests.conftest import ROOT
 
 

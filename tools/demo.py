@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlocat.utils import check_folder, stoppable
+from mmlocat.utils import check_folder, open_screen, stoppable
 
 if TYPE_CHECKING:  # imported once the options are right
     from mmlocat.experiments.suite.rows import Suite
@@ -50,6 +50,7 @@ def demo_suite(args: argparse.Namespace) -> Suite:
 def main() -> int:
     """Runs what is missing, then prints the table and draws the picture."""
     args = read_options()
+    open_screen()
     from mmlocat.datasets import prepare_digit_scenes
     from mmlocat.experiments.suite.plan import plan_suite
     from mmlocat.experiments.suite.queue import cores

@@ -11,7 +11,7 @@ share of the area. Videos and cameras are for demo/image_demo.py.
 import argparse
 import sys
 
-from mmlocat.utils import add_trust_option, stoppable
+from mmlocat.utils import add_trust_option, open_screen, stoppable
 from mmlocat.utils.arguments import complete_config
 
 
@@ -32,6 +32,7 @@ def read_options(argv=None) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Looks at every picture; the exit code is 1 if one could not be read."""
     args = read_options(argv)
+    open_screen()
     from mmlocat.training.cli import prepare_or_exit
     from mmlocat.visualization.predict import predict_job
     return min(1, prepare_or_exit(lambda: predict_job(args))())

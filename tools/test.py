@@ -5,7 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmlocat.utils import atomic_write, check_folder, stoppable
+from mmlocat.utils import atomic_write, check_folder, open_screen, stoppable
 from mmlocat.utils.arguments import add_job_arguments
 
 
@@ -112,5 +112,6 @@ def test_job(argv=None):
 if __name__ == '__main__':
     with stoppable():  # here too, because the imports take seconds
         parse_args()  # a wrong option is refused before that
+        open_screen()
         from mmlocat.training.cli import run_job
         run_job(test_job)

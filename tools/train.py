@@ -7,7 +7,7 @@ looks at its input first; what it looks at is listed in ``mmlocat/training/check
 
 import argparse
 
-from mmlocat.utils import stoppable
+from mmlocat.utils import open_screen, stoppable
 from mmlocat.utils.arguments import add_job_arguments
 
 
@@ -31,6 +31,9 @@ def parse_args(argv=None):
     parser.add_argument(
         '--no-data-check', action='store_true',
         help='do not look at the data first, see tools/data/check.py (checks.data=False)')
+    parser.add_argument(
+        '--dry-run', action='store_true',
+        help='check everything, show what would be done, and train nothing (checks.dry_run=True)')
     return parser.parse_args(argv)
 
 
@@ -47,6 +50,8 @@ def merge_args(config, args):
         config.merge_from_dict({'checks.allow_random_backbone': True})
     if args.no_data_check:
         config.merge_from_dict({'checks.data': False})
+    if args.dry_run:
+        config.merge_from_dict({'checks.dry_run': True})
     if args.resume:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
@@ -74,5 +79,6 @@ def training_job(argv=None):
 if __name__ == '__main__':
     with stoppable():  # here too, because the imports take seconds
         parse_args()  # a wrong option is refused before that
+        open_screen()
         from mmlocat.training.cli import run_job
         run_job(training_job)

@@ -8,23 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
-from torch import Tensor, nn
+from torch import nn
 
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
 from mmlocat.training.context import Context
 from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
+from mmlocat.training.recipe import frozen_parts, rates_in_words, training_length
 from mmlocat.utils.arguments import add_config_arguments
 from mmlocat.utils.tables import Table
 
-_EPOCH_LENGTH = 100  # iterations; in a schedule by epochs, rates are reported by their place in an epoch only
 _NAMES = 3  # of the parameters of a group
 
 
@@ -85,55 +83,6 @@ def quiet_mmengine() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def training_length(config: Config) -> Tuple[int, str]:
-    """Returns how long a config trains, and in which unit: 'epochs' or 'iterations'.
-
-    Raises:
-        ValueError: Its ``train_cfg`` states neither ``max_epochs`` nor ``max_iters``.
-    """
-    settings = config.get('train_cfg') or {}
-    for unit, key in (('epochs', 'max_epochs'), ('iterations', 'max_iters')):
-        if settings.get(key):
-            return settings[key], unit
-    raise ValueError('train_cfg states neither max_epochs nor max_iters: is this a config for testing alone?')
-
-
-def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequence[float] = (1.0, )) -> Tensor:
-    """Computes the learning rate of every iteration, by mmengine's schedulers, stepped as its Runner does it.
-
-    Args:
-        config: A training config.
-        epoch_length: Iterations an epoch, for schedules that count in epochs.
-        multipliers: One parameter group is made for each of these multiples of the optimizer's learning rate.
-
-    Returns:
-        Shape (iterations, groups), float64: the rate with which each iteration updates.
-
-    Raises:
-        ValueError: The config does not state how long it trains.
-    """
-    length, unit = training_length(config)
-    iterations = length * epoch_length if unit == 'epochs' else length
-    base = config.optim_wrapper.optimizer.lr
-    # Without gradients a step of SGD changes nothing.
-    optimizer = torch.optim.SGD(
-        [dict(params=[nn.Parameter(torch.zeros(1))], lr=base * multiplier) for multiplier in multipliers], lr=base)
-    schedulers = []
-    settings = config.get('param_scheduler') or []
-    for scheduler in [settings] if isinstance(settings, dict) else settings:
-        end = iterations // epoch_length if scheduler.get('by_epoch', True) else iterations
-        defaults = dict(end=end, optimizer=optimizer, epoch_length=epoch_length)
-        schedulers.append(PARAM_SCHEDULERS.build(dict(scheduler), default_args=defaults))
-    optimizer.step()  # schedulers expect a step before theirs
-    rates = []
-    for iteration in range(1, iterations + 1):
-        rates.append([group['lr'] for group in optimizer.param_groups])
-        for scheduler in schedulers:
-            if not scheduler.by_epoch or (unit == 'epochs' and iteration % epoch_length == 0):
-                scheduler.step()
-    return torch.tensor(rates, dtype=torch.float64)
-
-
 def describe(config: Config) -> Tuple[Dict[str, str], List[ParameterGroup]]:
     """Finds out what a config will do; builds its model and optimizer, and reads neither data nor weights.
 
@@ -151,7 +100,7 @@ def describe(config: Config) -> Tuple[Dict[str, str], List[ParameterGroup]]:
     model.train()
     groups = parameter_groups(model, config)
     total = sum(parameter.numel() for parameter in model.parameters())
-    frozen = _frozen_parts(model)
+    frozen = frozen_parts(model)
     length, unit = training_length(config)
     every = f', validation every {config.train_cfg.get("val_interval", 1):,}'
     facts = {
@@ -160,7 +109,7 @@ def describe(config: Config) -> Tuple[Dict[str, str], List[ParameterGroup]]:
         'Frozen': '; '.join(frozen) or 'nothing',
         'Total batch': _total_batch(config),
         'Length': f'{length:,} {unit}' + (every if config.get('val_dataloader') else ', no validation'),
-        'Learning rate': _rates(config, groups),
+        'Learning rate': rates_in_words(config, min((group.lr_multiplier for group in groups), default=1.))[0],
         'From the config': Config(dict(optim_wrapper=config.optim_wrapper,
                                        param_scheduler=config.get('param_scheduler'))).pretty_text.strip(),
     }
@@ -203,19 +152,6 @@ def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
     return partial(_show, Path(args.config).name, *describe(config))
 
 
-def _frozen_parts(model: nn.Module, prefix: str = '') -> List[str]:
-    """Lists the outermost parts that training does not change, of a model in training mode."""
-    parameters = list(model.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
-        still = '' if any(part.training for part in model.modules()) else ', stays in evaluation mode'
-        return [f'{prefix.rstrip(".")} ({sum(parameter.numel() for parameter in parameters):,}{still})']
-    parts = [f'{prefix}{name} ({parameter.numel():,})' for name, parameter in model.named_parameters(recurse=False)
-             if not parameter.requires_grad]
-    for name, child in model.named_children():
-        parts += _frozen_parts(child, f'{prefix}{name}.')
-    return parts
-
-
 def _initial_weights(config: Config, frozen: bool) -> str:
     source = initial_checkpoint(config)
     if source:
@@ -235,15 +171,3 @@ def _total_batch(config: Config) -> str:
     if not own or total % (own * steps):
         return f'{total}; {each}, which does not divide it'
     return f'{total}: {each}, {total // (own * steps)} processes'
-
-
-def _rates(config: Config, groups: List[ParameterGroup]) -> str:
-    slowest = min((group.lr_multiplier for group in groups), default=1.)
-    base, slow = learning_rates(config, _EPOCH_LENGTH, (1., slowest)).unbind(1)
-    highest = int(base.argmax())
-    by_epoch = training_length(config)[1] == 'epochs'
-    place = f'epoch {highest / _EPOCH_LENGTH:.4g}' if by_epoch else f'iteration {highest:,}'
-    text = f'{base[0]:.4g} at first, highest {base[highest]:.4g} at {place}, {base[-1]:.4g} at last'
-    if abs(slow[highest] - slowest * base[highest]) > 1e-6 * base[highest]:  # OneCycleLR has its own peak
-        text += f'; the same for all: the schedule overrides the multiple {slowest:.4g} of the slowest parameters'
-    return text

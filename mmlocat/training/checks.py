@@ -6,7 +6,6 @@ wrong and what to change. A check that changes the config says so in its docstri
 
 from __future__ import annotations
 
-import sys
 from typing import Callable, List, NamedTuple
 
 from mmengine.config import Config
@@ -16,13 +15,15 @@ from .config_types import check_types
 from .config_values import check_values
 from .context import BUILD, TEST, TRAIN, Context, read_options
 from .course import check_course
-from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, is_main_process, join_processes
+from .dry_run import write_elsewhere
+from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, join_processes
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
 from .loss_check import check_losses
 from .model_check import build_model, build_optimizer, check_last_batch, check_model, check_needs
 from .provenance import check_work_dir, claim_work_dir
 from .recompute import check_recomputed
 from .resume import apply_resume, tell_changes
+from .screen import IN_FILE, say
 from .seeding import prepare_determinism
 from .training_data import build_data, check_training_data
 
@@ -57,6 +58,7 @@ CHECKS: List[Check] = [
     Check(BUILD, prepare_determinism),
     Check(BUILD, join_processes),
     Check(TRAIN, claim_work_dir),  # one training at a time in a work dir
+    Check(BUILD, write_elsewhere),  # in a dry run: changes work_dir
     # Checks of the parts that the Runner has built.
     Check(JOBS, build_model, 'runner'),
     Check(TRAIN, check_needs, 'runner'),  # has it the hooks that the model says it needs
@@ -82,8 +84,7 @@ def run_checks(moment: str, config: Config, context: Context) -> None:
             continue
         for remark in check.look(config, context):
             context.remarks.append(remark)
-            if is_main_process():
-                print(f'mmlocat: {remark}', file=sys.stderr, flush=True)
+            say(remark)
             if context.runner is not None:
-                context.runner.logger.info(remark)
+                context.runner.logger.info(remark, extra=IN_FILE)  # the screen has it
         context.done.add((check, context.job))

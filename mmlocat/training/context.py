@@ -14,7 +14,7 @@ from mmlocat.checkpoints import reading_once
 
 BUILD, TRAIN, TEST = 'build', 'train', 'test'
 # The options of ``checks = dict(...)`` in a config, with their defaults.
-OPTIONS = dict(allow_random_backbone=False, data=True, trust_pickle=False)
+OPTIONS = dict(allow_random_backbone=False, data=True, dry_run=False, trust_pickle=False)
 # Keys that say where and how a job is started, not what it computes.
 OF_THE_LAUNCH = ('checks', 'launcher', 'load_from', 'model_wrapper_cfg', 'resume', 'work_dir')
 _reading = ExitStack()
@@ -31,6 +31,10 @@ class Context:
     remarks: List[str] = field(default_factory=list)  # of the checks so far
     resumed: Optional[str] = None  # the checkpoint that a training resumes from
     initial: Optional[str] = None  # the checkpoint that the backbone starts from
+    fitted: Optional[str] = None  # what became of it
+    work_dir: Optional[str] = None  # where a dry run says that results would go
+    scratch: Any = None  # the temporary folder that a dry run writes to instead
+    kept: Optional[int] = None  # in a dry run: bytes that a step keeps for its backward pass, in float32
     runner: Any = None  # once it is built
     done: set = field(default_factory=set)  # the checks that have run, with their job
     trained: bool = False  # whether the Runner has trained, or will

@@ -119,7 +119,8 @@ def fit_weights(config: Config, context: Context) -> List[str]:
     if context.initial and backbone is not None:
         checkpoint = _read(context.initial)
         try:
-            on_meta(backbone).fit_checkpoint(copy.copy(checkpoint.state_dict))  # with its records of grids
+            # A copy keeps what the state dict records of its grids.
+            context.fitted = str(on_meta(backbone).fit_checkpoint(copy.copy(checkpoint.state_dict)))
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f'{context.initial}: {error}') from error
     return []

@@ -20,6 +20,7 @@ from mmlocat.models.building import input_shape
 from mmlocat.utils import first_line
 
 from .context import TRAIN, Context
+from .footprint import kept_for_backward
 from .hardware import shards
 from .initial_weights import on_meta
 
@@ -119,7 +120,7 @@ def _try_batch(config: Config, context: Context, batch: int) -> None:
     # One mean a channel, or one for all.
     means = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     channels = model.backbone.in_channels if means is None or len(means) == 1 else len(means)
-    with torch.no_grad():
+    with kept_for_backward(model) if context.options['dry_run'] and training else torch.no_grad() as kept:
         features = _run('backbone', model.backbone, torch.zeros(batch, channels, *input_shape(config), device='meta'))
         if getattr(model, 'with_neck', False):
             features = _run('neck', model.neck, features)
@@ -128,6 +129,8 @@ def _try_batch(config: Config, context: Context, batch: int) -> None:
             for part in head if isinstance(head, nn.ModuleList) and name == 'auxiliary_head' else [head]:
                 if isinstance(part, nn.Module) and not isinstance(part, nn.ModuleList):
                     _run(name, part, features)
+    if kept is not None:
+        context.kept = max(context.kept or 0, sum(storage.nbytes() for storage in kept.values()))
 
 
 def _check_backends(backbone: nn.Module, training: bool) -> None:

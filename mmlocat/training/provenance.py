@@ -57,13 +57,13 @@ def claim_work_dir(config: Config, context: Context) -> List[str]:
     """Locks the work dir for the first process, since two trainings would overwrite each other's checkpoints.
 
     The operating system releases the lock when the process ends, in any way. Does nothing if the system or file system
-    has no such locks. A process may claim a work dir several times.
+    has no such locks. A process may claim a work dir several times. A dry run only looks whether it could.
 
     Raises:
         RuntimeError: Another process trains there.
     """
-    path = Path(config.work_dir).resolve() / '.training'
-    if fcntl is None or path in _held or not is_main_process():
+    path, dry = Path(context.work_dir or config.work_dir).resolve() / '.training', context.options['dry_run']
+    if fcntl is None or path in _held or not is_main_process() or (dry and not path.exists()):
         return []
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, 'a+', encoding='utf-8')
@@ -77,6 +77,9 @@ def claim_work_dir(config: Config, context: Context) -> List[str]:
         raise RuntimeError(f'another training ({holder}) writes to {config.work_dir}; give this one its own with '
                            '--work-dir, or wait until that one has ended') from error
     except OSError:  # such a file system has no locks
+        file.close()
+        return []
+    if dry:
         file.close()
         return []
     file.truncate(0)

@@ -22,6 +22,7 @@ from mmlocat.config import resolve_type
 
 from .checks import run_checks
 from .context import BUILD, TEST, TRAIN, Context, begin_reading_once, changed_since_file, end_reading_once
+from .dry_run import show_plan
 from .fsdp import WholeMetadataHook
 from .hardware import world_size
 from .hook_state import HookStateHook
@@ -31,6 +32,7 @@ from .nonfinite import NonFiniteHook
 from .provenance import RecordHook
 from .recompute import sound_recomputation
 from .saving import AtomicCheckpointHook, save_atomically
+from .screen import IN_FILE, introduction, keep_pages_in_file, outlook
 from .seeding import StepSeedHook, seeded
 
 
@@ -71,8 +73,11 @@ class ChecksMixin:
             end_reading_once()
             raise
         runner.context, context.runner = context, runner
+        if not context.options['dry_run']:
+            for line in introduction(runner):
+                runner.logger.info(line)
         for remark in context.remarks:
-            runner.logger.info(remark)
+            runner.logger.info(remark, extra=IN_FILE)  # the screen has them
         for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context), HookStateHook()):
             runner.register_hook(hook)
         # The attention's messages (its choice of a back-end) go into the same log.
@@ -80,6 +85,11 @@ class ChecksMixin:
         logger.handlers, logger.propagate = list(runner.logger.handlers), False
         logger.setLevel(logging.INFO)
         return runner
+
+    def _log_env(self, *args: Any) -> None:
+        """Logs environment and config, as both of mmengine's Runners do; on the screen some lines stand for them."""
+        keep_pages_in_file(self.logger)
+        super()._log_env(*args)
 
     def prepare_training(self) -> None:
         """Builds and checks what a training needs, once; ``train`` calls it if the caller has not.
@@ -108,8 +118,12 @@ class ChecksMixin:
         return len(self.context.done) > before
 
     def train(self) -> nn.Module:
-        """Trains, and returns the model."""
+        """Trains, and returns the model; in a dry run, shows what it would do instead."""
         self.prepare_training()
+        if self.context.options['dry_run']:
+            show_plan(self, self.context)
+            return self.model
+        self.logger.info(outlook(self))
         try:
             with sound_recomputation():
                 return super().train()
@@ -150,8 +164,9 @@ class CheckedRunner(ChecksMixin, Runner):
     """Checks a job before mmengine's Runner starts it; trainings can be stopped at any time and resumed exactly.
 
     It takes the same configs. ``checks = dict(...)`` in one may hold ``allow_random_backbone`` (False: a frozen
-    backbone needs weights), ``data`` (True: check the data before a training) and ``trust_pickle`` (False: code in a
-    checkpoint does not run). ``mmlocat.training.checks.CHECKS`` lists the checks.
+    backbone needs weights), ``data`` (True: check the data before a training), ``dry_run`` (False: True shows what a
+    training would do, and trains nothing) and ``trust_pickle`` (False: code in a checkpoint does not run).
+    ``mmlocat.training.checks.CHECKS`` lists the checks.
     """
 
     def register_hook(self, hook: Union[Hook, dict], priority: Union[str, int, None] = None) -> None:

@@ -14,6 +14,7 @@ from mmlocat.datasets.guard import base_datasets, guard_samples
 from .context import TEST, TRAIN, Context
 from .hardware import is_main_process
 from .iou_metric import count_class_areas, keep_image_folders
+from .screen import say
 
 _SIZED = 8  # images whose sizes are compared before a test
 
@@ -30,6 +31,7 @@ def check_training_data(config: Config, context: Context) -> List[str]:
     loaders = [name for name in ('train', 'val') if config.get(f'{name}_dataloader')]
     if not loaders or not context.options['data'] or not is_main_process():
         return []
+    say(f'Looking at the data of {" and ".join(loaders)} ...')  # lists of millions of files take minutes
     reports = check_data(config, loaders, QUICK_FILES)
     errors = [(report.title, error) for report in reports for error in report.errors]
     if errors:

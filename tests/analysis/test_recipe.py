@@ -7,8 +7,9 @@ import mmseg
 import pytest
 from mmengine.config import Config
 
-from mmlocat.analysis.recipe import describe, learning_rates, recipe_job
+from mmlocat.analysis.recipe import describe, recipe_job
 from mmlocat.config import load_config
+from mmlocat.training.recipe import learning_rates
 from tests.conftest import ROOT
 from tests.helpers.forked import run_python
 

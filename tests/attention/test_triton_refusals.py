@@ -21,6 +21,11 @@ def there(monkeypatch):
     monkeypatch.setattr(triton_backend, '_installed', lambda *names: (9, 0) if 'triton' in names else (2, 0))
 
 
+def test_what_is_missing_is_marked_as_pytorch_marks_a_constant():
+    marked = torch.compiler.assume_constant_result(lambda: None)
+    assert vars(marked).items() <= vars(triton_backend.missing).items() and vars(marked)
+
+
 @pytest.mark.parametrize(('dtype', 'dims', 'more', 'reason'), [
     (torch.float64, 16, {}, 'take float32, float16 and bfloat16, not float64'),
     (torch.bfloat16, 16, {}, "interpreter cannot multiply bfloat16"),

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from mmlocat import __version__
 from mmlocat.training.cli import test_job as make_test_job
 from mmlocat.training.cli import training_job
 from tests.conftest import ROOT, skip_without_deterministic_resizing
@@ -89,9 +90,15 @@ def test_first_line_states_batch_and_weights(digit_scenes, tmp_path, capsys):
     training_job([
         str(CONFIGS / 'vit-nano_linear_digitscenes.py'), '--work-dir', str(tmp_path), '--allow-random-backbone',
         *tiny(digit_scenes, 'train_dataloader.batch_size=8')])
-    said = capsys.readouterr().err.splitlines()
+    shown, said = capsys.readouterr()
+    said = said.splitlines()
     assert said[0].startswith("mmlocat: Total batch 8 (1 x 8) is not the recipe's 32.")
     assert said[1] == 'mmlocat: The frozen backbone keeps random weights (--allow-random-backbone).'
+    # The rest of the screen: some lines in place of pages, and none of the above again.
+    log, = tmp_path.glob('*/*.log')
+    assert f'whole config and environment: {log}' in shown and 'seed: 0' in shown and len(shown.splitlines()) < 8
+    for page in ('Config:\n', 'System environment:', 'Hooks will be executed', 'Total batch 8', 'random weights'):
+        assert page not in shown and log.read_text().count(page) == 1
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
@@ -115,12 +122,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_p
     assert not (tmp_path / 'w').exists()
 
 
-def test_missing_data_show_before_training(run, tmp_path):
+def test_missing_data_show_before_training(run, tmp_path, cpu_environment):
+    del cpu_environment['PYTHONWARNINGS']
     result = run(ROOT / 'tools' / 'train.py', CONFIGS / 'vit_linear_ade20k.py', '--work-dir', tmp_path,
                  '--allow-random-backbone', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')
     assert result.returncode == 1
     error, = [line for line in result.stderr.splitlines() if line.startswith('Error: ')]
     assert 'nowhere' in error and 'Traceback' not in result.stderr
+    # Nothing of other packages is on the screen.
+    assert result.stderr.startswith(f'mmlocat {__version__}: loading PyTorch and OpenMMLab ...\n')
+    assert 'Warning' not in result.stderr and 'OneDL' not in result.stdout and not result.stdout
 
 
 def test_options_that_are_no_pairs(run):

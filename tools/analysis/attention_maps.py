@@ -5,6 +5,11 @@ import argparse
 from pathlib import Path
 from typing import Tuple
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.experiments.demo_models import demo_arms, demo_model
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable

@@ -4,6 +4,11 @@
 import argparse
 import sys
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.analysis.flops import count
 from mmlocat.config import load_config
 from mmlocat.models.building import input_shape

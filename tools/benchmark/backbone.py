@@ -4,6 +4,11 @@
 import argparse
 import sys
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.benchmark.backbone import MODES, Case, measure
 from mmlocat.benchmark.cli import cells, measured, parse
 from mmlocat.utils import stoppable

@@ -6,6 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.benchmark.cli import WORK_DIR
 from mmlocat.experiments.leaderboard import output
 from mmlocat.experiments.leaderboard.board import add_costs, build_board

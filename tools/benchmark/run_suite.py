@@ -7,6 +7,11 @@ from pathlib import Path
 
 import torch
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.experiments.leaderboard.output import read_readme
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.rows import load_suite

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from mmlocat.utils import stoppable
+from mmlocat.utils import open_screen, stoppable
 from mmlocat.utils.arguments import add_config_arguments
 
 
@@ -26,6 +26,7 @@ def read_options(argv=None) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Checks and prints; returns the exit code."""
     args = read_options(argv)
+    open_screen()
     from mmlocat.config import load_config
     from mmlocat.datasets.check import QUICK_FILES, SAMPLED_FILES, check_data, render
     from mmlocat.training.cli import prepare_or_exit

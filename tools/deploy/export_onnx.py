@@ -3,6 +3,11 @@
 
 import argparse
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.config import load_config
 from mmlocat.deploy.export import Export, export_onnx
 from mmlocat.training.cli import prepare_or_exit

@@ -13,7 +13,6 @@ from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
-from torch.compiler import assume_constant_result as constant_in_graphs
 
 from ..calls import Request
 from ..kernel import GaussianKernel, Grid
@@ -46,7 +45,6 @@ def can_run(request: Request) -> Optional[str]:
     return missing(query.device.type, query.device.index, query.dtype == torch.bfloat16)
 
 
-@constant_in_graphs
 def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[str]:
     """Returns what this machine lacks to run the kernels, or None.
 
@@ -78,6 +76,10 @@ def missing(device_type: str, index: Optional[int], bfloat16: bool) -> Optional[
         return (f'this GPU has compute capability {capability[0]}.{capability[1]}; the Triton kernels need 8.0 '
                 '(A100, RTX 30 and later)')
     return None
+
+
+# What torch.compiler.assume_constant_result sets (2.1 to 2.14), which imports the whole compiler: a second.
+missing._dynamo_marked_constant = True
 
 
 @lru_cache(maxsize=None)
