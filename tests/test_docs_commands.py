@@ -26,7 +26,8 @@ KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', '
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|windows)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
          'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/',
-         'stock tools': r'python \$MMSEG/', 'costs': r'python tools/benchmark/suite_costs\.py '}
+         'one command': r'mmlocat ', 'stock tools': r'python \$MMSEG/',
+         'costs': r'python tools/benchmark/suite_costs\.py '}
 
 
 def commands():
@@ -131,6 +132,14 @@ def test_recipes(command, checkout):
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize('command', COMMANDS['one command'])
+def test_one_command(command, checkout):
+    """As installed, ``mmlocat`` would be that of another checkout."""
+    said = checkout.run(command.replace('mmlocat ', 'python -m mmlocat ', 1))
+    assert 'commands' in said if '--help' in command else 'images' in said and 'free' in said
+    assert not list(checkout.folder.glob('work_dirs/locatvit_linear_ade20k*'))
+
+
 @pytest.mark.parametrize('command', COMMANDS['costs'])
 def test_costs(command, checkout):
     """Of the suite that is small there; the options stay."""
