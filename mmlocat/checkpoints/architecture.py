@@ -33,7 +33,8 @@ def infer_arch(state_dict: Mapping[str, Tensor], *, num_heads: Optional[int] = N
     blocks = {name.split('.')[1] for name in state_dict if re.match(r'layers\.\d+\.attn\.qkv\.weight$', name)}
     stem, first = (state_dict.get(name) for name in ('patch_embed.projection.weight', 'layers.0.ffn.layers.0.0.weight'))
     if stem is None or stem.dim() != 4 or first is None or blocks != {str(i) for i in range(len(blocks))}:
-        raise CheckpointError(f'these are no weights of a plain ViT: {", ".join(list(state_dict)[:3])} ...')
+        some = f'{", ".join(list(state_dict)[:3])} ...' if state_dict else 'no name in the file is one of a ViT'
+        raise CheckpointError(f'these are no weights of a plain ViT: {some}')
     dims, patch, gaug = stem.shape[0], stem.shape[2:], state_dict.get('layers.0.attn.gaug.log_var.weight')
     shown = dims // gaug.shape[1] if gaug is not None else None
     heads = shown or num_heads or _HEADS.get(dims)

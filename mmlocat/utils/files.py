@@ -52,7 +52,7 @@ def check_folder(option: str, folder: Union[str, Path]) -> Path:
     folder = Path(folder)
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
-        what = 'is a file; it names a folder' if there == folder.absolute() else f'cannot be made: {there} is a file'
+        what = 'is a file, not a folder' if there == folder.absolute() else f'cannot be made: {there} is a file'
     elif not os.access(there, os.W_OK | os.X_OK):
         what = f'cannot be written: no permission for {there}'
     else:

@@ -71,7 +71,7 @@ def test_a_small_run_has_all_parts(tmp_path, clean_environment):
     ([], 'PyTorch sees no GPU here, .*--small --out work_dirs/gpu-report'),
     (['--small'], 'a small run has no figures for docs/performance_gpu.md'),
     (['--small', '--out', str(COMMITTED.parent / '..' / 'docs' / COMMITTED.name)], 'a small run has no figures'),
-    (['--small', '--out', TOOL], '--out .* is a file; it names a folder; name another folder$'),
+    (['--small', '--out', TOOL], '--out .* is a file, not a folder; name another folder$'),
 ])
 def test_the_committed_page_is_not_for_this_machine(arguments, message, capsys):
     import torch

@@ -122,7 +122,7 @@ def test_fingerprints_follow_what_a_result_depends_on():
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--seeds', '0'], '--seeds must be at least 1, got 0'),
     (['--segmentation-iterations', '-1'], '--segmentation-iterations must be at least 1, got -1'),
-    (['--work-dir', __file__], 'is a file; it names a folder'),
+    (['--work-dir', __file__], 'is a file, not a folder'),
 ])
 def test_bad_options_are_one_line(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments])

@@ -42,5 +42,5 @@ def test_a_work_dir_is_one_trainings_until_that_has_ended(tmp_path):
 @pytest.mark.parametrize('job', [None, 'train', 'test'])
 def test_a_file_is_no_work_dir(job, tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(ValueError, match='--work-dir .*file is a file; it names a folder'):
+    with pytest.raises(ValueError, match='--work-dir .*file is a file, not a folder'):
         CheckedRunner.from_cfg(Config(dict(work_dir=str(tmp_path / 'file'))), job)

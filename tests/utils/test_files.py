@@ -21,7 +21,7 @@ def test_a_relative_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(('folder', 'message'), [
-    ('notes', 'notes is a file; it names a folder; name another folder$'),
+    ('notes', 'notes is a file, not a folder; name another folder$'),
     ('notes/a/b', 'notes/a/b cannot be made: .*notes is a file; name another folder$'),
 ])
 def test_a_file_in_its_place(folder, message, tmp_path):

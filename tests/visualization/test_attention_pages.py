@@ -89,7 +89,7 @@ def test_the_tool_writes_pages(arm, demo, picture, tmp_path, monkeypatch):
     (['PICTURE', '--at', 'nan,2'], '--at nan,2 lies outside the image'),
     (['PICTURE', '--demo-dir', 'nowhere'], 'run `make demo`'),
     (['PICTURE', '--config', 'configs/locatvit-nano_digitscenes.py', '--checkpoint', 'VIT'], 'does not fit the model'),
-    (['PICTURE', '--out', 'PICTURE'], 'is a file; it names a folder'),
+    (['PICTURE', '--out', 'PICTURE'], 'is a file, not a folder'),
 ])
 def test_bad_input_gets_one_line(arguments, message, demo, picture, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)

@@ -159,7 +159,7 @@ def test_a_folder_with_labels_and_without(demo, folder, tmp_path):
     (['FOLDER/images', '--masks', 'FOLDER/images'], '5 of 5 images in'),
     (['--masks', 'FOLDER/masks'], 'belongs to a folder of images; give it first'),
     (['FOLDER/images', '--demo-dir', 'nowhere'], 'run `make demo`'),
-    (['FOLDER/images', '--out', 'FOLDER/images/0.jpg'], 'is a file; it names a folder'),
+    (['FOLDER/images', '--out', 'FOLDER/images/0.jpg'], 'is a file, not a folder'),
 ])
 def test_bad_input_gets_one_line(arguments, message, demo, folder, capsys):
     arguments = [argument.replace('FOLDER', str(folder)) for argument in arguments]

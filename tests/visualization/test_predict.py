@@ -102,7 +102,7 @@ def test_the_bars_of_a_classifier_are_as_long_as_it_is_sure():
     (['a.png', '--model', 'locatvit_imagnet'], "'locatvit_imagnet'; did you mean locatvit_imagenet"),
     (['a.png', '--model', 'mine.py', '--checkpoint', 'a.pth'], 'mine.py does not exist'),
     (['a.png', '--model', CLASSIFIER, '--checkpoint', 'a.pth'], 'a.pth'),
-    (['a.png', '--model', CLASSIFIER, '--out-dir', 'a.png'], '--out-dir a.png is a file; it names a folder'),
+    (['a.png', '--model', CLASSIFIER, '--out-dir', 'a.png'], '--out-dir a.png is a file, not a folder'),
 ])
 def test_wrong_input_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
