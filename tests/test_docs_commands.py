@@ -183,7 +183,7 @@ def test_demo(checkout):
     """`make` takes this environment instead of making one, which .ci/run does, with `make demo-quick`."""
     make = f'make VENV={sys.prefix} -o {sys.prefix}/.mmlocat-ready '
     first, *others = sorted(COMMANDS['demo'], key=lambda command: command != 'make demo')
-    said = checkout.run(first.replace('make ', make, 1))
+    said = checkout.run(first.replace('make ', make, 1), timeout=1200)  # ten minutes on two idle cores
     assert 'ViT' in said and checkout.products('work_dirs/demo/summary.png')
     for command in others:
         if command == 'make app':

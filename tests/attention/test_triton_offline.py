@@ -71,8 +71,9 @@ SOME = [one for one in EACH_TILE if one['dims'] in (32, 64) and one['bias'] == (
 
 @pytest.fixture(scope='module')
 def few():
-    """What one process says of some tiles, and of a kernel that spills."""
-    return compiled(90, [*SOME, case('bfloat16', 64, MIDDLE, kernels=['queries'])])
+    """What one process says of some tiles, of gradients of values alone, and of a kernel that spills."""
+    values = case('bfloat16', 64, MIDDLE, keys=[False, True], kernels=['keys'])
+    return compiled(90, [*SOME, values, case('bfloat16', 64, MIDDLE, kernels=['queries'])])
 
 
 def test_every_row_has_a_case_and_some_are_compiled(few):

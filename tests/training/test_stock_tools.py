@@ -99,7 +99,7 @@ def test_what_is_wrong_ends_a_stock_tool_before_the_first_iteration(digit_scenes
     config = write_checked_config(tmp_path, SEGMENTOR, digit_scenes, length=6, save=2, validate=3)
     for number, (options, message) in enumerate([
             (['train_cfg.max_iter=5'], "IterBasedTrainLoop takes no 'max_iter'; did you mean max_iters"),
-            (['checks.dta=False'], 'checks.dta: there is no such option; did you mean data'),
+            (['checks.dta=False'], "'dta'; did you mean data"),
             (['checkpoint=nowhere.pth'], 'initial weights: checkpoint nowhere.pth does not exist'),
             (['model.decode_head.num_classes=5'], 'has 11 classes, the model predicts 5')]):
         work_dir = tmp_path / f'run{number}'

@@ -21,6 +21,13 @@ def _high(pair):
     return (pair >> 32).to(tl.int32).to(tl.float32, bitcast=True)
 
 
+@triton.jit
+def _wait(sums):
+    # This only waits, so that no product is in flight when an iteration ends; otherwise ptxas makes wgmma wait after
+    # each product (its warning C7515). It comes after the last product of an iteration.
+    return tl.inline_asm_elementwise('mov.b32 $0, $1;', '=r,r', [sums], tl.float32, True, 1)
+
+
 @triton.jit(do_not_specialize=[*SIZES, 'padded'])
 def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
                 sqb, sqh, sqn, skb, skh, skn, svb, svh, svn, sbb, sbh, sbm, sbn, sob, soh, son, seb, seh, sen,
@@ -102,14 +109,14 @@ def keys_kernel(Q, K, V, BIAS, RECORD, DO, DK, DV,
         p = tl.exp2(s * c - lse2[:, None])
         if WANT_V:
             dv = tl.dot(tl.trans(p.to(do.dtype)), do, acc=dv, input_precision=IP)
+            if WAIT and not WANT_K:
+                dv = _wait(dv)
         if WANT_K:
             dp = tl.dot(do, tl.trans(v), input_precision=IP)
             ds = p * (dp - delta[:, None])
             dk = tl.dot(tl.trans(ds.to(q.dtype)), q, acc=dk, input_precision=IP)
             if WAIT:
-                # This only waits, so that no product is in flight when an iteration ends; otherwise ptxas makes wgmma
-                # wait after each product (its warning C7515).
-                dk = tl.inline_asm_elementwise('mov.b32 $0, $1;', '=r,r', [dk], tl.float32, True, 1)
+                dk = _wait(dk)
     if WANT_K:
         store_rows(DK + b * sob + h * soh, tokens, son, dims, on, dk * scale, D, BLOCK_D, WIDE)
     if WANT_V:
