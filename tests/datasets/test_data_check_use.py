@@ -246,7 +246,7 @@ def test_a_config_that_cannot_be_read_is_one_line(capsys):
     tool = runpy.run_path(str(ROOT / 'tools' / 'data' / 'check.py'))['main']
     with pytest.raises(SystemExit) as stop:
         tool(['nothing.py'])
-    assert stop.value.code == 1 and capsys.readouterr().err.startswith('Error: config nothing.py does not exist')
+    assert stop.value.code == 1 and '\nError: config nothing.py does not exist' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         tool(['nothing.py', '--sample', '0'])
     assert '--sample must be at least 1, got 0' in capsys.readouterr().err

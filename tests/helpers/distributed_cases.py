@@ -113,7 +113,8 @@ class RecordHook(Hook):
         weights = own.state_dict()  # in all processes, for FSDP gathers here
         if is_main_process():
             partial = self.file.with_suffix('.part')
-            torch.save(dict(losses=self.losses, gradients=self.gradients, weights=weights), partial)
+            torch.save(dict(losses=self.losses, gradients=self.gradients, weights=weights,
+                            wrapper=type(runner.model).__name__), partial)
             partial.replace(self.file)
 
 

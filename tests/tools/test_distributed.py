@@ -145,9 +145,9 @@ def test_shards_train_as_one(runs, figure):
         assert sharded.process.returncode == 1
         return
     assert sharded.process.returncode == 0, sharded.read()[-4000:]
-    assert 'FullyShardedDataParallel' in sharded.read()
-    one = runs.record('one')
-    found = differences(only(SHARDED, one), only(SHARDED, runs.record('sharded')))
+    one, record = runs.record('one'), runs.record('sharded')
+    assert record['wrapper'] == 'MMFullyShardedDataParallel'
+    found = differences(only(SHARDED, one), only(SHARDED, record))
     for what in ('loss', 'weight'):
         figure(SECTION, f'largest difference of a {what} between FSDP with 2 processes and 1 process, '
                f'{len(SHARDED)} models', getattr(found, what))

@@ -36,11 +36,19 @@ def test_sigterm_is_one_line_and_143(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def wait_long(begun):
+    begun.set()
+    time.sleep(100)
+
+
 @signals_come
 def test_sigterm_ends_forked_children_at_once():
+    fork = multiprocessing.get_context('fork')
+    begun = fork.Event()
     with stoppable():
-        child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(100, ))
+        child = fork.Process(target=wait_long, args=(begun, ))
         child.start()
+        assert begun.wait(20)  # Python drops a signal that comes while it forks
         child.terminate()
         child.join(20)
     assert child.exitcode == -signal.SIGTERM
@@ -63,7 +71,7 @@ def test_of_several_processes_the_first_says_so(capsys, monkeypatch):
 
 @pytest.mark.parametrize('tool', TOOLS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_tool_is_stoppable(tool):
-    main = tool.read_text().split("if __name__ == '__main__':\n")[1]
+    main = tool.read_text().split("if __name__ == '__main__':\n")[-1]
     assert 'with stoppable():' in main
 
 

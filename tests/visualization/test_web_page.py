@@ -127,7 +127,7 @@ def test_bad_models_are_named_before_the_page_is_served(config, checkpoint, mess
     monkeypatch.setattr(web, 'launch', lambda *_: pytest.fail('it was served'))
     with pytest.raises(SystemExit) as end:
         tool.main()
-    assert end.value.code == 1 and message in capsys.readouterr().err.splitlines()[0]
+    assert end.value.code == 1 and message in capsys.readouterr().err.splitlines()[1]
 
 
 @pytest.fixture
