@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,16 +89,21 @@ def _defaults():
 def spare_runners():
     """Spares Runners what takes longer than all else in a short training, and shows nothing.
 
-    mmengine has yapf format the same config five times, and asks compilers for their versions.
+    mmengine has yapf format the same config five times, asks compilers for their versions, looks through all of
+    Python's objects for garbage whenever it builds a data set, and rests for two seconds between epochs.
     """
     if 'mmengine.runner.runner' in sys.modules:
         import mmengine.config.config as config
+        import mmengine.dataset.base_dataset as base_dataset
         import mmengine.runner._flexible_runner as flexible
+        import mmengine.runner.loops as loops
         import mmengine.runner.runner as plain
         import yapf.yapflib.yapf_api as yapf
         # Some releases of mmengine import it when they are imported, some when they use it.
         yapf.FormatCode = config.FormatCode = lambda text, **options: (text, False)
         plain.collect_env = flexible.collect_env = dict
+        base_dataset.gc = SimpleNamespace(collect=int)
+        loops.time = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 100))
 
 
 @pytest.fixture(scope='session', autouse=True)
