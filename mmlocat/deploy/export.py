@@ -18,7 +18,7 @@ from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import build_model, load_weights
 from mmlocat.utils import check_folder, first_line, require_modules, staged
 
-from .model import Exportable, named_outputs
+from .model import Exportable, flat, named_outputs
 from .verify import Difference, difference
 
 OPSET = 20  # the first with Gelu; onnxruntime supports it since 1.17
@@ -155,7 +155,7 @@ def compare(run: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Exportable,
         images = torch.randn(batch, exportable.backbone.in_channels, *size, generator=generator)
         with torch.no_grad():
             if exportable.task == 'backbone':
-                expected = model(images)
+                expected = flat(model(images))
             elif exportable.task == 'classifier':
                 expected = list(named_outputs(model(images, mode='tensor')).values())
             else:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmlocat.attention import GaussianAttention
+from mmlocat.models.backbones.layers import PAIRS
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.utils import first_line
 
@@ -47,7 +48,9 @@ class Exportable(nn.Module):
         if self.task == 'backbone':
             last = len(self.backbone.blocks) - 1
             part = 'stage' if hasattr(self.backbone, 'num_stages') else 'block'  # what out_indices counts
-            self.outputs = [f'{part}_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
+            names = [f'{part}_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
+            pairs = getattr(self.backbone, 'out_type', None) == PAIRS
+            self.outputs = [f'{name}{kind}' for name in names for kind in (('_map', '_cls_token') if pairs else ('', ))]
         else:
             self.outputs = self._try_outputs()
 
@@ -59,7 +62,7 @@ class Exportable(nn.Module):
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Returns a backbone's features, a classifier's logits (B, classes), or a segmentor's (B, classes, H, W)."""
         if self.task == 'backbone':
-            return tuple(self.model(images))
+            return flat(self.model(images))
         logits = self.model(images, mode='tensor')
         if self.task == 'segmentor':
             return (interpolate(logits, size=images.shape[2:], mode='bilinear', align_corners=False), )
@@ -85,6 +88,11 @@ class Exportable(nn.Module):
             return list(named_outputs(result))
         except TypeError as error:
             raise ValueError(f'{type(part).__name__} gives {error}; {advice}') from error
+
+
+def flat(features: Any) -> Tuple[Tensor, ...]:
+    """Returns the tensors of a backbone's outputs, pairs taken apart."""
+    return tuple(named_outputs(features).values())
 
 
 def named_outputs(result: Any, name: str = '') -> Dict[str, Tensor]:
