@@ -110,6 +110,8 @@ def test_depth_is_trained_and_tested_as_the_leaf_says(nyu, tmp_path):
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         loader.update(batch_size=1, num_workers=0, persistent_workers=False)
         loader.dataset.data_root = str(nyu)
+    crop = next(step for step in config.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
+    crop.crop_size = config.model.data_preprocessor.size = (96, 96)
     config.train_cfg.update(max_iters=2, val_interval=2)
     config.checkpoint = None
     config.dump(tmp_path / 'depth.py')
