@@ -153,8 +153,10 @@ def _run(name: str, part: Callable, features: Any) -> Any:
     try:
         return part(features)
     except Exception as error:  # third-party layers may raise anything
-        tensors: List[Tensor] = [features] if isinstance(features, Tensor) else [
-            tensor for tensor in features if isinstance(tensor, Tensor)]
+        # Backbones may give pairs of tensors.
+        parts = [features] if isinstance(features, Tensor) else [
+            part for pair in features for part in (pair if isinstance(pair, (tuple, list)) else [pair])]
+        tensors: List[Tensor] = [part for part in parts if isinstance(part, Tensor)]
         if isinstance(error, NotImplementedError) or 'meta' in str(error).lower():
             return None
         if 'Expected more than 1 value per channel' in str(error):

@@ -18,6 +18,13 @@ HEADS = {
     '': 'classifier',
     'linear': 'frozen backbone, one-layer head',
     'upernet': 'UperNet, fine-tuned',
+    'dpt': 'DPT, fine-tuned',
+    'segmenter': 'Segmenter, fine-tuned',
+    'setr': 'SETR-PUP, fine-tuned',
+    'segformer': "SegFormer's head, fine-tuned",
+    'fpn': 'semantic FPN, fine-tuned',
+    'fcn': 'FCN, fine-tuned',
+    'depth': 'depth, fine-tuned',
     'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
     'dino': 'DINO pretraining',
@@ -31,6 +38,7 @@ DATASETS = {
     'pascal_context59': 'PASCAL Context 59',
     'coco_stuff164k': 'COCO-Stuff 164K',
     'voc2012': 'Pascal VOC 2012',
+    'nyu': 'NYU Depth V2',
     'digitscenes': 'DigitScenes'
 }
 SIZES = ('tiny', 'small', 'base', 'nano')
@@ -115,8 +123,8 @@ class Leaf:
 
     @property
     def segments(self) -> bool:
-        """Whether its result is a mIoU."""
-        return self.head in ('linear', 'upernet', 'hummingbird')
+        """Whether it is a config of MMSegmentation: its result is a mIoU, or an error of depth."""
+        return self.head not in ('', 'knn') and not self.head.startswith('dino')
 
 
 def metric(head: str) -> Tuple[str, str]:
@@ -126,7 +134,8 @@ def metric(head: str) -> Tuple[str, str]:
     """
     top1 = ('accuracy/top1', 'top-1 %')
     votes = ('knn/top1_k20', 'k-NN top-1 %')
-    return {'': top1, 'dino-linear': top1, 'knn': votes, 'dino-knn': votes}.get(head, ('mIoU', 'mIoU %'))
+    others = {'': top1, 'dino-linear': top1, 'knn': votes, 'dino-knn': votes, 'depth': ('rmse', 'RMSE in m')}
+    return others.get(head, ('mIoU', 'mIoU %'))
 
 
 def parse(name: str) -> Leaf:

@@ -17,6 +17,20 @@ from mmlocat.attention.kernel import Grid
 from mmlocat.attention.pytorch import is_exporting
 from mmlocat.attention.vit.layers import self_attention
 
+# The ``out_type`` that gives, for each block, its map and its class token, as mmseg's DPTHead takes them.
+PAIRS = 'featmap_and_cls_token'
+
+
+def check_pairs(out_type: Optional[str], with_cls_token: bool) -> None:
+    """Refuses pairs of map and class token of a model that has no class token.
+
+    Raises:
+        ValueError: There is no class token.
+    """
+    if out_type == PAIRS and not with_cls_token:
+        raise ValueError(f"out_type='{PAIRS}' needs a class token, but with_cls_token=False; set it to True, "
+                         "or take out_type='featmap' for a head that reads maps alone")
+
 
 def init_linear_layers(module: nn.Module) -> None:
     """Draws every linear layer below ``module`` as the paper does: truncated normal 0.02, bias 0."""

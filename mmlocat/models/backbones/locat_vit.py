@@ -24,7 +24,7 @@ from mmlocat.attention.vit.rope import MixedRope
 from mmlocat.checkpoints.names import Translated, translate
 
 from .base import LocAtBase
-from .layers import LocAtEncoderLayer, PatchPadding
+from .layers import PAIRS, LocAtEncoderLayer, PatchPadding, check_pairs
 
 
 @SEG_MODELS.register_module()
@@ -66,8 +66,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
             model has none. Anything else that is missing or left over is an error. Defaults to none.
         adapt_channels: Whether weights for other ``in_channels`` are averaged or repeated. Defaults to False.
         **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
-            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, layer_scale_init_value,
-            patch_cfg, pre_norm, init_cfg.
+            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type (see ``forward``), with_cls_token,
+            layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid; worded as in mmpretrain.
@@ -75,6 +75,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
             ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``gaug_init`` or ``attention_backend`` is invalid.
     """
 
+    OUT_TYPES = {*VisionTransformer.OUT_TYPES, PAIRS}
     layer_class = LocAtEncoderLayer
     shared_by_blocks = ('rope', )
     num_cls_tokens = 1
@@ -111,6 +112,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
                  adapt_channels: bool = False,
                  **kwargs) -> None:
         check_arguments(img_size, patch_size, drop_path_rate, kwargs.get('interpolate_mode', 'bicubic'))
+        check_pairs(kwargs.get('out_type'), kwargs.get('with_cls_token', True))
         settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
         # The parent builds everything but the blocks: it gets ``num_layers`` 0, since the blocks are ours. An
         # invalid arch is passed unchanged, so that the parent's own assertion reports it.
@@ -247,7 +249,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
             self._freeze()
         return self
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> Tuple[Any, ...]:
         """Computes features of images.
 
         Args:
@@ -255,8 +257,8 @@ class LocAtViT(LocAtBase, VisionTransformer):
                 whole patches.
 
         Returns:
-            One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C),
-            'featmap' (B, C, H, W), 'raw' (B, P + H*W, C).
+            One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C), 'featmap'
+            (B, C, H, W), 'raw' (B, P + H*W, C); with 'featmap_and_cls_token' a pair, (B, C, H, W) and (B, C).
 
         Raises:
             ValueError: The images have another shape than (B, in_channels, height, width).
@@ -273,10 +275,16 @@ class LocAtViT(LocAtBase, VisionTransformer):
             if i == self.num_layers - 1 and self.final_norm:
                 x = self._normalised(x)
             if i in self.out_indices:
-                # A private method of MMPretrain 1.2.0 to 1.3.6. Its maps are permuted views, which every head that
-                # reshapes them would copy; one contiguous copy here avoids that.
-                outs.append(self._format_output(x, grid).contiguous())
+                outs.append(self._format_output(x, grid))
         return tuple(outs)
+
+    def _format_output(self, x: Tensor, grid: Grid) -> Any:
+        # By this name in MMPretrain 1.2.0 to 1.3.6. Its maps are permuted views, which every head that reshapes them
+        # would copy; one contiguous copy here avoids that.
+        if self.out_type == PAIRS:
+            patches = x[:, self.num_extra_tokens:].transpose(1, 2).contiguous()
+            return patches.unflatten(2, tuple(grid)), x[:, :self.num_cls_tokens].mean(1)
+        return super()._format_output(x, grid).contiguous()
 
     def _shared(self, layer: int, grid: Grid) -> tuple:
         """Returns what a block gets from the model beside tokens and grid: rotary angles, if there are any."""

@@ -1,0 +1,37 @@
+"""The table of every head: what runs, what does not, and whose fault it is."""
+
+import itertools
+
+import mmseg.models.decode_heads as decode_heads
+
+from mmlocat.experiments import heads as module
+from mmlocat.experiments.head_settings import REMARKS, head_model, heads
+
+
+def test_every_head_of_mmseg_is_tried():
+    assert {*heads()} == {*decode_heads.__all__} - {'KernelUpdateHead', 'KernelUpdator'} and {*REMARKS} <= {*heads()}
+    model = head_model('NewHead')  # of a later release
+    assert model['decode_head'] == dict(type='NewHead', in_channels=64, in_index=3, channels=16, num_classes=5,
+                                        norm_cfg=dict(type='BN'))
+
+
+def test_a_head_that_runs_and_one_that_does_not():
+    rows = [module.try_head(name, steps=3, onnx=False) for name in ('FCNHead', 'DDRHead')]
+    assert rows[0]['loss'][1] < rows[0]['loss'][0] and rows[0]['tested'] and rows[0]['errors'] == {}
+    assert rows[1]['loss'] is None and not rows[1]['tested']
+    assert rows[1]['errors']['trained'] == ('ValueError: too many values to unpack (expected 2)', 'mmseg')
+    text = module.table(rows)
+    assert '| `DDRHead` | no | no | no | reads the two branches of its own backbone' in text
+    assert 'Of 2 heads 1 train, 1 segment an image of an odd size, and 0 are exported.' in text
+    assert text.endswith('came in mmlocat: 0.\n')
+
+
+def test_what_does_not_learn_is_an_error_of_ours(monkeypatch):
+    from mmseg.models import EncoderDecoder
+    calls = itertools.count(1)
+    for loss, message in ((lambda model, *_: next(calls) * sum(p.exp().sum() for p in model.parameters()), 'loss rose'),
+                          (lambda model, *_: model.decode_head.conv_seg.bias.sum(), 'GAug gets no gradient')):
+        monkeypatch.setattr(EncoderDecoder, 'loss', lambda *args, loss=loss: dict(loss=loss(*args)))
+        row = module.try_head('FCNHead', steps=2, onnx=False)
+        error, library = row['errors']['trained']
+        assert message in error and library == 'mmlocat' and 'came in mmlocat: 1.' in module.table([row])
