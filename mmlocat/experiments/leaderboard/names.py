@@ -18,6 +18,7 @@ HEADS = {
     '': 'classifier',
     'linear': 'frozen backbone, one-layer head',
     'upernet': 'UperNet, fine-tuned',
+    'eomt': 'EoMT, fine-tuned',
     'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
     'dino': 'DINO pretraining',
@@ -116,7 +117,7 @@ class Leaf:
     @property
     def segments(self) -> bool:
         """Whether its result is a mIoU."""
-        return self.head in ('linear', 'upernet', 'hummingbird')
+        return self.head in ('linear', 'upernet', 'eomt', 'hummingbird')
 
 
 def metric(head: str) -> Tuple[str, str]:
