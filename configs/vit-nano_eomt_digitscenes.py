@@ -14,5 +14,6 @@ model = dict(
 _iterations = 600
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=None)
 param_scheduler = [dict(_base_.param_scheduler[0], end=50), dict(_base_.param_scheduler[1], begin=50, end=_iterations)]
+auto_scale_lr = dict(base_batch_size=32)
 train_cfg = dict(max_iters=_iterations, val_interval=_iterations)
 default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Sequence
+from typing import Dict, Sequence, Tuple
 
 import torch
 from mmengine.dist import all_reduce
@@ -77,7 +77,7 @@ class MaskLoss(nn.Module):
                                                                    self.weights)}
 
     @torch.no_grad()
-    def _match(self, class_logits: Tensor, mask_logits: Tensor, target: Targets):
+    def _match(self, class_logits: Tensor, mask_logits: Tensor, target: Targets) -> Tuple[Tensor, Tensor]:
         """Matches the queries of one image to its masks, at points that all of them share."""
         points = torch.rand(1, self.num_points, 2, device=mask_logits.device)
         return match(pair_costs(class_logits, sample(mask_logits, points), target.classes,
