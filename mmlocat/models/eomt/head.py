@@ -137,9 +137,20 @@ class EoMTHead(BaseDecodeHead):
         bias[:, 0, first:last, last:].masked_fill_(~inside, float('-inf'))
         return bias
 
-    def forward(self, inputs: Sequence[Prediction]) -> Tensor:
-        """Returns a score for each class and pixel, (B, classes, h, w), from the last of the predictions."""
-        return self._combine(*inputs[-1])
+    def forward(self, inputs: Sequence[Prediction], size: Optional[Sequence[int]] = None) -> Tensor:
+        """Returns a score for each class and pixel from the last of the predictions.
+
+        Args:
+            inputs: Predictions, of which the last one counts.
+            size: (height, width) of the result; logits of masks are resized to it. Defaults to that of the masks.
+
+        Returns:
+            Shape (B, classes, height, width): sums over queries of probabilities.
+        """
+        class_logits, mask_logits = inputs[-1]
+        if size is not None:
+            mask_logits = interpolate(mask_logits, size, mode='bilinear', align_corners=self.align_corners)
+        return self._combine(class_logits, mask_logits)
 
     def loss_by_feat(self, seg_logits: Sequence[Prediction], batch_data_samples: List[Any]) -> Dict[str, Tensor]:
         """Computes the losses of all depths, summed; see ``MaskLoss``."""

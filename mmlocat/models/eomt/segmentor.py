@@ -98,3 +98,7 @@ class EoMT(EncoderDecoder):
 
         predict(backbone(inputs, before_block)[0])
         return predictions
+
+    def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
+        """Returns scores at the size of the images, as a test has them; scores that are resized would be others."""
+        return self.decode_head(self.extract_feat(inputs), inputs.shape[2:])

@@ -128,8 +128,10 @@ def test_windows_cover_an_image():
     with torch.no_grad():
         found = model.predict(images)[0].seg_logits.data
         whole = model.encode_decode(images[..., :24], [dict(img_shape=torch.Size((24, 24)))])[0]
+        exported = model(images[..., :24])[0]
     assert found.shape == (3, 24, 40)
     torch.testing.assert_close(found[..., :16], whole[..., :16])  # where no other window lies
+    torch.testing.assert_close(exported, whole)
     assert 0 <= found.min() and not torch.allclose(found[..., 24:], whole[..., 8:])
 
 
