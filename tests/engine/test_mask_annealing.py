@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmlocat.engine import AnnealMasks
-from mmlocat.models import EoMTHead
+from mmlocat.models import EoMT, EoMTHead
 
 
 @pytest.mark.parametrize(('steps', 'starts', 'ends'), [
@@ -41,6 +41,7 @@ def test_the_hook_sets_the_shares_of_the_iteration_in_head_and_checkpoint():
     model.decode_head = EoMTHead(8, 3, num_queries=2, num_blocks=3, num_upscalings=0)
     hook = AnnealMasks()
     hook.before_train(runner(model))
+    assert EoMT.needed_hooks == (AnnealMasks.__name__, )  # a training without it is refused
     for iteration in (0, 20, 40, 89, 14):  # the last as of a training that is resumed
         hook.before_train_iter(runner(model, iteration), 0)
         assert model.decode_head.mask_shares == hook.shares(iteration / 90, 3)
