@@ -55,8 +55,8 @@ class EoMTHead(BaseDecodeHead):
         align_corners: As in MMSegmentation's heads. Defaults to False.
 
     Attributes:
-        mask_shares: For each of these blocks, the share of queries that attend within their masks alone; the hook
-            ``AnnealMasks`` lowers it from 1 to 0.
+        mask_shares: For each of these blocks, the share of queries that attend within their masks alone: 0, but in a
+            training, in which the hook ``AnnealMasks`` lowers it from 1 to 0.
 
     Raises:
         ValueError: A number is out of range.
@@ -82,8 +82,8 @@ class EoMTHead(BaseDecodeHead):
         self.upscale = nn.Sequential(*[_Upscaling(in_channels) for _ in range(num_upscalings)])
         self.mask_loss = MaskLoss(num_classes, **(loss or {}))
         # The buffer is for checkpoints; the numbers that decide, without waiting for a GPU, are in ``mask_shares``.
-        self.register_buffer('stored_shares', torch.ones(num_blocks))
-        self.mask_shares: Tuple[float, ...] = (1., ) * num_blocks
+        self.register_buffer('stored_shares', torch.zeros(num_blocks))
+        self.mask_shares: Tuple[float, ...] = (0., ) * num_blocks
 
     def set_mask_shares(self, shares: Sequence[float]) -> None:
         """Sets ``mask_shares``, one number from 0 to 1 for each block that the queries pass."""

@@ -31,6 +31,8 @@ def build(head=(), test_cfg=dict(mode='whole'), **backbone):
     init_default_scope('mmseg')
     model = MODELS.build(ConfigDict(settings(head, **backbone), test_cfg=test_cfg))
     model.eval()
+    assert not any(model.decode_head.mask_shares)  # outside of a training there are no masks
+    model.decode_head.set_mask_shares([1.] * model.decode_head.num_blocks)
     return model
 
 
