@@ -15,6 +15,7 @@ import mmlocat.engine.gaussian_stats  # noqa: E402, F401
 from mmlocat.engine.checkpoint_loader import register_schemes  # noqa: E402
 
 from .backbones import LocAtJumbo, LocAtSwin, LocAtViT  # noqa: E402
+from .eomt import EoMT, EoMTHead  # noqa: E402
 from .necks import PatchRefinement  # noqa: E402
 from .selfsup import DINO, DINOHead  # noqa: E402
 
@@ -23,4 +24,4 @@ register_schemes()
 register_classifiers()
 find_installed_libraries()
 
-__all__ = ['DINO', 'DINOHead', 'LocAtJumbo', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']
+__all__ = ['DINO', 'DINOHead', 'EoMT', 'EoMTHead', 'LocAtJumbo', 'LocAtSwin', 'LocAtViT', 'PatchRefinement']

@@ -114,7 +114,8 @@ def test_outputs_of_stages_are_named_so(checkpoint_of):
 @pytest.mark.soak
 @pytest.mark.parametrize(('name', 'task'), [('locatvit-nano_digitscenes', 'classifier'),
                                             ('locatvit-nano_linear_digitscenes', 'segmentor'),
-                                            ('locatvit-nano_upernet_digitscenes', 'segmentor')])
+                                            ('locatvit-nano_upernet_digitscenes', 'segmentor'),
+                                            ('locatvit-nano_eomt_digitscenes', 'segmentor')])
 def test_whole_models_of_four_blocks(onnx, checkpoint_of, tmp_path, figure, name, task):
     compare_whole_model(onnx, tmp_path, *checkpoint_of(name, 4), task, figure, 'four blocks')
 

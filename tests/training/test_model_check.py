@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
 from mmlocat.training.context import TRAIN, Context
-from mmlocat.training.model_check import check_last_batch
+from mmlocat.training.model_check import check_last_batch, check_model
 from mmlocat.training.training_data import _check_sizes
 from tests.conftest import ROOT
 
@@ -36,6 +36,16 @@ def test_a_last_batch_of_one_image_is_refused_where_batchnorm_cannot_train_on_it
     for options in (dict(batch_size=5, drop_last=True), dict(batch_size=4), dict(batch_size=6, sampler=endless)):
         assert last_batch(upernet, 31, **options) == []
     assert last_batch(upernet, 31, batch_size=6, processes=2) == []  # SyncBN sees the images of both
+
+
+def test_a_decoder_inside_of_the_backbone_is_run_with_it():
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_eomt_digitscenes.py'))
+    model = build_model(config)
+    context = Context(TRAIN, runner=SimpleNamespace(model=model))
+    assert check_model(config, context) == []
+    model.decode_head.classifier = torch.nn.Linear(32, 12)  # for another width
+    with pytest.raises(ValueError, match='model.backbone .*does not fit what it gets'):
+        check_model(config, context)
 
 
 def sizes(upernet, *sides, batch_size=2, keys=('inputs', )):

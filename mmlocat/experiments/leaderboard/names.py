@@ -25,6 +25,7 @@ HEADS = {
     'fpn': 'semantic FPN, fine-tuned',
     'fcn': 'FCN, fine-tuned',
     'depth': 'depth, fine-tuned',
+    'eomt': 'EoMT, fine-tuned',
     'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
     'dino': 'DINO pretraining',

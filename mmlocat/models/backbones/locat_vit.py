@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -24,7 +25,7 @@ from mmlocat.attention.vit.rope import MixedRope
 from mmlocat.checkpoints.names import Translated, translate
 
 from .base import LocAtBase
-from .layers import PAIRS, LocAtEncoderLayer, PatchPadding, check_pairs
+from .layers import PAIRS, BeforeBlock, LocAtEncoderLayer, PatchPadding, check_pairs
 
 
 @SEG_MODELS.register_module()
@@ -44,8 +45,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         img_size: Image size of pretraining in px, not the crop of a segmentation recipe: it sets the
             reference grid. Any other size is accepted in ``forward``. Defaults to 224.
         patch_size: Defaults to 16.
-        out_indices: Blocks whose outputs are returned, one number or a sequence; negative numbers count
-            from the last. Defaults to -1.
+        out_indices: Blocks whose outputs are returned, a number or several; negative ones count from the last. Defaults to -1.
         frozen_stages: Stem and this many blocks are frozen; 0 and -1 freeze nothing. If it is the number of
             blocks, the whole backbone has no gradient and stays in evaluation mode, also after ``train()``.
         layer_cfgs: Additional arguments of the blocks, one dict for all or a sequence.
@@ -249,12 +249,12 @@ class LocAtViT(LocAtBase, VisionTransformer):
             self._freeze()
         return self
 
-    def forward(self, x: Tensor) -> Tuple[Any, ...]:
+    def forward(self, x: Tensor, before_block: Optional[BeforeBlock] = None) -> Tuple[Any, ...]:
         """Computes features of images.
 
         Args:
-            x: Shape (B, in_channels, height, width), any size; padded right and bottom with zeros to
-                whole patches.
+            x: Shape (B, in_channels, height, width), any size; padded right and bottom with zeros to whole patches.
+            before_block: Lets a decoder put queries before the patches, see ``models.eomt``. Defaults to None.
 
         Returns:
             One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C), 'featmap'
@@ -270,8 +270,9 @@ class LocAtViT(LocAtBase, VisionTransformer):
         recompute = self.with_cp and torch.is_grad_enabled()
         outs = []
         for i, layer in enumerate(self.layers):
-            x = checkpoint(layer, x, grid, *self._shared(i, grid), use_reentrant=False) if recompute else layer(
-                x, grid, *self._shared(i, grid))
+            x, given = (x, {}) if before_block is None else before_block(i, x, grid)
+            run = partial(checkpoint, layer, use_reentrant=False) if recompute else layer
+            x = run(x, grid, *self._shared(i, grid), **given)
             if i == self.num_layers - 1 and self.final_norm:
                 x = self._normalised(x)
             if i in self.out_indices:

@@ -1,0 +1,4 @@
+from .head import EoMTHead
+from .segmentor import EoMT
+
+__all__ = ['EoMT', 'EoMTHead']
