@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -65,6 +65,9 @@ def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[
     for row in suite.rows:
         try:
             config = load_config(str(row.config), row.options)
+            if row.share:
+                row = _shortened(row, config)
+                config = load_config(str(row.config), row.options)
         except (OSError, ValueError) as error:
             raise type(error)(f'row {row.name}: {error}') from error
         for seed in row.seeds:
@@ -95,7 +98,9 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
     if config.get('train_dataloader'):
         length = config.train_cfg.get('max_iters')
         product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
-        more_options = _batch(row, config, gpus) + ([f'checkpoint={checkpoint}'] if checkpoint else [])
+        # A config with this variable gives the weights to its backbone alone; another goes on with the whole model.
+        start = 'checkpoint' if 'checkpoint' in config else 'load_from'
+        more_options = _batch(row, config, gpus) + ([f'{start}={checkpoint}'] if checkpoint else [])
         train = after = Job(
             f'{name}: train', folder,
             _command(slurm_name, 'train', gpus, partition, [row.config], [
@@ -117,6 +122,17 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
                 '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
             RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), after, lanes=lanes)
     return Trial(row, seed, config, train, test, parent)
+
+
+def _shortened(row: SuiteRow, config: Config) -> SuiteRow:
+    """Returns a row with the options that train it for its share of the config's iterations."""
+    schedules, iterations = config.get('param_scheduler') or [], (config.get('train_cfg') or {}).get('max_iters')
+    if not iterations or len(schedules) != 1 or schedules[0].get('total_steps') != iterations:
+        raise ValueError(f'share={row.share} does not fit {row.config.name}: it shortens a config with max_iters and '
+                         'one OneCycleLR of as many total_steps; state the length in cfg-options instead')
+    length = max(1, round(row.share * iterations))
+    return replace(row, options={**row.options, 'train_cfg.max_iters': length,
+                                 'param_scheduler.0.total_steps': length})
 
 
 def _command(job: str, tool: str, gpus: int, partition: Optional[str], positional: Sequence, rest: Sequence
