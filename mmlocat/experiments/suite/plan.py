@@ -125,14 +125,17 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
 
 
 def _shortened(row: SuiteRow, config: Config) -> SuiteRow:
-    """Returns a row with the options that train it for its share of the config's iterations."""
+    """Returns a row with the options that train it for its share of the config's iterations, and its rates with it."""
     schedules, iterations = config.get('param_scheduler') or [], (config.get('train_cfg') or {}).get('max_iters')
-    if not iterations or len(schedules) != 1 or schedules[0].get('total_steps') != iterations:
-        raise ValueError(f'share={row.share} does not fit {row.config.name}: it shortens a config with max_iters and '
-                         'one OneCycleLR of as many total_steps; state the length in cfg-options instead')
-    length = max(1, round(row.share * iterations))
-    return replace(row, options={**row.options, 'train_cfg.max_iters': length,
-                                 'param_scheduler.0.total_steps': length})
+    if not iterations or any(schedule.get('by_epoch', True) for schedule in schedules):
+        raise ValueError(f'share={row.share} does not fit {row.config.name}, which counts epochs: it shortens a config '
+                         'with max_iters and schedules of by_epoch=False; state the length in cfg-options instead')
+    options = {'train_cfg.max_iters': max(1, round(row.share * iterations))}
+    for number, schedule in enumerate(schedules):
+        for key in ('begin', 'end', 'T_max', 'total_steps'):
+            if schedule.get(key):
+                options[f'param_scheduler.{number}.{key}'] = round(row.share * schedule[key])
+    return replace(row, options={**row.options, **options})
 
 
 def _command(job: str, tool: str, gpus: int, partition: Optional[str], positional: Sequence, rest: Sequence
