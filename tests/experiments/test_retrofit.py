@@ -66,7 +66,7 @@ def test_a_longer_training_by_the_rates_of_the_pretraining():
         arm = load_config(path)
         assert {key for key in after if arm[key] != after[key]} == changed and arm.model.head == after.model.head
     own = load_config(IDENTITY).optim_wrapper.paramwise_cfg.custom_keys
-    assert own.pop('.gaug.log_alpha.bias').lr_mult == 30 and own == after.optim_wrapper.paramwise_cfg.custom_keys
+    assert own.pop('.gaug.log_alpha.bias').lr_mult == 100 and own == after.optim_wrapper.paramwise_cfg.custom_keys
 
 
 def test_data_sets_take_the_place_of_their_name(tmp_path):

@@ -105,7 +105,7 @@ def test_alpha_has_a_rate_of_its_own():
     for name in ('deit', 'dino-small', 'mae', 'clip', 'dinov2'):
         config = load_config(str(ROOT / 'configs' / f'locatvit-{name}_upernet_ade20k.py'))
         keys = config.optim_wrapper.paramwise_cfg.custom_keys
-        assert keys['.gaug.log_alpha.bias'] == dict(lr_mult=30., decay_mult=0.) and '.cls_token' in keys
+        assert keys['.gaug.log_alpha.bias'] == dict(lr_mult=100., decay_mult=0.) and '.cls_token' in keys
         assert config.model.backbone.gaug_init == 'identity'
     steps = next(step for step in config.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
     assert steps.crop_size == config.model.data_preprocessor.size == (518, 518)
