@@ -21,9 +21,8 @@ from tests.helpers.checkout import Checkout
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
          *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]
 START = (ROOT / 'docs' / 'start.md').read_text(encoding='utf-8')
-OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'weights.md')
+OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'retrofit.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
-         'retrofit': r'.*\bretrofit\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|windows)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
          'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/',
@@ -212,16 +211,6 @@ def test_digitscenes_variants(checkout):
     assert 'All done.' in checkout.run(suite)
     table = (checkout.folder / 'README.md').read_text().split('<!-- suite:digitscenes-variants -->')[1]
     assert '| model | head | top-1 % | k-NN % | retrieval mIoU % |' in table and '| Swin | classifier |' in table
-
-
-@pytest.mark.soak  # the same tool again, with a training that goes on from another
-def test_retrofit(checkout):
-    command, = COMMANDS['retrofit']
-    assert 'All done.' in checkout.run(command)
-    page = (checkout.folder / 'docs' / 'retrofit.md').read_text().split('<!-- suite:retrofit -->')[1]
-    shown = page.split('<!-- /suite')[0]
-    assert '(retrofit.png)' in shown and '| ViT, trained on as LocAtViT, 2 % |' in shown
-    assert checkout.products('docs/retrofit.png')
 
 
 def launch_of_one(begin):

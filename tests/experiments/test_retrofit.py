@@ -1,5 +1,7 @@
 """The suite that trains a trained ViT on: same budget for every arm, its curve, and going on with head and all."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from mmlocat.visualization.style import LINES
 from tests.conftest import ROOT
 from tests.experiments.test_report import measured
 from tests.experiments.test_suite_rows import load
+from tests.helpers.checkout import Checkout
 
 ITERATIONS = {5: 141, 10: 282, 25: 704, 50: 1408, 100: 2815}  # of 5 epochs of 36,000 images at batch 64
 TUNED = str(ROOT / 'configs' / 'vit-nano-tuned_digitscenes.py')
@@ -147,3 +150,15 @@ def test_it_goes_on_with_the_head_and_begins_as_what_it_was(digit_scenes, tmp_pa
     with torch.no_grad():
         found, expected = (each.backbone(images)[0] for each in (model, trained))
     assert (found[:, 0] - expected).abs().max() < 1e-3  # the class token, before PRR
+
+
+@pytest.mark.soak
+def test_the_command_of_the_page_writes_curve_and_table_there(digit_scenes, tmp_path):
+    """In a checkout in miniature, whose suite has one arm and one share."""
+    checkout = Checkout(tmp_path, digit_scenes)
+    page = checkout.folder / 'docs' / 'retrofit.md'
+    command, = re.findall(r'^```bash\n(.*)\n```', page.read_text(), re.MULTILINE)
+    assert 'All done.' in checkout.run(command)
+    shown = page.read_text().split('<!-- suite:retrofit -->')[1].split('<!-- /suite')[0]
+    assert '(retrofit.png)' in shown and '| ViT, trained on as LocAtViT, 2 % |' in shown
+    assert checkout.products('docs/retrofit.png')
