@@ -120,7 +120,8 @@ def test_builds_and_runs_forward(name):
     plain = not arch.startswith('locat') or arch.endswith('-prr')
     assert (kernel is None) == plain
     if kernel is not None:
-        assert tuple(kernel.ref_grid) == ((6, 6) if 'nano' in arch else (7, 7) if 'swin' in arch else (14, 14))
+        side = 6 if 'nano' in arch else 7 if 'swin' in arch else 37 if 'dinov2' in arch else 14
+        assert tuple(kernel.ref_grid) == (side, side)
     head, _, data = rest.rpartition('_')
     if not head:
         assert shape == (1, dict(digitscenes=10, imagenet=1000).get(data, 100))

@@ -34,6 +34,12 @@ SUITES = {
   - {config: swin-nano_knn_digitscenes.py, checkpoint: swin-nano_digitscenes}
   - {config: swin-nano_hummingbird_digitscenes.py, checkpoint: swin-nano_digitscenes}
 ''',
+    'retrofit': '''datasets: [digitscenes]
+rows:
+  - {name: DATASET/start, config: vit-nano_DATASET.py}
+  - {name: DATASET/more, config: locatvit-nano-identity_DATASET.py, checkpoint: DATASET/start, share: 0.02}
+  - {name: DATASET/head, config: locatvit-nano-identity_linear_DATASET.py, checkpoint: DATASET/more}
+''',
     'paper': '''rows:
   - {config: vit_imagenet.py, seeds: [0]}
   - {config: vit_linear_ade20k.py, seeds: [0], checkpoint: vit_imagenet}

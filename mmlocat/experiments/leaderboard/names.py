@@ -54,6 +54,9 @@ _TITLES = {
     ('locatvit', 'prr'): 'ViT + PRR',
     ('locatvit', 'nopos'): 'LocAtViT - position embedding',
     ('locatvit', 'reg4'): 'LocAtRegViT',
+    ('vit', 'tuned'): 'ViT, trained on',  # retrofits, which the paper does not have
+    ('locatvit', 'identity'): 'ViT, trained on as LocAtViT',
+    ('locatvit', 'paper'): "ViT, trained on as LocAtViT, paper's start",
     ('vit', 'rope'): 'ViT + RoPE',
     ('locatvit', 'rope'): 'LocAtViT + RoPE',
     ('jumbo', ''): 'Jumbo',

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -65,6 +65,9 @@ def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[
     for row in suite.rows:
         try:
             config = load_config(str(row.config), row.options)
+            if row.share:
+                row = _shortened(row, config)
+                config = load_config(str(row.config), row.options)
         except (OSError, ValueError) as error:
             raise type(error)(f'row {row.name}: {error}') from error
         for seed in row.seeds:
@@ -95,7 +98,9 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
     if config.get('train_dataloader'):
         length = config.train_cfg.get('max_iters')
         product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
-        more_options = _batch(row, config, gpus) + ([f'checkpoint={checkpoint}'] if checkpoint else [])
+        # A config with this variable gives the weights to its backbone alone; another goes on with the whole model.
+        start = 'checkpoint' if 'checkpoint' in config else 'load_from'
+        more_options = _batch(row, config, gpus) + ([f'{start}={checkpoint}'] if checkpoint else [])
         train = after = Job(
             f'{name}: train', folder,
             _command(slurm_name, 'train', gpus, partition, [row.config], [
@@ -117,6 +122,20 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
                 '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
             RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), after, lanes=lanes)
     return Trial(row, seed, config, train, test, parent)
+
+
+def _shortened(row: SuiteRow, config: Config) -> SuiteRow:
+    """Returns a row with the options that train it for its share of the config's iterations, and its rates with it."""
+    schedules, iterations = config.get('param_scheduler') or [], (config.get('train_cfg') or {}).get('max_iters')
+    if not iterations or any(schedule.get('by_epoch', True) for schedule in schedules):
+        raise ValueError(f'share={row.share} does not fit {row.config.name}, which counts epochs: it shortens a config '
+                         'with max_iters and schedules of by_epoch=False; state the length in cfg-options instead')
+    options = {'train_cfg.max_iters': max(1, round(row.share * iterations))}
+    for number, schedule in enumerate(schedules):
+        for key in ('begin', 'end', 'T_max', 'total_steps'):
+            if schedule.get(key):
+                options[f'param_scheduler.{number}.{key}'] = round(row.share * schedule[key])
+    return replace(row, options={**row.options, **options})
 
 
 def _command(job: str, tool: str, gpus: int, partition: Optional[str], positional: Sequence, rest: Sequence

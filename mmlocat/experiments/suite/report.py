@@ -75,8 +75,8 @@ class Report:
     def _of_one_classifier(self, name: str) -> Dict[str, Row]:
         """Returns, by head, the row of a name with the classifier it starts from and what else starts there."""
         start = name if not self.rows[name].entry.head else self.suite.row(name).parent
-        others = {row.entry.head: row for key, row in self.rows.items()
-                  if start is not None and start in (key, self.suite.row(key).parent)}
+        others = {row.entry.head: row for key, row in self.rows.items() if start is not None and (
+            key == start or row.entry.head and self.suite.row(key).parent == start)}  # no classifier trained on
         return {**others, self.rows[name].entry.head: self.rows[name]}
 
     def verdict(self) -> str:

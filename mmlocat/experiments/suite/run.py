@@ -15,6 +15,7 @@ from rich.console import Console
 from mmlocat.experiments.leaderboard.board import add_costs
 from mmlocat.experiments.leaderboard.output import update_readme
 
+from .curve import CAPTION, draw_curves
 from .plan import RECORD, Trial
 from .queue import Job, end_on_signals, run_jobs
 from .report import Report, draw_trials
@@ -31,7 +32,8 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
         work_dir: Their root; one suite at a time runs in it.
         lanes: Jobs side by side.
         console: Where to print.
-        readme: Markdown file whose marker ``suite:NAME`` shows the table at the end.
+        readme: Markdown file whose marker ``suite:NAME`` shows the table at the end; above it, of a suite that trains
+            backbones on for shares of their pretraining, their curve, which becomes NAME.png beside the file.
 
     Returns:
         The exit code: 0, 1 after a failed job, 130 after Ctrl-C or a request to end. The same call goes on.
@@ -53,8 +55,11 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
             report = Report(suite, trials, work_dir)
             add_costs(list(report.rows.values()))
             report.write()
+            draw_curves(work_dir / 'curve.png', suite, report.rows)
             if readme:
-                update_readme(readme, {f'suite:{suite.name}': report.markdown()})
+                picture = readme.with_name(f'{suite.name}.png')
+                drawn = f'![{CAPTION}]({picture.name})\n\n' if draw_curves(picture, suite, report.rows) else ''
+                update_readme(readme, {f'suite:{suite.name}': drawn + report.markdown()})
             if suite.compare:
                 draw_trials(work_dir / 'summary.png', [
                     next(trial for trial in trials if trial.row.name == name) for name in suite.compare])
