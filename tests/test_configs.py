@@ -116,13 +116,14 @@ def test_builds_and_runs_forward(name):
     plain = not arch.startswith('locat') or arch.endswith('-prr')
     assert (kernel is None) == plain
     if kernel is not None:
-        assert tuple(kernel.ref_grid) == ((6, 6) if 'nano' in arch else (7, 7) if 'swin' in arch else (14, 14))
+        side = 12 if 'stampscenes' in name else 6 if 'nano' in arch else 7 if 'swin' in arch else 14
+        assert tuple(kernel.ref_grid) == (side, side)
     head, _, data = rest.rpartition('_')
     if not head:
-        assert shape == (1, dict(digitscenes=10, imagenet=1000).get(data, 100))
+        assert shape == (1, dict(digitscenes=10, stampscenes=9, imagenet=1000).get(data, 100))
     else:
         data = rest.split('_', 1)[1]
-        assert shape[:2] == (1, CLASSES.get(data, 11))
+        assert shape[:2] == (1, dict(CLASSES, stampscenes=10).get(data, 11))
     parts = {part.split('.')[0] for part in trained}
     if rest.startswith('linear'):
         assert parts == {'decode_head'} and len(trained) == 5

@@ -93,7 +93,7 @@ DISTRACTORS: Dict[str, str] = {
     'town/roadsigns': 'dead_end_sign no_entry_sign traffic_cone'
 }
 # Stamps that must not be in different splits: one thing in two poses, one picture in two colours, or so much alike, as
-# they are or mirrored, that a comparison of the pictures cannot tell them apart (tests/datasets/test_stamps.py).
+# they are or mirrored, that a comparison of the pictures cannot tell them apart (tests/datasets/test_real_stamps.py).
 ALIKE: Tuple[str, ...] = (
     'animals/birds/heron_greatblue animals/birds/heron_greatblue_flying',
     'animals/mammals/pig_golden animals/mammals/pig_golden2',

@@ -114,8 +114,8 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _files_of_folder(source: Path) -> Iterator[Tuple[str, bytes]]:
-    for path in source.resolve().rglob('*.png'):
-        yield path.as_posix(), path.read_bytes()
+    for path in source.rglob('*.png'):
+        yield f'/stamps/{path.relative_to(source).as_posix()}', path.read_bytes()
 
 
 def _files_of_package(source: Path) -> Iterator[Tuple[str, bytes]]:

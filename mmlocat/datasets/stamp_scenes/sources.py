@@ -17,7 +17,7 @@ from .package import prepare_stamps
 # Of each class's stamps; what is left is for training. Validation is only watched, so it gets the least.
 _SHARES = {'test': 0.25, 'val': 0.15}
 _LARGEST = 128  # px of a stamp's longer side; more is never drawn
-# Ends of the splits' columns in the photograph, as shares of its width. Crops are at least 128 px wide.
+# Ends of the splits' columns in the photograph, as shares of its width of 640 px.
 _COLUMN_SHARES = (0.6, 0.8, 1.0)
 
 
