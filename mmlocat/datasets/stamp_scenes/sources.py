@@ -42,9 +42,13 @@ def divide(seed: int) -> Dict[str, Dict[str, List[str]]]:
         waiting = [groups[i] for i in np.random.default_rng([seed, number]).permutation(len(groups))]
         for split, share in _SHARES.items():
             chosen: List[str] = []
-            while len(chosen) < round(share * len(stamps)):
-                chosen += waiting.pop()
-            parts[split][title] = sorted(chosen)
+            left = []
+            for group in waiting:
+                if len(chosen) + len(group) <= round(share * len(stamps)):
+                    chosen += group
+                else:
+                    left.append(group)
+            parts[split][title], waiting = sorted(chosen), left
         parts['train'][title] = sorted(name for group in waiting for name in group)
     return parts
 
