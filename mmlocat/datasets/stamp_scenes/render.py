@@ -100,7 +100,7 @@ def _place(stamp: np.ndarray, size: float, centre: Tuple[float, float], canvas: 
 
 def _light(rng: np.random.Generator) -> np.ndarray:
     """Returns factors of red, green and blue: brightness, and a little of a tint."""
-    return rng.uniform(0.6, 1.15) * rng.uniform(0.93, 1.07, 3)
+    return rng.uniform(0.75, 1.25) * rng.uniform(0.93, 1.07, 3)
 
 
 def _shade(canvas: int, rng: np.random.Generator) -> np.ndarray:

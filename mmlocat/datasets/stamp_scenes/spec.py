@@ -15,7 +15,7 @@ from .render import render_scene
 from .sources import Sources, load_sources
 
 # Length of a stamp's longer side, in shares of the canvas, and the most stamps of a class.
-_DRAWN = {'classification': ((0.5, 0.9), 1), 'segmentation': ((0.3, 0.55), 3)}
+_DRAWN = {'classification': ((0.5, 0.9), 1), 'segmentation': ((0.35, 0.6), 3)}
 
 
 @dataclass(frozen=True)
