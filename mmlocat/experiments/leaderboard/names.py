@@ -40,8 +40,10 @@ DATASETS = {
     'coco_stuff164k': 'COCO-Stuff 164K',
     'voc2012': 'Pascal VOC 2012',
     'nyu': 'NYU Depth V2',
-    'digitscenes': 'DigitScenes'
+    'digitscenes': 'DigitScenes',
+    'stampscenes': 'StampScenes'
 }
+LAPTOP = ('digitscenes', 'stampscenes')  # data sets whose models are pretrained on them, in minutes or hours
 SIZES = ('tiny', 'small', 'base', 'nano')
 # The paper's names of an architecture and a variant.
 _TITLES = {
@@ -123,7 +125,7 @@ class Leaf:
         if self.head in ('', 'dino'):
             return None
         first = 'dino_' if self.head.startswith('dino-') else ''
-        return f'{self.arch}_{first}{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
+        return f'{self.arch}_{first}{self.dataset if self.dataset in LAPTOP else "imagenet"}'
 
     @property
     def segments(self) -> bool:

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmlocat import __version__
 from mmlocat.config import load_config
 from mmlocat.datasets.digit_scenes import DigitScenesSpec
+from mmlocat.datasets.stamp_scenes import StampScenesSpec
 from mmlocat.training.provenance import FILE as RECORD
 from mmlocat.training.provenance import canonical_config
 from mmlocat.utils import sha256, share_folder
@@ -177,6 +178,7 @@ def _fingerprint(row: SuiteRow, seed: int, config: Config, parent: Optional[Tria
     parts = [__version__, row.config.name, str(seed), text, origin, *row.train_args]
     if row.processes:
         parts.append(f'{row.processes} processes')
-    if 'DigitScenes' in text:
-        parts.append(json.dumps(DigitScenesSpec().describe()))
+    for spec in (DigitScenesSpec(), StampScenesSpec()):
+        if spec.NAME in text:
+            parts.append(json.dumps(spec.describe()))
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()

@@ -116,7 +116,7 @@ def draw_trials(path: Path, trials: Sequence[Trial], count: int = 8) -> None:
 
     Args:
         path: The PNG to write.
-        trials: Of the same data set, ``DigitScenesSegmentation``; their trainings are done.
+        trials: Of the same data set of scenes, such as ``DigitScenesSegmentation``; their trainings are done.
         count: How many scenes.
     """
     init_default_scope('mmseg')
@@ -141,7 +141,8 @@ def draw_trials(path: Path, trials: Sequence[Trial], count: int = 8) -> None:
     handles = [Patch(facecolor=colour / 255, edgecolor='0.5', label=name) for name, colour in zip(names, palette)]
     figure.legend(handles=handles, ncol=6, loc='lower center', frameon=False, fontsize=10)
     height, width = images[0].shape[:2]
-    figure.suptitle(f'DigitScenes, the first {count} scenes of the test split, {width} x {height} px', fontsize=12)
+    title = f'{dataset.SPEC.NAME}, the first {count} scenes of the test split, {width} x {height} px'
+    figure.suptitle(title, fontsize=12)
     figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, dpi=110)

@@ -45,7 +45,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         img_size: Image size of pretraining in px, not the crop of a segmentation recipe: it sets the
             reference grid. Any other size is accepted in ``forward``. Defaults to 224.
         patch_size: Defaults to 16.
-        out_indices: Blocks whose outputs are returned, a number or several; negative ones count from the last. Defaults to -1.
+        out_indices: Blocks whose outputs are returned, a number or several; negative ones count from the end.
         frozen_stages: Stem and this many blocks are frozen; 0 and -1 freeze nothing. If it is the number of
             blocks, the whole backbone has no gradient and stays in evaluation mode, also after ``train()``.
         layer_cfgs: Additional arguments of the blocks, one dict for all or a sequence.

@@ -1,0 +1,6 @@
+# StampScenes for segmentation: one to three photographed objects on 128 x 128 px, 10 classes. No augmentation.
+_base_ = './digitscenes_seg.py'
+num_classes = 10
+train_dataloader = dict(dataset=dict(type='StampScenesSegmentation'))
+val_dataloader = dict(dataset=dict(type='StampScenesSegmentation'))
+test_dataloader = dict(dataset=dict(type='StampScenesSegmentation'))
