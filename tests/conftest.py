@@ -86,6 +86,17 @@ def _defaults():
     torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
 
 
+class _Seconds:
+    """A clock for mmengine, whose Runners name logs and default scopes by the second: it says none of them twice."""
+
+    last = 0
+    localtime, strftime = time.localtime, time.strftime
+
+    def time(self):
+        self.last = max(time.time(), self.last + 1)
+        return self.last
+
+
 def spare_runners():
     """Spares Runners what takes longer than all else in a short training, and shows nothing.
 
@@ -93,6 +104,7 @@ def spare_runners():
     Python's objects for garbage whenever it builds a data set, and rests for two seconds between epochs.
     """
     if 'mmengine.runner.runner' in sys.modules:
+        import mmengine._strategy.base as strategy
         import mmengine.config.config as config
         import mmengine.dataset.base_dataset as base_dataset
         import mmengine.runner._flexible_runner as flexible
@@ -102,6 +114,7 @@ def spare_runners():
         # Some releases of mmengine import it when they are imported, some when they use it.
         yapf.FormatCode = config.FormatCode = lambda text, **options: (text, False)
         plain.collect_env = flexible.collect_env = dict
+        plain.time = strategy.time = _Seconds()
         base_dataset.gc = SimpleNamespace(collect=int)
         loops.time = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 100))
 

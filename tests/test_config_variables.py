@@ -1,8 +1,11 @@
 """``--cfg-options`` on a variable that a config has copied: refused with the keys that hold what it held."""
 
+import argparse
+
 import pytest
 
 from mmlocat.config import load_config
+from mmlocat.utils.arguments import add_config_arguments
 from tests.conftest import ROOT
 
 CONFIG = '''
@@ -64,3 +67,15 @@ def test_what_is_read_when_the_job_runs_is_taken(path):
 def test_a_shipped_config():
     with pytest.raises(ValueError, match='change model.data_preprocessor.size, train_dataloader.*crop_size instead'):
         load_config(str(ROOT / 'configs' / 'vit_linear_ade20k.py'), {'crop_size': (256, 256)})
+
+
+@pytest.mark.parametrize(('value', 'message'), [
+    ("dict(type='X',class_weight=[1.,2.])", 'a value is no number, word, list or tuple'),
+    ('[1.,(2,]', 'Imbalanced brackets')])
+def test_a_value_that_mmengine_cannot_read_is_one_line(value, message, capsys):
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['x.py', '--cfg-options', f'model.head.loss={value}'])
+    said = capsys.readouterr().err
+    assert message in said and 'as in model.head.loss.type=' in said

@@ -21,7 +21,12 @@ class _KeyValues(argparse.Action):
             if '=' not in value:
                 parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
         from mmengine.config import DictAction  # takes seconds
-        DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        try:
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError) as error:
+            what = str(error) if isinstance(error, AssertionError) else 'a value is no number, word, list or tuple'
+            parser.error(f'{option_string} {" ".join(values)}: {what}; lists are written as KEY="[a,(b,c)]", what a '
+                         'dict holds each by its key, as in model.head.loss.type=CrossEntropyLoss')
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

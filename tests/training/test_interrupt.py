@@ -78,7 +78,7 @@ def test_killed_twice(whole, tmp_path):
     """Once at any moment, once while a checkpoint is half written."""
     config, run = whole
     moments = ['half-written', 'any']
-    assert run_with_kills(config, tmp_path / 'run', 2, random.Random(0), list(moments), longest=1.5) == moments[::-1]
+    assert run_with_kills(config, tmp_path / 'run', 2, random.Random(0), list(moments), longest=0.2) == moments[::-1]
     assert_same(tmp_path / 'run', run)
 
 
