@@ -16,11 +16,12 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmlocat.config import resolve_type
 from mmlocat.utils.tables import Table
+from mmlocat.utils.terminal import is_main_process
 
 from . import footprint
 from .amp import CPUAmpOptimWrapper
 from .context import TEST, Context
-from .hardware import is_main_process, total_batch
+from .hardware import total_batch
 from .recipe import frozen_parts, rates_in_words
 from .screen import device_in_words
 
