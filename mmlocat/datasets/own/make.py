@@ -76,6 +76,8 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
         classes = name_classes(looked, names, colours, zero_is_unlabelled)
     else:
         classes = Classes(_class_names(found, names), [])
+        if names and not found.numbered:
+            classes.remarks.append('classes.txt is not used: the classes have names of their own')
     for line in _meaning(found, looked, classes):
         say(line)
     if classes.numbers is not None:
@@ -90,7 +92,7 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
 
 def _class_names(found: Found, names: List[str]) -> List[str]:
     """Returns the names of ``classes.txt`` where a list numbers the classes; folders have their own."""
-    if not names or all(not name.isdigit() for name in found.classes):
+    if not names or not found.numbered:
         return found.classes
     if len(names) < len(found.classes):
         raise ValueError(f'classes.txt has {len(names)} names, the lists number classes up to '
