@@ -1,17 +1,78 @@
 """A config of one's own data where paths, lists and samples are unusual: nothing is lost, and no message misleads."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from mmlocat.datasets.check import check_data
 from mmlocat.datasets.own import make_config
 
-from .drawn import NANO, STEMS, image, loaded, make, pairs
+from .drawn import NANO, STEMS, image, label, loaded, make, pairs
+
+COLOURS = ((0, 0, 0), (250, 0, 0), (0, 9, 250))
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize('how', ['the data', 'its link', 'links to maps', 'links to data'])
+def test_conversion_never_writes_among_the_files_of_a_user(how):
+    pairs('images/{}.png', 'labels/{}.png', values=COLOURS)
+    before = {path: path.read_bytes() for path in Path('data').rglob('*.png')}
+    folder = 'data' if how == 'the data' else 'other'
+    if how == 'its link':
+        Path('other').symlink_to('data')
+    elif how == 'links to maps':
+        Path('other/labels').mkdir(parents=True)
+        for stem in STEMS:
+            Path(f'other/labels/{stem}.png').symlink_to(Path(f'data/labels/{stem}.png').resolve())
+    elif how == 'links to data':  # the data of a user lie elsewhere, and the new maps would too
+        Path('data/labels').rename('labels')
+        Path('data/labels').mkdir()
+        for stem in STEMS:
+            Path(f'data/labels/{stem}.png').symlink_to(Path(f'labels/{stem}.png').resolve())
+        folder = '.'
+    with pytest.raises(ValueError, match='would write .*00.png among your own files'):
+        make_config('data', base=NANO['seg'], converted=folder, force=True, say=str)
+    assert {path: path.read_bytes() for path in before} == before and not Path('my_configs').exists()
+
+
+def test_conversion_knows_the_classes_of_maps_outside_the_sample():
+    pairs('images/{}.png', 'labels/{}.png')
+    for i, stem in enumerate(STEMS):
+        label(f'labels/{stem}.png', ((0, 0, 0), (10 * i + 10, 0, 0)))
+    config, said = make(count=2, converted='new')
+    assert len(config.classes) == 6 and '6 classes:' in said and 'all 5 are opened' in said
+    assert [np.unique(Image.open(f'new/labels/{stem}.png')).tolist() for stem in STEMS] == [[0, i] for i in range(1, 6)]
+    # What looked like gaps was the sample: nothing needs to be written.
+    order = [stem for name in ('train', 'val') for stem in Path(f'my_configs/data_{name}.txt').read_text().split()]
+    opened = order[random.Random(0).sample(range(5), 1)[0]]
+    for stem in STEMS:
+        label(f'labels/{stem}.png', (0, 9) if stem == opened else (0, 1, 2, 3, 4, 5))
+    config, said = make(count=1, converted='none')
+    assert len(config.classes) == 10 and not Path('none').exists()
+
+
+def test_maps_are_found_where_the_data_are_a_link_and_where_the_new_folder_is():
+    pairs('images/{}.png', 'labels/{}.png', values=COLOURS)
+    Path('far/away').mkdir(parents=True)
+    Path('data').rename('far/away/data')
+    Path('data').symlink_to('far/away/data')
+    for folder, where in (('new', str(Path('new/labels').resolve())), ('data/inner', 'inner/labels')):
+        config, _ = make(converted=folder, images='images', labels='labels')
+        assert config.val_dataloader.dataset.data_prefix.seg_map_path == Path(where).as_posix()
+        assert loaded(config) == [0, 1, 2]
+    # A .. leads out of the link's target, as it does for a training; the check does not take it for text.
+    prefix = config.val_dataloader.dataset.data_prefix
+    for path, missing in (('../data/inner/labels', False), ('../new/labels', True)):
+        prefix.seg_map_path = path
+        assert [str(error.message).split(':')[0] for error in check_data(config, files=None)[1].errors] == \
+            ['labels that do not exist'] * missing
 
 
 def test_folders_that_are_numbers_have_their_own_names():
