@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional
@@ -53,7 +54,7 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
     """
     root = Path(data)
     found = look_at(root, task, images, labels)
-    path = Path(out or f'my_configs/{root.resolve().name}.py')
+    path = Path(out or f'my_configs/{os.path.basename(os.path.abspath(root))}.py')
     if path.suffix != '.py':
         raise ValueError(f'--out {path} is no name of a config; it ends with .py')
     check_folder('the folder of --out', path.parent)
@@ -189,10 +190,10 @@ def _convert_all(found: Found, classes: Classes, converted: Optional[str], force
 
 def _next(path: Path, found: Found) -> List[str]:
     """Returns the commands that check, train, test and look."""
-    checkpoint = (Path('work_dirs') / path.stem / final_checkpoint(path)).as_posix()
-    image = found.images(found.splits['val'])[0].as_posix()
+    checkpoint = shlex.quote((Path('work_dirs') / path.stem / final_checkpoint(path)).as_posix())
+    image = shlex.quote(found.images(found.splits['val'])[0].as_posix())
     look = 'demo/image_demo.py' if found.task == 'seg' else 'tools/analysis/attention_maps.py'
-    name = path.as_posix()
+    name = shlex.quote(path.as_posix())
     return [f'python tools/data/check.py {name}', f'python tools/train.py {name}',
             f'python tools/test.py {name} {checkpoint}',
             f'python {look} {image} --config {name} --checkpoint {checkpoint}']

@@ -1,6 +1,7 @@
 """A config of one's own data where paths, lists and samples are unusual: nothing is lost, and no message misleads."""
 
 import random
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,19 @@ def test_lists_beside_folders_of_splits_are_remarked_upon():
     Path('data/val.txt').write_text('00\n')
     _, said = make()
     assert 'val.txt: not used, since folders name the splits' in said and 'val: 2 in' in said
+
+
+def test_commands_can_be_pasted_and_the_config_has_the_name_that_was_given():
+    pairs('images/{}.png', 'labels/{}.png')
+    Path('data').rename('far')
+    Path('G data').symlink_to('far')
+    said = []
+    path = make_config('G data', base=NANO['seg'], workers=0, say=said.append)
+    assert path == Path('my_configs/G data.py')
+    commands = [shlex.split(line) for line in '\n'.join(said).splitlines() if line.startswith('  python ')]
+    check, train, test, look = (command[2:] for command in commands)
+    assert check == train == ['my_configs/G data.py'] and test[0] == look[2] == 'my_configs/G data.py'
+    assert Path(look[0]).is_file() and look[4:] == test[1:] and test[1].startswith('work_dirs/G data/iter_')
 
 
 @pytest.mark.parametrize('spelling', ['./{}', '{}/', 'x/../{}', 'absolute'])
