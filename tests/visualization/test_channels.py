@@ -169,7 +169,10 @@ def test_the_data_check_leaves_arrays_to_their_loader(tmp_path):
     np.save(tmp_path / 'a.npy', np.zeros((4, 4, 10)))
     cv2.imwrite(str(tmp_path / 'b.tif'), np.zeros((4, 4, 4), np.uint8))
     (tmp_path / 'many.tif').write_bytes(b'II*\0' + bytes(60))  # which Pillow does not identify
+    for name, start in (('big.tif', b'II+\0'), ('big_endian.tif', b'MM\0+')):  # BigTIFF
+        (tmp_path / name).write_bytes(start + bytes(60))
     (tmp_path / 'bad.png').write_bytes(b'no picture')
     (tmp_path / 'empty.npy').touch()
     judged = [_is_picture(str(tmp_path / name)) for name in ('a.npy', 'b.tif', 'many.tif', 'bad.png', 'empty.npy')]
     assert judged == [False, True, False, True, True]
+    assert not any(_is_picture(str(tmp_path / name)) for name in ('big.tif', 'big_endian.tif'))
