@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmlocat.attention.vit.loading import first_convolution, is_gaug
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
-from mmlocat.checkpoints.names import evaluated
+from mmlocat.checkpoints.names import evaluated, unwrapped
 from mmlocat.config import load_config
 
 from .backbones.protocol import find_backbone
@@ -103,6 +103,7 @@ def load_weights(model: nn.Module, read: Checkpoint) -> None:
     """
     state_dict = weights_for(model, read.state_dict)
     if find_backbone(model) is not model:
+        state_dict = unwrapped(state_dict)
         check_weights(model, state_dict, read.source)
     try:
         model.load_state_dict(state_dict, strict=False)  # a backbone's load hook is strict

@@ -197,7 +197,8 @@ def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping], key: str = '
     """
     # If the backbone is recorded under a wrapper's name, PyTorch (2.1 to 2.14) does not pass the record on to it.
     whole = getattr(state_dict, '_metadata', None) or {}
-    for record in [metadata or {}, *(whole.get(name) or {} for name in ('backbone', 'module.backbone', 'module', ''))]:
+    names = ('backbone', 'module.backbone', '_orig_mod.backbone', 'module', '_orig_mod', '')
+    for record in [metadata or {}, *(whole.get(name) or {} for name in names)]:
         if record.get(key) is not None:
             return tuple(record[key])
     return None
