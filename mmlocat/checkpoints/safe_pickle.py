@@ -61,7 +61,6 @@ def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
 
 def plain_types() -> Dict[str, Any]:
     """Returns the types and functions allowed in addition to PyTorch's own list, by their names in pickles."""
-    history = getattr(sys.modules.get('mmengine.logging'), 'HistoryBuffer', _HISTORY)
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(1).__reduce__()[0]
     types: Dict[str, Any] = {
         'argparse.Namespace': argparse.Namespace,
@@ -71,7 +70,7 @@ def plain_types() -> Dict[str, Any]:
         '_codecs.encode': codecs.encode,  # in protocol 2, bytes are text together with the encoding to apply
         'builtins.getattr': _known_function,
         '__builtin__.getattr': _known_function,
-        'mmengine.logging.history_buffer.HistoryBuffer': history,
+        'mmengine.logging.history_buffer.HistoryBuffer': _history(),
         'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _ONE_CYCLE,
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
@@ -84,12 +83,18 @@ def plain_types() -> Dict[str, Any]:
     return types
 
 
+def _history() -> Any:
+    """Returns MMEngine's HistoryBuffer, or what stands for it in a process that has not imported MMEngine."""
+    return getattr(sys.modules.get('mmengine.logging'), 'HistoryBuffer', _HISTORY)
+
+
 def _known_function(owner: Any, name: str) -> Callable:
     """Replaces ``getattr``, by which a Runner's checkpoint refers to functions, and allows only known ones.
 
     They are the statistics of a HistoryBuffer ('min', 'max', ...) and the curves of a OneCycleLR ('_annealing_cos').
+    The owner must be the class itself: a pickle may give any object its name.
     """
-    if getattr(owner, '__name__', '') == 'HistoryBuffer' and not name.startswith('_'):
+    if (owner is _HISTORY or owner is _history()) and not name.startswith('_'):
         return getattr(owner, name, _unknown)
     if owner is _ONE_CYCLE and name.startswith('_annealing_'):
         scheduler = getattr(sys.modules.get('mmengine.optim'), 'OneCycleParamScheduler', None)
