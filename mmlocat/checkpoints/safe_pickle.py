@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import io
 import pickle
 import re
 import sys
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Callable, Dict
+from typing import Any, BinaryIO, Callable, Dict, Optional
 
 import numpy as np
 import torch
@@ -46,6 +47,22 @@ def load_pickle(path: Path, map_location: Any, trust_pickle: bool) -> Any:
         raise CheckpointError(f'{path} holds {named[1]}, which is no plain data: loading it could run code (or the '
                               'file is damaged). If you trust its source, pass --trust-pickle (trust_pickle=True); '
                               'better, save its weights alone, as .safetensors') from error
+
+
+def not_plain(content: Any) -> Optional[str]:
+    """Returns what keeps some content from being saved and read again without trust; None if nothing does.
+
+    It is the name of a type or, where the error tells none, the error.
+    """
+    file = io.BytesIO()
+    try:
+        torch.save(content, file)
+        file.seek(0)
+        _load(file, 'cpu', trust_pickle=False)
+    except Exception as error:  # pickling may call anybody's code
+        named = _NAMED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        return named[1] if named else f'{type(error).__name__}: {first_line(error)}'
+    return None
 
 
 def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:

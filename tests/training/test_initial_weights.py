@@ -139,3 +139,26 @@ def test_what_was_changed_last_is_the_initial_checkpoint(options, expected):
     config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'), options)
     set_initial_checkpoint(config, Context(changed=changed_since_file(config)))
     assert config.model.backbone.init_cfg.checkpoint == expected
+
+
+def test_what_load_from_loads_over_the_initial_weights_is_read_too(tmp_path):
+    file, over = tmp_path / 'a.pth', tmp_path / 'b.pth'
+    torch.save({'state_dict': {'w': torch.ones(1)}}, file)
+    config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint=str(file)))
+    config.load_from = str(over)
+    with pytest.raises(FileNotFoundError, match=f'{over} does not exist.* --cfg-options load_from=FILE'):
+        check_weights(config)
+    torch.save({'state_dict': {'w': torch.ones(1)}}, over)
+    context = Context()
+    assert find_weights(config, context) == [f'The backbone starts from {file}.',
+                                             f'Then {over} (load_from) is loaded into the whole model.']
+    assert (context.initial, context.loaded) == (str(file), str(over))
+    config.load_from = str(file)
+    assert len(find_weights(config, context)) == 1 and context.loaded is None
+
+
+def test_the_whole_models_init_cfg_comes_before_the_backbones(tmp_path):
+    config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='backbone.pth'))
+    config.model.init_cfg = [dict(type='Normal'), dict(type='Pretrained', checkpoint=str(tmp_path / 'whole.pth'))]
+    with pytest.raises(FileNotFoundError, match='whole.pth does not exist'):
+        check_weights(config)

@@ -14,7 +14,6 @@ from mmlocat.engine.dino import DINOHook
 from mmlocat.models.building import build_model
 from mmlocat.training.context import TRAIN, Context
 from mmlocat.training.model_check import check_last_batch, check_needs
-from mmlocat.training.training_data import _check_sizes
 from tests.conftest import ROOT
 
 
@@ -39,20 +38,6 @@ def test_a_last_batch_of_one_image_is_refused_where_batchnorm_cannot_train_on_it
     for options in (dict(batch_size=5, drop_last=True), dict(batch_size=4), dict(batch_size=6, sampler=endless)):
         assert last_batch(upernet, 31, **options) == []
     assert last_batch(upernet, 31, batch_size=6, processes=2) == []  # SyncBN sees the images of both
-
-
-def sizes(upernet, *sides, batch_size=2, keys=('inputs', )):
-    data = [{key: torch.zeros(3, side, 36) for key in keys} for side in sides]
-    _check_sizes(upernet[1], DataLoader(data, batch_size=batch_size), 'val')
-
-
-def test_images_of_several_sizes_are_no_batch_of_a_validation(upernet):
-    with pytest.raises(ValueError, match=r'val_dataloader.batch_size=2, but .* several sizes \(36 x 20, 36 x 36\), .*'
-                                         'set val_dataloader.batch_size=1, or keep_ratio=False'):
-        sizes(upernet, *[36] * 20, 20)
-    sizes(upernet, 36, 20, batch_size=1)
-    sizes(upernet, *[36] * 20)
-    sizes(upernet, 36, 20, keys=())
 
 
 def dino(hooks, **changes):
