@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Tuple, Union
 import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 from mmpretrain.models.classifiers import BaseClassifier, ImageClassifier
 from mmpretrain.models.heads import MultiTaskHead
 from mmseg.apis import MMSegInferencer
@@ -18,8 +18,8 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from mmlocat.analysis.recipe import quiet_mmengine
-from mmlocat.config import is_kind, load_config, resolve_type
-from mmlocat.models.building import load_model
+from mmlocat.config import is_kind, load_config
+from mmlocat.models.building import dataset_metainfo, load_model
 
 from .classifier import Classifier
 from .overlay import Prediction
@@ -130,9 +130,7 @@ def _origin(config: Union[str, Path], checkpoint: Union[str, Path, None], meta: 
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
     """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
-    dataset = config.test_dataloader.dataset
-    own = {**getattr(resolve_type(dataset, DATASETS, 'mmseg'), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, own):
+    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, dataset_metainfo(config, 'mmseg')):
         classes, palette = meta.get('classes') or (), meta.get('palette') or ()
         if len(classes) == len(palette) == model.num_classes:
             return dict(classes=list(classes), palette=[list(colour) for colour in palette])
