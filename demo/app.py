@@ -21,7 +21,10 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, this machine '
                         'alone; 0.0.0.0 lets everybody in who reaches it)')
     parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
-    return parse_model_options(parser, positive=('port', ), config_alone=True)
+    args = parse_model_options(parser, positive=('port', ), config_alone=True)
+    if args.port and args.port > 65535:
+        parser.error(f'--port must be at most 65535, got {args.port}')
+    return args
 
 
 def main() -> None:

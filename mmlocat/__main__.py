@@ -69,6 +69,8 @@ def _choose(program: str, about: str, known: Dict[str, str], words: List[str]) -
     parser.add_argument('command', help=argparse.SUPPRESS).completer = lambda **_: known
     if words and words[0] in known:
         return words[0]
+    if words and words[0].startswith('-') and words[0] not in ('-h', '--help', '--version'):
+        parser.error(f'{words[0]} is no option; {program} --help lists commands')
     word = parser.parse_args(words[:1] or ['--help']).command
     parser.error(f'no command is named {word!r}{suggestion(word, known) or f"; {program} --help lists them"}')
 

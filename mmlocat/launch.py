@@ -10,9 +10,15 @@ import signal
 import sys
 from typing import Any, List, Optional
 
-from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+try:
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+except ModuleNotFoundError as error:
+    if error.name != 'torch' or __name__ != '__main__':
+        raise
+    sys.exit(f'Error: {sys.executable} has no PyTorch: install it and mmlocat (README, "Install on a GPU machine"), or '
+             'name the interpreter that has them by PYTHON=')
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

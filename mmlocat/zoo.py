@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
@@ -107,7 +108,8 @@ def find_installed_libraries() -> None:
         try:
             metadata.version(MODULE2PACKAGE[module])
         except metadata.PackageNotFoundError:
-            MODULE2PACKAGE[module] = module
+            if find_spec(module) is not None:  # else the name is what to install
+                MODULE2PACKAGE[module] = module
     hub.install_package = _require_package
 
 

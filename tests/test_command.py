@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 WRONG = {
     ('trian', ): "no command is named 'trian'; did you mean train?",
     ('xyz', ): "no command is named 'xyz'; mmlocat --help lists them",
+    ('--foo', ): '--foo is no option; mmlocat --help lists commands',
+    ('app', '--port', '70000'): '--port must be at most 65535, got 70000',
     ('benchmark', 'atention'): "no command is named 'atention'; did you mean attention?",
     ('train', 'locatvit_imagenet', '--foo'): 'mmlocat train: error: unrecognized arguments: --foo',
     ('train', 'locatvit_imagenet', '--cfg-options', 'a'): "--cfg-options takes KEY=VALUE, got 'a'",

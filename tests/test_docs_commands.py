@@ -131,7 +131,6 @@ def test_recipes(command, checkout):
     assert 'What the optimiser updates' in checkout.run(command)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize('command', COMMANDS['one command'])
 def test_one_command(command, checkout):
     """As installed, ``mmlocat`` would be that of another checkout."""
@@ -140,6 +139,7 @@ def test_one_command(command, checkout):
     assert not list(checkout.folder.glob('work_dirs/locatvit_linear_ade20k*'))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize('command', COMMANDS['costs'])
 def test_costs(command, checkout):
     """Of the suite that is small there; the options stay."""

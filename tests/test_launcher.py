@@ -1,12 +1,15 @@
 """The launcher's exit code, and torchrun's table of the processes that failed."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmlocat.launch import main
+from tests.conftest import ROOT
 
 
 def failures(*codes):
@@ -41,3 +44,11 @@ def test_a_system_without_sigusr1(monkeypatch):
     monkeypatch.delattr(signal, 'SIGUSR1')  # Windows
     monkeypatch.setattr('torch.distributed.run.run', lambda _: None)
     assert main(['--standalone', 'train.py']) == 0
+
+
+def test_without_pytorch_it_is_one_line():
+    """An interpreter that sees no site-packages: what `python` is where nothing was installed."""
+    said = subprocess.run([sys.executable, '-S', '-m', 'mmlocat.launch', 'train.py'], cwd=ROOT, capture_output=True,
+                          text=True, env={})
+    assert said.returncode == 1 and said.stderr.count('\n') == 1
+    assert said.stderr.startswith('Error: ') and 'has no PyTorch: install it and mmlocat' in said.stderr

@@ -97,3 +97,4 @@ def test_rows_say_what_it_means_and_what_to_do():
     for row in rows:
         cells = [cell.strip() for cell in row.strip('|').split(' | ')]
         assert len(cells) == 3 and all(cells), row
+    assert not re.search(r'^\|.*\n\n\|', PAGE, re.MULTILINE)  # a blank line ends a table

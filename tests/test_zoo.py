@@ -119,6 +119,30 @@ def test_names_that_do_not_resolve(tmp_path):
         mmlocat.resolve('locatvit_imagenet', weights='gone.pth')
 
 
+def test_a_library_that_is_missing_is_named_as_pip_knows_it(monkeypatch, tmp_path):
+    """And one that is there under another name is found by its module."""
+    from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.hub import hub
+    from mmengine.utils import package_utils
+    monkeypatch.setattr(hub, 'install_package', hub.install_package)
+    for module, package in (('mmseg', 'mmsegmentation'), ('mmpretrain', 'mmpretrain')):
+        monkeypatch.setitem(MODULE2PACKAGE, module, package)
+
+    def version(name):
+        raise zoo.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(zoo.metadata, 'version', version)
+    zoo.find_installed_libraries()
+    assert MODULE2PACKAGE['mmseg'] == 'mmseg'
+    MODULE2PACKAGE['mmseg'] = 'mmsegmentation'
+    monkeypatch.setattr(zoo, 'find_spec', lambda name: None)
+    monkeypatch.setattr(package_utils, 'is_installed', lambda name: False)
+    monkeypatch.setattr('mmengine.utils.is_installed', lambda name: False)
+    zoo.find_installed_libraries()
+    with pytest.raises(ModuleNotFoundError, match='pip install mmsegmentation$'):
+        hub.install_package(MODULE2PACKAGE['mmseg'])
+
+
 def test_the_package_stays_light(clean_environment):
     code = ('import sys, mmlocat; mmlocat.resolve("locatvit_imagenet"); '
             'print([name for name in ("torch", "mmengine", "mmpretrain", "mmseg", "numpy") if name in sys.modules])')

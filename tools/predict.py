@@ -19,7 +19,7 @@ def read_options(argv=None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('pictures', nargs='+', metavar='PICTURES', help='images, folders and quoted patterns')
-    parser.add_argument('--model', required=True, metavar='CONFIG', help='config file, of MMPretrain or '
+    parser.add_argument('--model', '--config', required=True, metavar='CONFIG', help='config file, of MMPretrain or '
                         'MMSegmentation, or the name of a shipped one').completer = complete_config
     parser.add_argument('--checkpoint', metavar='FILE', help='its weights: a file, a folder, hf://... (default: those '
                         'published for a shipped config)')

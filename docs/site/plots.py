@@ -85,7 +85,7 @@ def draw_cost(figures: dict) -> Figure:
 
 
 def results_figures() -> dict:
-    """Returns what the paper printed for models and their LocAt twins: mIoU on ADE20K, by plain model and size."""
+    """Returns what the paper printed of models and their LocAt twins, top-1 and mIoU, by plain model and size."""
     with open(PAPER, encoding='utf-8', newline='') as file:
         rows = {(row['model'], row['size']): row for row in csv.DictReader(file)}
     pairs = (('ViT', 'LocAtViT'), ('RegViT', 'LocAtRegViT'), ('Swin', 'LocAtSwin'))

@@ -38,14 +38,15 @@ def parse_common(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     device = getattr(args, 'device', 'cpu')
     try:
-        kind = torch.device(device).type
+        where = torch.device(device)
         check_folder('--work-dir', args.work_dir)
     except RuntimeError:
         parser.error(f'--device {device} is no device of PyTorch; such are cpu, cuda and cuda:1')
     except ValueError as error:
         parser.error(str(error))
-    if kind == 'cuda' and not torch.cuda.is_available():
-        parser.error(f'--device {device}: PyTorch sees no GPU here; leave the option out for the CPU')
+    if where.type == 'cuda' and (where.index or 0) >= torch.cuda.device_count():
+        parser.error(f'--device {device}: PyTorch sees {torch.cuda.device_count() or "no"} GPU here; leave the option '
+                     'out for the CPU')
     return args
 
 

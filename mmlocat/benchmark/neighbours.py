@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from functools import partial
-from typing import Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 import torch
 from torch.nn.functional import normalize
@@ -36,19 +36,22 @@ def measure(rows: int, queries: int, channels: int, num_neighbours: int, seconds
         call: Calls each measurement, the time of all and the memory of one; ``KeptRows.call`` keeps what it gives.
     """
     case = (rows, queries, channels, num_neighbours)
-    key = dict(case=case, seconds=seconds)
+    key = dict(case=case, seconds=seconds, ways=_backends())
     times = call(key, lambda: in_turns(_ways(*case), 'whole matrix', 'cpu', seconds))
     for name, time in times.items():
         extra = call(dict(key, memory_of=name), partial(in_fresh_process, _extra, name, *case))
         yield Search(name, Ratio(*time), extra)
 
 
+def _backends() -> List[str]:
+    return ['torch', *(['faiss'] if importlib.util.find_spec('faiss') else [])]
+
+
 def _ways(rows: int, queries: int, channels: int, num_neighbours: int) -> Dict[str, Callable]:
     generator = torch.Generator().manual_seed(0)
     memory, asked = (normalize(torch.randn(count, channels, generator=generator), dim=1) for count in (rows, queries))
-    backends = ['torch', *(['faiss'] if importlib.util.find_spec('faiss') else [])]
     return {'whole matrix': lambda: (asked @ memory.T).topk(num_neighbours, dim=1),
-            **{name: partial(nearest, memory, asked, num_neighbours, name) for name in backends}}
+            **{name: partial(nearest, memory, asked, num_neighbours, name) for name in _backends()}}
 
 
 def _extra(name: str, *case: int) -> Optional[float]:

@@ -17,6 +17,8 @@ _NESTINGS = ('state_dict', 'model', 'teacher', 'state_dict_ema', 'model_ema', 'm
 TEACHER = 'teacher.module.'
 # Prefixes that wrappers add to names; any of them, any number of times.
 _WRAPPERS = re.compile(r'((module|_orig_mod|backbone)\.)*')
+# Those around a whole model.
+_OUTER = re.compile(r'^((module|_orig_mod)\.)+')
 _SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v)(?:_proj)?\.(weight|bias)$')
 
 
@@ -88,6 +90,17 @@ def evaluated(weights: Mapping[str, Value]) -> Mapping[str, Value]:
     return teacher
 
 
+def unwrapped(weights: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Returns a whole model's weights without the prefixes of wrappers around it; the same object if there are none."""
+    if not any(map(_OUTER.match, weights)):
+        return weights
+    bare_names = OrderedDict((_OUTER.sub('', name), value) for name, value in weights.items())
+    if hasattr(weights, '_metadata'):  # PyTorch's, of each module
+        bare_names._metadata = OrderedDict((_OUTER.sub('', f'{name}.')[:-1], record)
+                                           for name, record in weights._metadata.items())
+    return bare_names
+
+
 def _take_out(checkpoint: Mapping[str, Any]) -> Tuple[Mapping[str, Any], str]:
     """Takes the weights to evaluate out of a training checkpoint; returns them, and the key they were under."""
     inner, nesting = unnest(checkpoint)
@@ -115,14 +128,15 @@ def bare(checkpoint: Mapping[str, Any]) -> Translated:
     inner, nesting = _take_out(checkpoint)
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     stripped = _without_wrappers(list(tensors))
-    return Translated({stripped.get(name, name): value for name, value in tensors.items()}, 'own', nesting)
+    named = {stripped.get(name, _OUTER.sub('', name)): value for name, value in tensors.items()}
+    return Translated(named, 'own', nesting)
 
 
 def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     """Renames the entries of a ViT's state dict to those of ``LocAtViT``.
 
     Names may begin with wrappers' prefixes such as 'module.' and 'backbone.', in any number. If there are 'backbone.'
-    entries, others such as 'head.' keep their names. Values do not change; see ``translate``.
+    entries, others such as 'head.' lose those around the whole model alone. Values do not change; see ``translate``.
 
     Raises:
         ValueError: Two entries would get one name.
@@ -131,7 +145,7 @@ def to_mmlocat_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     stripped = _without_wrappers(list(state_dict))
     renamed: Dict[str, Value] = {}
     for name, value in state_dict.items():
-        new = stripped.get(name, name)
+        new = stripped.get(name, _OUTER.sub('', name))
         if known.tower not in new:
             continue
         if name in stripped:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import io
 import pickle
 import re
 import sys
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Callable, Dict
+from typing import Any, BinaryIO, Callable, Dict, Optional
 
 import numpy as np
 import torch
@@ -48,6 +49,22 @@ def load_pickle(path: Path, map_location: Any, trust_pickle: bool) -> Any:
                               'better, save its weights alone, as .safetensors') from error
 
 
+def not_plain(content: Any) -> Optional[str]:
+    """Returns what keeps some content from being saved and read again without trust; None if nothing does.
+
+    It is the name of a type or, where the error tells none, the error.
+    """
+    file = io.BytesIO()
+    try:
+        torch.save(content, file)
+        file.seek(0)
+        _load(file, 'cpu', trust_pickle=False)
+    except Exception as error:  # pickling may call anybody's code
+        named = _NAMED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        return named[1] if named else f'{type(error).__name__}: {first_line(error)}'
+    return None
+
+
 def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
     if trust_pickle:
         return torch.load(file, map_location=map_location, weights_only=False)
@@ -61,7 +78,6 @@ def _load(file: BinaryIO, map_location: Any, trust_pickle: bool) -> Any:
 
 def plain_types() -> Dict[str, Any]:
     """Returns the types and functions allowed in addition to PyTorch's own list, by their names in pickles."""
-    history = getattr(sys.modules.get('mmengine.logging'), 'HistoryBuffer', _HISTORY)
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(1).__reduce__()[0]
     types: Dict[str, Any] = {
         'argparse.Namespace': argparse.Namespace,
@@ -71,7 +87,7 @@ def plain_types() -> Dict[str, Any]:
         '_codecs.encode': codecs.encode,  # in protocol 2, bytes are text together with the encoding to apply
         'builtins.getattr': _known_function,
         '__builtin__.getattr': _known_function,
-        'mmengine.logging.history_buffer.HistoryBuffer': history,
+        'mmengine.logging.history_buffer.HistoryBuffer': _history(),
         'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': _ONE_CYCLE,
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
@@ -84,12 +100,18 @@ def plain_types() -> Dict[str, Any]:
     return types
 
 
+def _history() -> Any:
+    """Returns MMEngine's HistoryBuffer, or what stands for it in a process that has not imported MMEngine."""
+    return getattr(sys.modules.get('mmengine.logging'), 'HistoryBuffer', _HISTORY)
+
+
 def _known_function(owner: Any, name: str) -> Callable:
     """Replaces ``getattr``, by which a Runner's checkpoint refers to functions, and allows only known ones.
 
     They are the statistics of a HistoryBuffer ('min', 'max', ...) and the curves of a OneCycleLR ('_annealing_cos').
+    The owner must be the class itself: a pickle may give any object its name.
     """
-    if getattr(owner, '__name__', '') == 'HistoryBuffer' and not name.startswith('_'):
+    if (owner is _HISTORY or owner is _history()) and not name.startswith('_'):
         return getattr(owner, name, _unknown)
     if owner is _ONE_CYCLE and name.startswith('_annealing_'):
         scheduler = getattr(sys.modules.get('mmengine.optim'), 'OneCycleParamScheduler', None)

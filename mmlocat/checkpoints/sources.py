@@ -68,15 +68,18 @@ def _from_hub(source: str) -> Path:
 
 def _fetch(source: str, repo: str, revision: Optional[str], file: str) -> Optional[Path]:
     """Fetches one file by huggingface_hub, with its cache; None if the repository is known to lack it."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
     try:
         return Path(hf_hub_download(repo, file, revision=revision))
     except (errors.EntryNotFoundError, errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        unreachable = isinstance(error, errors.LocalEntryNotFoundError)  # and not in the cache
+        # HF_HUB_OFFLINE, or no network; and not in the cache, which may know that the repository lacks the file.
+        unreachable = isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError))
+        if unreachable and try_to_load_from_cache(repo, file, revision=revision) is _CACHED_NO_EXIST:
+            return None
         if isinstance(error, errors.EntryNotFoundError) and not unreachable:
             return None
         said = ' '.join(str(error).split())
-        if unreachable or isinstance(error, ConnectionError):  # HF_HUB_OFFLINE, or no network
+        if unreachable:
             raise FileNotFoundError(
                 f'{source}: the hub cannot be reached, and its cache has no {file}; put {file} and config.json of '
                 f'https://huggingface.co/{repo} into one folder (hf download {repo} --local-dir FOLDER, on a machine '

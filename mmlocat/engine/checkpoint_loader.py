@@ -31,18 +31,20 @@ def load_from_path(filename: str, map_location: Any = None) -> dict:
 def register_schemes() -> None:
     """Makes MMEngine read 'hf://', 'timm://', '.safetensors' and folders of the hub; ``mmlocat.models`` calls it.
 
-    All other sources, pickles above all, are read by MMEngine as before, which unpickles any type.
+    All other sources, pickles above all, are read by MMEngine as before, which unpickles any type; by our reader in a
+    process that has installed it for all sources.
     """
     CheckpointLoader.register_scheme(_ADDED, loader=load_from_mmlocat, force=True)
-    CheckpointLoader.register_scheme('', loader=load_from_path, force=True)
+    if CheckpointLoader._schemes.get('') is not load_from_mmlocat:  # private; the same in 0.10.3 to 0.10.12
+        CheckpointLoader.register_scheme('', loader=load_from_path, force=True)
 
 
 def install_reader(trust_pickle: bool = False) -> None:
     """Makes MMEngine read every file and web address through ``read_checkpoint`` in this process.
 
     Args:
-        trust_pickle: Whether pickles may hold any type; also for processes started from this one.
+        trust_pickle: Whether pickles may hold any type; also for processes started from this one. It holds until the
+            next call.
     """
     CheckpointLoader.register_scheme((*_ADDED, '', 'http://', 'https://'), loader=load_from_mmlocat, force=True)
-    if trust_pickle:
-        os.environ['MMLOCAT_TRUST_PICKLE'] = '1'
+    os.environ['MMLOCAT_TRUST_PICKLE'] = '1' if trust_pickle else '0'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping, Tuple, Union
+from typing import Any, Mapping, Optional, Tuple, Union
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mmlocat.attention.vit.loading import first_convolution, is_gaug
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
-from mmlocat.checkpoints.names import evaluated
-from mmlocat.config import load_config
+from mmlocat.checkpoints.names import evaluated, unwrapped
+from mmlocat.config import load_config, resolve_type
 
 from .backbones.protocol import find_backbone
 
@@ -42,21 +42,28 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         if device != 'meta' or 'meta' not in str(error):
             raise
         model = MODELS.build(settings)  # some read numbers of tensors meanwhile, as SegmenterMaskTransformerHead does
-    meta = _dataset_meta(config, settings)
+    meta = _fitting_meta(config, settings)
     if meta:
         model.dataset_meta = meta
     model.eval()  # not chained: it returns None for some models of MMPretrain (1.2.0 to 1.3.6)
     return model.to(device)
 
 
-def _dataset_meta(config: Config, settings: dict) -> dict:
-    """Returns what a config's data set says of its classes, if they are as many as the model's; else nothing."""
+def dataset_metainfo(config: Config, scope: Optional[str] = None) -> dict:
+    """Returns what the data set that a config tests on says of its classes: its class, overridden by its settings.
+
+    Args:
+        config: Any config; one without such a data set gives {}.
+        scope: The library to search first for its class; the process's default scope by default.
+    """
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    kind = dataset.get('type')
-    if isinstance(kind, str):
-        with DATASETS.switch_scope_and_registry(None) as registry:
-            kind = registry.get(kind)
-    meta = {**(getattr(kind, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
+    kind = resolve_type(dataset, DATASETS, scope)
+    return {**(getattr(kind, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
+
+
+def _fitting_meta(config: Config, settings: dict) -> dict:
+    """Returns what a config's data set says of its classes, if they are as many as the model's; else nothing."""
+    meta = dataset_metainfo(config)
     head = settings.get('decode_head') or settings.get('head') or {}
     classes = meta.get('classes')
     fits = isinstance(head, dict) and isinstance(classes, (list, tuple)) and len(classes) == head.get('num_classes')
@@ -108,6 +115,7 @@ def load_weights(model: nn.Module, read: Checkpoint) -> None:
     """
     state_dict = weights_for(model, read.state_dict)
     if find_backbone(model) is not model:
+        state_dict = unwrapped(state_dict)
         check_weights(model, state_dict, read.source)
     try:
         model.load_state_dict(state_dict, strict=False)  # a backbone's load hook is strict

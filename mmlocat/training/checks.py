@@ -15,7 +15,7 @@ from .config_types import check_types
 from .config_values import check_values
 from .context import BUILD, TEST, TRAIN, Context, read_options
 from .course import check_course
-from .dry_run import write_elsewhere
+from .dry_run import refuse_dry_test, write_elsewhere
 from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, join_processes
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
 from .loss_check import check_losses
@@ -41,6 +41,7 @@ class Check(NamedTuple):
 JOBS = f'{TRAIN} {TEST}'
 CHECKS: List[Check] = [
     Check(BUILD, read_options),  # the config's own `checks`
+    Check(TEST, refuse_dry_test),
     Check(BUILD, check_work_dir),
     Check(BUILD, check_launcher),
     Check(f'{BUILD} {JOBS}', check_types),  # do all parts exist and take these arguments
@@ -58,7 +59,7 @@ CHECKS: List[Check] = [
     Check(BUILD, prepare_determinism),
     Check(BUILD, join_processes),
     Check(TRAIN, claim_work_dir),  # one training at a time in a work dir
-    Check(BUILD, write_elsewhere),  # in a dry run: changes work_dir
+    Check(BUILD, write_elsewhere),  # in a dry run: changes work_dir, and vis_backends
     # Checks of the parts that the Runner has built.
     Check(JOBS, build_model, 'runner'),
     Check(TRAIN, check_needs, 'runner'),  # has it the hooks that the model says it needs

@@ -32,6 +32,7 @@ class Context:
     resumed: Optional[str] = None  # the checkpoint that a training resumes from
     initial: Optional[str] = None  # the checkpoint that the backbone starts from
     fitted: Optional[str] = None  # what became of it
+    loaded: Optional[str] = None  # the checkpoint that is then loaded into the whole model, if it is another
     work_dir: Optional[str] = None  # where a dry run says that results would go
     scratch: Any = None  # the temporary folder that a dry run writes to instead
     kept: Optional[int] = None  # in a dry run: bytes that a step keeps for its backward pass, in float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
@@ -16,22 +17,43 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmlocat.config import resolve_type
 from mmlocat.utils.tables import Table
+from mmlocat.utils.terminal import is_main_process
 
 from . import footprint
 from .amp import CPUAmpOptimWrapper
-from .context import TEST, Context
-from .hardware import is_main_process, total_batch
-from .recipe import frozen_parts, rates_in_words
+from .context import Context
+from .hardware import total_batch
+from .recipe import frozen_parts, needs_epoch_length, rates_in_words
 from .screen import device_in_words
+
+_OF_A_TRAINING = re.compile('iter_|epoch_|best_|interrupted')  # how the names of its checkpoints begin
+
+
+def refuse_dry_test(config: Config, context: Context) -> List[str]:
+    """Refuses a dry run of a test.
+
+    Raises:
+        ValueError: A test is asked for, and so is a dry run.
+    """
+    if context.options['dry_run']:
+        raise ValueError('checks.dry_run=True shows what a training would do, and cannot show a test; leave it out')
+    return []
 
 
 def write_elsewhere(config: Config, context: Context) -> List[str]:
-    """Sends what MMEngine writes as it builds a Runner into a temporary folder: changes ``work_dir``, in a dry run."""
-    if context.options['dry_run'] and context.job != TEST:
+    """Sends what MMEngine writes as it builds a Runner into a temporary folder, in a dry run.
+
+    It changes ``work_dir``, and leaves the visualizer without back-ends.
+    """
+    if context.options['dry_run']:
         context.scratch = tempfile.TemporaryDirectory(prefix='mmlocat-dry-run-')
         context.work_dir, config.work_dir = config.get('work_dir') or 'work_dirs', context.scratch.name
-        # Under its name MMEngine would give the same visualizer, with its folder, to the next Runner of this process.
-        (config.get('visualizer') or {}).pop('name', None)
+        visualizer = config.get('visualizer')
+        if isinstance(visualizer, dict):
+            # Under its name MMEngine would give the next Runner of this process the same visualizer, with its folder.
+            visualizer.pop('name', None)
+            if visualizer.get('vis_backends'):
+                visualizer['vis_backends'] = []  # those of a service would begin a run there
     return []
 
 
@@ -119,11 +141,14 @@ def _length(runner: Runner) -> str:
 
 
 def _rates(runner: Runner) -> Dict[str, str]:
-    settings = runner.cfg.optim_wrapper.get('optimizer') or {}
-    if 'lr' not in settings:
+    settings = runner.cfg.optim_wrapper.get('optimizer')
+    if not settings:
         return {'Learning rate': 'as the config says, of several optimizers'}
+    if 'lr' not in settings:
+        return {'Learning rate': "the optimizer's default"}
     try:
-        text, peak = rates_in_words(runner.cfg)
+        length = len(runner.train_dataloader) if needs_epoch_length(runner.cfg) else None
+        text, peak = rates_in_words(runner.cfg, epoch_length=length)
     except Exception:  # a scheduler may be anybody's, or follow a score
         return {'Learning rate': f'{settings["lr"]:.4g} by a schedule that cannot be told beforehand'}
     return {'Learning rate': text, 'Warm-up': f'until {peak}' if peak else 'none'}
@@ -132,9 +157,8 @@ def _rates(runner: Runner) -> Dict[str, str]:
 def _weights(context: Context) -> str:
     if context.resumed:
         return f'goes on from {context.resumed}'
-    if not context.initial:
-        return 'random'
-    return context.initial + (f'\n{context.fitted}' if context.fitted else '')
+    lines = [context.initial, context.fitted, context.loaded and f'then, over them, {context.loaded} (load_from)']
+    return '\n'.join(filter(None, lines)) or 'random'
 
 
 def _memory(runner: Runner, context: Context, state: Optional[Dict[str, Any]]) -> str:
@@ -151,7 +175,7 @@ def _memory(runner: Runner, context: Context, state: Optional[Dict[str, Any]]) -
 
 def _disk(runner: Runner, context: Context, state: Optional[Dict[str, Any]]) -> Iterator[str]:
     folder = str(context.work_dir)
-    free, needed = footprint.free_space(folder), 0
+    free, needed, there = footprint.free_space(folder), 0, 0
     for hook in runner.hooks:
         if not isinstance(hook, CheckpointHook):
             continue
@@ -165,10 +189,14 @@ def _disk(runner: Runner, context: Context, state: Optional[Dict[str, Any]]) -> 
         if saved.peak > saved.total:
             text += f', {footprint.in_words(saved.peak)} while the last one is written'
         yield text
+    if context.resumed and Path(context.resumed).resolve().parent == Path(folder).resolve():
+        there = sum(path.stat().st_size for path in Path(folder).glob('*.pth') if _OF_A_TRAINING.match(path.name))
     if needed:
-        yield (f'{footprint.in_words(free)} are free' if needed < free else
-               f'NOT ENOUGH SPACE: {footprint.in_words(free)} are free; keep fewer by '
-               'default_hooks.checkpoint.max_keep_ckpts, or choose another --work-dir')
+        room = f'{footprint.in_words(free)} are free' + (
+            f', beside {footprint.in_words(there)} of these checkpoints that are there already' if there else '')
+        yield room if needed - there < free else (
+            f'NOT ENOUGH SPACE: {room}; keep fewer by default_hooks.checkpoint.max_keep_ckpts, or choose another '
+            '--work-dir')
 
 
 def _results(folder: str) -> str:

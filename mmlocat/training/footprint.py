@@ -41,8 +41,8 @@ class Saved(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """Bytes while the last file is written: older ones are deleted only after that."""
-        return self.total + (self.each if self.written > self.kept else 0)
+        """Bytes while the last file is written, or a best score: older ones are deleted only after that."""
+        return self.total + (self.each if self.written > self.kept or self.best else 0)
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:

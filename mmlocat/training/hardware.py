@@ -127,12 +127,6 @@ def world_size(launcher: str) -> int:
     return int(os.environ.get(names.get(launcher, ''), 1))
 
 
-def is_main_process() -> bool:
-    """Whether this is the first process, which prints for all, by the launcher's environment variables."""
-    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    return int(next((os.environ[name] for name in names if name in os.environ), 0)) == 0
-
-
 def total_batch(config: Config, processes: int) -> Optional[int]:
     """Returns the images per optimizer step: batch size x processes x accumulated steps; None without a batch size."""
     batch = (config.get('train_dataloader') or {}).get('batch_size')

@@ -7,6 +7,8 @@ from typing import Any, Dict, Iterator, Tuple
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import Runner
 
+from mmlocat.checkpoints.safe_pickle import not_plain
+
 _IN_CHECKPOINT = 'hooks'
 # mmengine (0.10.7 and OneDL's 0.10.12) gives this hook no ``state_dict``: resumed, it would begin to count anew.
 _COUNTED = {EarlyStoppingHook: ('wait_count', 'best_score')}
@@ -15,13 +17,18 @@ _COUNTED = {EarlyStoppingHook: ('wait_count', 'best_score')}
 class HookStateHook(Hook):
     """Saves the state of all hooks in each checkpoint, and gives it back when a training is resumed.
 
-    A hook takes part if it has ``state_dict()`` and ``load_state_dict(state)``; mmengine's ``EarlyStoppingHook`` does
-    too. The state is loaded after every hook's ``before_run`` and before its ``before_train``.
+    A hook takes part if it has ``state_dict()`` of plain data and ``load_state_dict(state)``; mmengine's
+    ``EarlyStoppingHook`` does too. The state is loaded after every hook's ``before_run`` and before its
+    ``before_train``.
+
+    Args:
+        trust_pickle: Whether checkpoints may hold any type; otherwise a state that could not be read again is refused.
     """
 
     priority = 'HIGHEST'
 
-    def __init__(self) -> None:
+    def __init__(self, trust_pickle: bool = False) -> None:
+        self._trust_pickle = trust_pickle
         self._loaded: Dict[str, Any] = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -35,9 +42,25 @@ class HookStateHook(Hook):
             self._loaded = checkpoint.get(_IN_CHECKPOINT) or dict(states={}, stopped=False)
 
     def before_train(self, runner: Runner) -> None:
-        """Loads the states."""
-        if not self._loaded:
-            return
+        """Loads the states, and makes sure that a checkpoint with them can be read.
+
+        Raises:
+            ValueError: A hook's state holds what is no plain data.
+        """
+        if self._loaded:
+            self._load_states(runner)
+        for name, hook in [] if self._trust_pickle else _hooks(runner):
+            try:
+                state = _state(hook)
+            except Exception:  # a hook may have its state from its own before_train on
+                continue
+            found = not_plain(state)
+            if found:
+                raise ValueError(f'the state_dict of {name} holds {found}, and a checkpoint with it could not be read '
+                                 'again; a checkpoint may hold numbers, text, lists, dicts and tensors (or set '
+                                 'checks.trust_pickle=True, here and wherever it is read)')
+
+    def _load_states(self, runner: Runner) -> None:
         for name, hook in _hooks(runner):
             if name in self._loaded['states']:
                 _load(hook, self._loaded['states'][name])

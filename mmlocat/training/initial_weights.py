@@ -53,12 +53,16 @@ def inner_model(config: Config) -> dict:
 
 
 def initial_checkpoint(config: Config) -> Optional[str]:
-    """Returns the file or address that the backbone starts from, or None."""
-    model = config.get('model') or {}
-    init = (model.get('backbone') or {}).get('init_cfg') or []
-    for entry in [init] if isinstance(init, dict) else init:
-        if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, config.get('default_scope')) and entry.get('checkpoint'):
-            return entry['checkpoint']
+    """Returns the file or address that the backbone starts from, or None; ``load_from`` if nothing else is set.
+
+    MMEngine loads an ``init_cfg`` of the whole model in place of the backbone's, or after it.
+    """
+    model, scope = config.get('model') or {}, config.get('default_scope')
+    for part in (model, model.get('backbone') or {}):
+        init = part.get('init_cfg') or []
+        for entry in [init] if isinstance(init, dict) else init:
+            if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, scope) and entry.get('checkpoint'):
+                return entry['checkpoint']
     return model.get('pretrained') or config.get('load_from')
 
 
@@ -85,12 +89,17 @@ def find_weights(config: Config, context: Context) -> List[str]:
         return []
     source = context.initial = initial_checkpoint(config)
     if source:
-        try:
-            _read(source)
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else CheckpointError
-            raise kind(f'initial weights: {error}; give another with --cfg-options checkpoint=FILE') from error
-        return [f'The backbone starts from {source}.']
+        loaded = config.get('load_from')
+        context.loaded = loaded if loaded != source else None
+        for name, key in ((source, 'load_from' if source == loaded else 'checkpoint'), (context.loaded, 'load_from')):
+            try:
+                if name:
+                    _read(name)
+            except (FileNotFoundError, ValueError, RuntimeError) as error:
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else CheckpointError
+                raise kind(f'initial weights: {error}; give another with --cfg-options {key}=FILE') from error
+        return [f'The backbone starts from {source}.',
+                *([f'Then {loaded} (load_from) is loaded into the whole model.'] if context.loaded else [])]
     if (config.model.get('backbone') or {}).get('frozen_stages', -1) > 0:
         if not context.options['allow_random_backbone']:
             raise RuntimeError('the backbone is frozen and has no weights: give them with --cfg-options '

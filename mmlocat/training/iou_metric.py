@@ -55,7 +55,10 @@ def keep_image_folders(evaluator: Optional[Evaluator], dataset: Dataset) -> None
     parts = list(base_datasets(dataset))
     if not writing or not parts:
         return
-    images = [part.get_data_info(i)['img_path'] for part in parts for i in range(len(part))]
+    records = (part.get_data_info(i) for part in parts for i in range(len(part)))
+    images = [record['img_path'] for record in records if record.get('img_path')]
+    if not images:
+        return
     roots = [part.data_prefix['img_path'] for part in parts if part.data_prefix.get('img_path')]
     for metric in writing:
         _write_into_folders(metric, label_map_names(images, roots))
@@ -79,7 +82,8 @@ def _write_into_folders(metric: IoUMetric, names: Dict[str, str]) -> None:
 
     def process_each(data_batch: Any, data_samples: List[dict]) -> None:
         for sample in data_samples:
-            target = folder / names[sample['img_path']]
+            # A pipeline may have put another path into the sample than the data set has.
+            target = folder / names.get(sample['img_path'], Path(sample['img_path']).stem)
             target.parent.mkdir(parents=True, exist_ok=True)
             metric.output_dir = str(target.parent)
             process(data_batch, [{**sample, 'img_path': f'{target.name}.png'}])  # it takes the name from there

@@ -26,9 +26,10 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmlocat.checkpoints.sources import locate
 from mmlocat.utils import atomic_write, check_folder, sha256
 from mmlocat.utils.machine import checkout, processor, versions
+from mmlocat.utils.terminal import is_main_process
 
 from .context import OF_THE_LAUNCH, Context
-from .hardware import is_main_process, total_batch
+from .hardware import total_batch
 from .initial_weights import tested_checkpoint
 from .iou_metric import keep_class_iou
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor, nn
 
-_EPOCH_LENGTH = 100  # iterations; in a schedule by epochs, rates are reported by their place in an epoch only
+_EPOCH_LENGTH = 100  # iterations; where all count in epochs, rates are reported by their place in an epoch only
 
 
 def training_length(config: Config) -> Tuple[int, str]:
@@ -46,8 +46,7 @@ def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequenc
     optimizer = torch.optim.SGD(
         [dict(params=[nn.Parameter(torch.zeros(1))], lr=base * multiplier) for multiplier in multipliers], lr=base)
     schedulers = []
-    settings = config.get('param_scheduler') or []
-    for scheduler in [settings] if isinstance(settings, dict) else settings:
+    for scheduler in _schedulers(config):
         end = iterations // epoch_length if scheduler.get('by_epoch', True) else iterations
         defaults = dict(end=end, optimizer=optimizer, epoch_length=epoch_length)
         schedulers.append(PARAM_SCHEDULERS.build(dict(scheduler), default_args=defaults))
@@ -61,12 +60,24 @@ def learning_rates(config: Config, epoch_length: int = 100, multipliers: Sequenc
     return torch.tensor(rates, dtype=torch.float64)
 
 
-def rates_in_words(config: Config, slowest: float = 1.) -> Tuple[str, str]:
+def _schedulers(config: Config) -> List[dict]:
+    settings = config.get('param_scheduler') or []
+    return [settings] if isinstance(settings, dict) else list(settings)
+
+
+def needs_epoch_length(config: Config) -> bool:
+    """Returns whether a training counts in epochs and a scheduler of it in iterations."""
+    return training_length(config)[1] == 'epochs' and not all(
+        scheduler.get('by_epoch', True) for scheduler in _schedulers(config))
+
+
+def rates_in_words(config: Config, slowest: float = 1., epoch_length: Optional[int] = None) -> Tuple[str, str]:
     """Describes the learning rates of a training.
 
     Args:
         config: A training config.
         slowest: The smallest multiple of the optimizer's learning rate that a parameter has.
+        epoch_length: Iterations an epoch; None if that is not known, and is assumed, in words where it matters.
 
     Returns:
         The first, highest and last rate of parameters with the multiple 1; and where the highest comes, after a rise:
@@ -75,11 +86,14 @@ def rates_in_words(config: Config, slowest: float = 1.) -> Tuple[str, str]:
     Raises:
         ValueError: The config does not state how long it trains.
     """
-    base, slow = learning_rates(config, _EPOCH_LENGTH, (1., slowest)).unbind(1)
+    length = epoch_length or _EPOCH_LENGTH
+    base, slow = learning_rates(config, length, (1., slowest)).unbind(1)
     highest = int(base.argmax())
     by_epoch = training_length(config)[1] == 'epochs'
-    place = f'epoch {highest / _EPOCH_LENGTH:.4g}' if by_epoch else f'iteration {highest:,}'
+    place = f'epoch {highest / length:.4g}' if by_epoch else f'iteration {highest:,}'
     text = f'{base[0]:.4g} at first, highest {base[highest]:.4g} at {place}, {base[-1]:.4g} at last'
+    if epoch_length is None and needs_epoch_length(config):
+        text += f', assuming {length} iterations an epoch'
     if abs(slow[highest] - slowest * base[highest]) > 1e-6 * base[highest]:  # OneCycleLR has its own peak
         text += f'; the same for all: the schedule overrides the multiple {slowest:.4g} of the slowest parameters'
     return text, place if base[0] < base[highest] else ''

@@ -78,7 +78,8 @@ class ChecksMixin:
                 runner.logger.info(line)
         for remark in context.remarks:
             runner.logger.info(remark, extra=IN_FILE)  # the screen has them
-        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context), HookStateHook()):
+        for hook in (BareViTHook(), NonFiniteHook(), WholeMetadataHook(), RecordHook(context),
+                     HookStateHook(context.options['trust_pickle'])):
             runner.register_hook(hook)
         # The attention's messages (its choice of a back-end) go into the same log.
         logger = logging.getLogger('mmlocat')

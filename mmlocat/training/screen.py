@@ -12,8 +12,7 @@ from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
 from mmlocat.utils.machine import processor, versions
-
-from .hardware import is_main_process
+from mmlocat.utils.terminal import is_main_process
 
 # Messages of MMEngine and MMSegmentation for the record: pages, a line for each parameter, and what users can neither
 # cause nor mend.

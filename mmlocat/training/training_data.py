@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader
 
 from mmlocat.datasets.check import QUICK_FILES, check_data
 from mmlocat.datasets.guard import base_datasets, guard_samples
+from mmlocat.utils.terminal import is_main_process
 
 from .context import TEST, TRAIN, Context
-from .hardware import is_main_process
 from .iou_metric import count_class_areas, keep_image_folders
 from .screen import say
 

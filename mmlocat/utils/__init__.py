@@ -1,9 +1,9 @@
 """Provides small helpers that every package of mmlocat may use; importing them loads nothing heavy.
 
-``first_screen``: what a command shows first; ``files``: atomic writing, hashes, the shipped files; ``kept_rows``: what
-an interrupted measurement leaves to the next; ``machine``: what a figure was measured on; ``names``: near names;
-``requirements``: missing packages; ``tables``: tables on screen and in files; ``terminal``: code that command lines
-share.
+``arguments``: what command lines of several tools take; ``first_screen``: what a command shows first; ``files``: atomic
+writing, hashes, the shipped files; ``kept_rows``: what an interrupted measurement leaves to the next; ``machine``: what
+a figure was measured on; ``names``: near names; ``requirements``: missing packages; ``tables``: tables on screen and in
+files; ``terminal``: code that command lines share.
 """
 
 from .files import atomic_write, check_folder, sha256, share_folder, staged

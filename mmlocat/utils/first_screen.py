@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import sys
 import warnings
 from contextlib import redirect_stdout
 
 from mmlocat import __version__
 
-from .terminal import stoppable
+from .terminal import is_main_process, stoppable
 
 # Warnings about what a user of a command can neither cause nor mend: category, module, beginning of the message.
 _LIBRARIES = r'(mmengine|mmcv|mmpretrain|mmseg|timm)(\.|$)'
@@ -38,7 +37,7 @@ def open_screen() -> None:
     With several processes only the first one prints. ``python -W`` and ``PYTHONWARNINGS`` show all warnings again. A
     library that cannot be imported is left to what needs it, which says how to install it.
     """
-    if int(os.environ.get('RANK', 0)) == 0:
+    if is_main_process():
         print(f'mmlocat {__version__}: loading PyTorch and OpenMMLab ...', file=sys.stderr, flush=True)
     if not sys.warnoptions:
         for category, module, message in _LEFT_OUT:

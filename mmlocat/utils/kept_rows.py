@@ -88,6 +88,7 @@ class KeptRows:
         text, row = _text(key), json.loads(json.dumps(row))
         self._entries[text] = dict(row=row, date=str(date.today()), conditions=self._conditions)
         self._used.append(text)
+        self._entries = {**self._read(), text: self._entries[text]}  # another call may have written meanwhile
         self._write()
         return row
 
@@ -99,7 +100,7 @@ class KeptRows:
             measure: Returns the row, which JSON can hold.
         """
         row = self.get(key)
-        return self.add(key, measure()) if row is None else row
+        return row if key in self else self.add(key, measure())
 
     def __enter__(self) -> KeptRows:
         if self._entries:
@@ -110,8 +111,8 @@ class KeptRows:
     def __exit__(self, kind: Optional[type], *error: Any) -> None:
         used = {text for text in self._used if text in self._entries}
         if kind is None:
-            self._entries = {text: entry for text, entry in self._entries.items() if text not in used}
             if used:
+                self._entries = {text: entry for text, entry in self._read().items() if text not in used}
                 self._write()
         elif used:
             print(f'Measurements kept in {self.path}: {len(used)}. The same command goes on from there.',

@@ -16,7 +16,8 @@ from .files import share_folder
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Names of distributions; of those that provide the same modules, only one is installed.
 _DISTRIBUTIONS = ('numpy', 'torchvision', 'triton', 'pytorch-triton', 'onedl-mmengine', 'onedl-mmcv',
-                  'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
+                  'onedl-mmpretrain', 'onedl-mmsegmentation', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation',
+                  'faiss-cpu', 'faiss-gpu')
 
 
 def processor(device: str) -> str:
@@ -92,7 +93,16 @@ def conditions(device: str) -> Dict[str, Any]:
         device: Such as 'cpu' or 'cuda'.
     """
     import torch
-    return dict(processor=processor(device), threads=torch.get_num_threads(), code=code(), **versions())
+    return dict(processor=processor(device), driver=driver(device), threads=torch.get_num_threads(), code=code(),
+                **versions())
+
+
+def driver(device: str) -> Optional[str]:
+    """Returns the version of the driver of a GPU; None for a CPU."""
+    if not device.startswith('cuda'):
+        return None
+    found = _output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader') or 'unknown'
+    return found.split('\n')[0]
 
 
 def machine_and_software(device: str) -> Dict[str, Any]:
@@ -103,7 +113,6 @@ def machine_and_software(device: str) -> Dict[str, Any]:
     """
     import torch
     cuda = device.startswith('cuda')
-    drivers = _output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader') or 'unknown'
     return dict(date=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), device=device, card=processor(device),
-                driver=drivers.split('\n')[0] if cuda else None, cuda=torch.version.cuda if cuda else None,
+                driver=driver(device), cuda=torch.version.cuda if cuda else None,
                 versions=versions(), commit=commit())

@@ -15,6 +15,16 @@ from typing import Any, Callable, Iterator, Sequence, TypeVar
 Item = TypeVar('Item')
 
 
+# What launchers tell each process: PyTorch's and MMEngine's, Slurm's, Open MPI's.
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+_SIZES = ('WORLD_SIZE', 'SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of a job, or the only one; of a launch, before MMEngine knows of it."""
+    return int(next((os.environ[name] for name in _RANKS if name in os.environ), 0)) == 0
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM; it ends a tool as Ctrl-C does."""
 
@@ -37,13 +47,14 @@ def stoppable(remark: Callable[[], str] = str) -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise _Terminated
 
-    if 'RANK' not in os.environ and threading.current_thread() is threading.main_thread():
+    several = 'RANK' in os.environ or any(int(os.environ.get(name, 1)) > 1 for name in _SIZES)
+    if not several and threading.current_thread() is threading.main_thread():
         former = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except KeyboardInterrupt as stop:
         name, code = ('SIGTERM', 143) if isinstance(stop, _Terminated) else ('Ctrl-C', 130)
-        if int(os.environ.get('RANK', 0)) == 0:
+        if is_main_process():
             print(f'Stopped by {name}. {remark()}'.rstrip(), file=sys.stderr)
         sys.exit(code)
     finally:

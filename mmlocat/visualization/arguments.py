@@ -1,4 +1,4 @@
-"""Finds and loads the models that command lines name, for ``tools/analysis/`` and ``demo/``."""
+"""Finds and loads the models that command lines name, for ``tools/analysis/``, ``tools/predict.py`` and ``demo/``."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from typing import Any, Dict, List, Mapping, Union
 
 import cv2
 import numpy as np
-from mmcv.transforms import Normalize
+from mmcv.transforms import LoadImageFromFile, Normalize
 from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import nn
 
-from mmlocat.config import is_kind
+from mmlocat.config import is_kind, resolve_type
 from mmlocat.models.building import image_channels
 from mmlocat.utils import first_line
 
@@ -38,7 +38,10 @@ def load_image(path: Union[str, Path], model: nn.Module) -> np.ndarray:
         ValueError: It cannot be loaded, or has other channels than the model takes.
     """
     channels, step = image_channels(model), next(iter(test_pipeline(getattr(model, 'cfg', {}))), None)
-    if step is None or (channels == 3 and set(step) == {'type'}):
+    # MMCV's own step without arguments reads what ``read_image`` reads, with an error that says more.
+    plain = step is not None and set(step) == {'type'} and resolve_type(
+        step, TRANSFORMS, model.cfg.get('default_scope')) is LoadImageFromFile
+    if step is None or (channels == 3 and plain):
         pixels = read_image(path)
     elif not Path(path).is_file():
         raise FileNotFoundError(f'image {path} does not exist')
@@ -73,10 +76,15 @@ def normalise_in_pipeline(image: np.ndarray, model: nn.Module) -> np.ndarray:
 
 def test_pipeline(config: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """Returns the steps of a config's test pipeline, the first of which loads an image; [] without one."""
+    return inner_dataset(config).get('pipeline') or []
+
+
+def inner_dataset(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the settings of a config's test data set, of the one inside where others wrap it; {} without one."""
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
-    return dataset.get('pipeline') or []
+    return dataset
 
 
 def frame_for(frame: np.ndarray, channels: int) -> np.ndarray:

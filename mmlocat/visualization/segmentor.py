@@ -10,19 +10,20 @@ from typing import Any, Callable, Mapping, Optional, Tuple, Union
 import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 from mmpretrain.models.classifiers import BaseClassifier, ImageClassifier
+from mmpretrain.models.heads import MultiTaskHead
 from mmseg.apis import MMSegInferencer
 from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from mmlocat.analysis.recipe import quiet_mmengine
-from mmlocat.config import is_kind, load_config, resolve_type
-from mmlocat.models.building import load_model
+from mmlocat.config import is_kind, load_config
+from mmlocat.models.building import dataset_metainfo, load_model
 
 from .classifier import Classifier
 from .overlay import Prediction
-from .pictures import test_pipeline
+from .pictures import inner_dataset, test_pipeline
 from .sources import shrink
 
 
@@ -92,9 +93,14 @@ def load_predictor(config: Union[str, Path], checkpoint: Union[str, Path, None],
     if not settings.model.get('head') and is_kind(settings.model, ImageClassifier, MODELS, scope):
         raise ValueError(f'config {config} is of a classifier without a head, which names no classes; give one with '
                          'a head, or look at its features and attention by tools/analysis/')
+    if is_kind(settings.model.get('head') or {}, MultiTaskHead, MODELS, scope):
+        raise ValueError(f'config {config} has several heads (MultiTaskHead), and here one answer is shown; give the '
+                         'config of a classifier with one')
     if not test_pipeline(settings):
         raise ValueError(f'config {config} has no test_dataloader with a pipeline, which says how images are loaded; '
                          'give the config that the checkpoint was trained with')
+    # The libraries' inferencers look at the outermost data set; those inside a wrapper have the names of classes too.
+    settings.test_dataloader.dataset = inner_dataset(settings)
     settings.visualizer = dict(type='SegLocalVisualizer')  # mmseg's inferencer requires one; it is not used
     # Weights that are drawn would be logged by three lines for every parameter.
     with warnings.catch_warnings(), quiet_mmengine() if checkpoint is None else nullcontext():
@@ -124,9 +130,7 @@ def _origin(config: Union[str, Path], checkpoint: Union[str, Path, None], meta: 
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
     """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
-    dataset = config.test_dataloader.dataset
-    own = {**getattr(resolve_type(dataset, DATASETS, 'mmseg'), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, own):
+    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, dataset_metainfo(config, 'mmseg')):
         classes, palette = meta.get('classes') or (), meta.get('palette') or ()
         if len(classes) == len(palette) == model.num_classes:
             return dict(classes=list(classes), palette=[list(colour) for colour in palette])

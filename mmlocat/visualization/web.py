@@ -14,7 +14,7 @@ import numpy as np
 
 from mmlocat.datasets import DigitScenesSegmentation
 from mmlocat.models.building import image_channels
-from mmlocat.utils import require_modules
+from mmlocat.utils import first_line, require_modules
 
 from .attention_pages import Subject, draw_block
 from .blocks import Maps
@@ -103,12 +103,14 @@ def build_page(models: Sequence[Predictor], samples: Sequence[np.ndarray]) -> gr
         def drop(path: str, number: int) -> List:
             # The upload field is cleared at once (the first value, None), so that the next file can be dropped.
             try:
-                return [None, *start(_read(path, first), number)]
-            except ValueError:
-                gr.Warning(f'{Path(path).name} ({Path(path).stat().st_size} bytes) cannot be read as a picture: '
-                           'drop a PNG, JPEG, BMP, TIFF or WebP file'
-                           + ('' if channels == 3 else f' of {channels} channels'))
+                image = _read(path, first)
+            except ValueError as error:
+                name = Path(path).name
+                gr.Warning(f'{name} ({Path(path).stat().st_size} bytes) cannot be read as a picture: drop a PNG, JPEG, '
+                           'BMP, TIFF or WebP file' + ('' if channels == 3 else f' of {channels} channels')
+                           + f' ({first_line(error).replace(path, name)})')
                 return [None, *[gr.skip() for _ in everything]]
+            return [None, *start(image, number)]
 
         def pick(number: int, event: gr.SelectData) -> List:
             return start(samples[event.index], number)

@@ -83,6 +83,15 @@ def test_a_stock_config_of_mmseg():
     assert facts['Learning rate'].startswith('6e-11 at first, highest 6e-05 at iteration 1,499')
 
 
+def test_an_epoch_length_that_matters_is_said_to_be_assumed():
+    for name, by_epoch, assumed in (('locatvit-nano_digitscenes', False, True),
+                                    ('locatvit-nano_digitscenes', True, False),
+                                    ('vit-nano_upernet_digitscenes', False, False)):
+        config = load_config(str(CONFIGS / f'{name}.py'))
+        config.param_scheduler = dict(type='LinearLR', by_epoch=by_epoch, end=5)
+        assert describe(config)[0]['Learning rate'].endswith(', assuming 100 iterations an epoch') == assumed
+
+
 def test_schedules_that_step_by_epoch():
     config = Config(dict(
         optim_wrapper=dict(optimizer=dict(lr=1.0)),

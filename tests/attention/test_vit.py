@@ -122,6 +122,35 @@ def test_num_classes(tmp_path):
     assert create_model('locatvit_tiny', str(tmp_path / 'backbone.pth'), 3, **SMALL)(images).shape == (1, 3)
 
 
+@pytest.mark.parametrize('head', ['head.', 'head.layers.head.', 'head.fc.', 'module.head.fc.'])
+@torch.no_grad()
+def test_heads_of_every_library(head, tmp_path, caplog):
+    """Timm's and ours, and both of MMPretrain; the log names a head that is left out."""
+    model, images = hub_folder(tmp_path / 'hub'), torch.randn(1, 1, 16, 16)
+    backbone = 'module.backbone.' if head.startswith('module.') else 'backbone.'
+    torch.save({head + name[5:] if name.startswith('head.') else backbone + name: value
+                for name, value in model.state_dict().items()}, tmp_path / 'x.pth')
+    for wanted in (None, 5):
+        found = create_model('locatvit_tiny', str(tmp_path / 'x.pth'), wanted, **SMALL)
+        assert torch.equal(found(images), model(images))
+    with caplog.at_level('INFO', 'mmlocat'):
+        create_model('locatvit_tiny', str(tmp_path / 'x.pth'), 7, **SMALL)
+        create_model('locatvit_tiny', str(tmp_path / 'x.pth'), 0, **SMALL)
+    dropped = f'x.pth: its head is left out: {head}weight, {head}bias; '
+    assert dropped + 'that of 7 classes starts anew.' in caplog.text and dropped + 'the model has none.' in caplog.text
+
+
+@torch.no_grad()
+def test_weights_for_images_of_other_channels(tmp_path):
+    """Refused with advice that holds; adapted, images of equal channels have the logits that they had."""
+    model, images = hub_folder(tmp_path / 'hub'), torch.randn(1, 1, 16, 16)
+    wanted = {**SMALL, 'in_channels': 3}
+    with pytest.raises(RuntimeError, match='adapt_channels=True'):
+        create_model('locatvit_tiny', str(tmp_path / 'hub'), **wanted)
+    found = create_model('locatvit_tiny', str(tmp_path / 'hub'), adapt_channels=True, **wanted)
+    torch.testing.assert_close(found(images.repeat(1, 3, 1, 1)), model(images), rtol=0, atol=1e-4)
+
+
 @torch.no_grad()
 def test_the_grid_of_the_weights_stays(tmp_path, caplog):
     """A model built for larger images keeps the grid of pretraining, as the registered model does, and says so."""
@@ -149,6 +178,17 @@ def test_what_does_not_fit_is_refused(tmp_path):
         create_model('locatvit_tni')
     with pytest.raises(ValueError, match='num_classes must be a whole number from 0, got -1'):
         create_model('locatvit_tiny', num_classes=-1)
+    for options, message in ((dict(embed_dims=0), 'embed_dims must be a whole number from 1, got 0'),
+                             (dict(num_layers=0), 'num_layers must be a whole number from 1, got 0'),
+                             (dict(num_heads=0), 'num_heads must be a whole number from 1, got 0'),
+                             (dict(num_classes=True), 'num_classes must be a whole number from 0, got True')):
+        with pytest.raises(ValueError, match=message):
+            create_model('locatvit_tiny', **options)
+    with pytest.raises(RuntimeError, match=r'lacks .*; check embed_dims, num_layers, num_heads, gaug and patch_size'):
+        create_model('locatvit_tiny', source, num_layers=13, **SMALL)
+    flat = {**create_model('locatvit_tiny', source, **SMALL).state_dict(), 'pos_embed': torch.zeros(17 * 192)}
+    with pytest.raises(RuntimeError, match=r'pos_embed \(3264,\) instead of \(1, 17, 192\); check embed_dims'):
+        create_model('locatvit_tiny', num_classes=5, **SMALL).load_state_dict(flat)
     with pytest.raises(ValueError, match='VisionTransformer takes images of shape'):
         create_model('locatvit_tiny', **SMALL)(torch.zeros(1, 3, 16, 16))
 

@@ -117,6 +117,38 @@ class Evil:
         return os.mkdir, (self.path, )
 
 
+@pytest.fixture
+def schemes(monkeypatch):
+    """MMEngine's readers and the trust in pickles, to be changed by a test."""
+    from mmengine.runner.checkpoint import CheckpointLoader
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    monkeypatch.setenv('MMLOCAT_TRUST_PICKLE', '0')
+    return CheckpointLoader
+
+
+def test_what_installs_the_reader_last_does_not_take_it_back(schemes, tmp_path):
+    """The reader for all sources stays when the models are imported after it."""
+    from mmlocat.engine.checkpoint_loader import install_reader, register_schemes
+    file = str(saved(dict(state_dict=WEIGHTS, x=Evil(tmp_path / 'ran')), tmp_path / 'x.pth'))
+    install_reader()
+    register_schemes()
+    with pytest.raises(CheckpointError, match='which is no plain data'):
+        schemes.load_checkpoint(file)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_trust_ends_with_the_next_installation(schemes, tmp_path):
+    from mmlocat.engine.checkpoint_loader import install_reader
+    file = str(saved(dict(state_dict=WEIGHTS, x=Evil(tmp_path / 'ran')), tmp_path / 'x.pth'))
+    install_reader(True)
+    schemes.load_checkpoint(file)
+    (tmp_path / 'ran').rmdir()
+    install_reader(False)
+    with pytest.raises(CheckpointError, match='which is no plain data'):
+        schemes.load_checkpoint(file)
+    assert not (tmp_path / 'ran').exists()
+
+
 @pytest.mark.parametrize('zipped', [True, False])
 def test_no_code_is_run_unless_trusted(zipped, tmp_path):
     file = saved(dict(state_dict=WEIGHTS, x=Evil(tmp_path / 'ran')), tmp_path / 'x.pth',
@@ -132,6 +164,8 @@ def test_getattr_is_for_known_functions_alone():
     stand_in = plain_types()['builtins.getattr']
     with pytest.raises(pickle.UnpicklingError, match='getattr'):
         stand_in(os, 'system')
+    with pytest.raises(pickle.UnpicklingError, match='getattr'):  # a pickle can give an object any name
+        stand_in(argparse.Namespace(__name__='HistoryBuffer', x=1), 'x')
 
 
 def test_reading_weights_imports_no_openmmlab(tmp_path):

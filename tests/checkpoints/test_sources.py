@@ -139,6 +139,22 @@ def test_without_a_network(tmp_path):
         assert 'put model.safetensors and config.json of https://huggingface.co/o/repo into one folder' in line
 
 
+def test_without_a_network_the_cache_knows_what_a_repository_lacks(tmp_path):
+    """The second name of weights is tried if the first is known not to be there."""
+    repo = tmp_path / 'hub' / 'models--o--old'
+    for folder, name in (('refs', 'main'), (f'.no_exist/{"a" * 40}', 'model.safetensors')):
+        (repo / folder).mkdir(parents=True)
+        (repo / folder / name).write_text('a' * 40 if name == 'main' else '')
+    snapshot = repo / 'snapshots' / ('a' * 40)
+    snapshot.mkdir(parents=True)
+    torch.save(weights(0), snapshot / 'pytorch_model.bin')
+    for environment in (dict(), dict(HF_HUB_OFFLINE='1')):
+        found = read('hf://o/old', 'http://127.0.0.1:9', tmp_path, **environment)
+        assert found == f'OK {float(weights(0)["cls_token"].sum())} (3, 3) zip'
+    (repo / f'.no_exist/{"a" * 40}' / 'model.safetensors').unlink()
+    assert 'its cache has no model.safetensors' in read('hf://o/old', 'http://127.0.0.1:9', tmp_path)
+
+
 def test_malformed_hub_addresses():
     for wrong in ('hf://a', 'hf://', 'hf://a/b@'):
         with pytest.raises(ValueError, match='is no hub address'):

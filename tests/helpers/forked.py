@@ -5,6 +5,7 @@ show of it is what a fresh interpreter shows. On a GPU a fresh interpreter it is
 imported, and a process cannot use what its parent has asked for.
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -90,6 +91,8 @@ class Program:
         """Waits for it; returns what ``subprocess.run`` does."""
         self._process.join(timeout)
         if self._process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what it has started too
             self._process.kill()
             self._process.join()
             raise subprocess.TimeoutExpired(self.arguments, timeout)

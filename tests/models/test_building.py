@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.config.lazy import LazyObject
+from mmseg.datasets import ADE20KDataset
 
 from mmlocat.checkpoints import reader
 from mmlocat.config import load_config
-from mmlocat.models.building import MODELS, build_model, check_weights, input_shape, load_model
+from mmlocat.models.building import MODELS, build_model, check_weights, dataset_metainfo, input_shape, load_model
 from tests.conftest import ROOT
 
 SEGMENTOR = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'
@@ -48,6 +51,16 @@ def test_weights_of_another_model_are_refused(saved):
     del state['decode_head.conv_seg.weight']
     with pytest.raises(RuntimeError, match='FILE does not fit .*: 1 weights are missing .*conv_seg.weight'):
         check_weights(model, state, 'FILE')
+
+
+@pytest.mark.parametrize('kind', ['mmseg.ADE20KDataset', ADE20KDataset, LazyObject('mmseg.datasets', 'ADE20KDataset')])
+def test_the_data_set_says_its_classes_however_it_is_named(kind):
+    """By a name, by its class, by an object of MMEngine's new configs; settings override what the class says."""
+    config = Config(dict(test_dataloader=dict(dataset=dict(type='x', metainfo=dict(palette=[[0, 0, 0]])))))
+    config.test_dataloader.dataset.type = kind
+    found = dataset_metainfo(config)
+    assert found['classes'] == ADE20KDataset.METAINFO['classes'] and found['palette'] == [[0, 0, 0]]
+    assert dataset_metainfo(Config(dict(test_dataloader=None))) == {}
 
 
 def test_shapes_need_no_memory():

@@ -1,15 +1,18 @@
 """Published weights, bare under timm's names, as a whole model: backbone, neck and head, wherever they are given."""
 
 import json
+from collections import OrderedDict
 
 import mmpretrain
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 
 import mmlocat.models
+from mmlocat.attention import create_model
 from mmlocat.attention.vit import VisionTransformer
 from mmlocat.checkpoints import CheckpointError, sources, to_timm_names
 from mmlocat.config import load_config
@@ -19,6 +22,7 @@ from tests.conftest import ROOT
 
 NAME = 'locatvit-nano_digitscenes'
 CONFIG = str(ROOT / 'configs' / f'{NAME}.py')
+SEGMENTOR = ROOT / 'configs' / 'locatvit-nano_linear_digitscenes.py'
 
 
 @pytest.fixture(scope='module')
@@ -74,6 +78,35 @@ def test_our_tools(source, hub, online):
     found = load_model(CONFIG, source.format(folder))
     torch.testing.assert_close(found(images), model(images), rtol=0, atol=1e-5)
     assert len(found.dataset_meta['classes']) == 10
+
+
+@pytest.mark.parametrize('wrapper', ['module.', '_orig_mod.', 'module._orig_mod.'])
+def test_wrappers_around_a_whole_model(wrapper, tmp_path, monkeypatch):
+    """By our own function, by MMEngine's and on PyTorch alone: head, backbone and grid are those that were saved.
+
+    MMEngine gives the parts of a whole model no record of the grid.
+    """
+    said = []
+    monkeypatch.setattr('mmlocat.models.backbones.base.print_log', lambda text, logger: said.append(text))
+    source = build_model(load_config(CONFIG))
+    source.backbone.replace_kernel((5, 5))
+    state = source.state_dict()
+    weights = OrderedDict((wrapper + name, value) for name, value in state.items())
+    weights._metadata = OrderedDict((f'{wrapper}{name}'.strip('.'), value) for name, value in state._metadata.items())
+    path = str(tmp_path / 'wrapped.pth')
+    torch.save(dict(state_dict=weights), path)
+    by_mmengine = build_model(load_config(CONFIG))
+    load_checkpoint(by_mmengine, path)
+    for found in (load_model(CONFIG, path), by_mmengine):
+        assert all(torch.equal(value, state[name]) for name, value in found.state_dict().items())
+        assert found is by_mmengine or found.backbone.ref_grid == (5, 5)
+    assert said and not any('bare' in text for text in said)
+    alone = create_model('locatvit_tiny', path, embed_dims=64, num_layers=4, num_heads=2, img_size=24, patch_size=4)
+    assert torch.equal(alone.head.weight, state['head.layers.head.weight'])
+    segmentor = build_model(load_config(str(SEGMENTOR)))
+    torch.save({wrapper + name: value for name, value in segmentor.state_dict().items()}, path)
+    found = load_model(SEGMENTOR, path).state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in segmentor.state_dict().items())
 
 
 def test_a_test_of_it(hub, digit_scenes, tmp_path):

@@ -55,15 +55,19 @@ def test_sigterm_ends_forked_children_at_once():
 
 
 @signals_come
-def test_sigterm_keeps_its_own_way_where_processes_wait_for_one_another(monkeypatch):
-    monkeypatch.setenv('RANK', '0')
+@pytest.mark.parametrize('environment', [dict(RANK='0'), dict(SLURM_PROCID='0', SLURM_STEP_NUM_TASKS='8'),
+                                         dict(OMPI_COMM_WORLD_SIZE='2')], ids=['torchrun', 'slurm', 'mpi'])
+def test_sigterm_keeps_its_own_way_where_processes_wait_for_one_another(environment, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     before = signal.getsignal(signal.SIGTERM)
     with stoppable():
         assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_of_several_processes_the_first_says_so(capsys, monkeypatch):
-    monkeypatch.setenv('RANK', '1')
+@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
+def test_of_several_processes_the_first_says_so(name, capsys, monkeypatch):
+    monkeypatch.setenv(name, '1')
     with pytest.raises(SystemExit) as end, stoppable():
         raise KeyboardInterrupt
     assert end.value.code == 130 and not capsys.readouterr().err

@@ -1,8 +1,5 @@
 """What would never come is refused before a training, in every form of a type; what comes after all is not."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 from mmengine.config import Config
 from mmengine.config.lazy import LazyObject
@@ -14,6 +11,7 @@ from mmlocat.training.context import TEST, TRAIN, Context
 from mmlocat.training.course import check_course
 from mmlocat.training.metric_names import metric_names
 from tests.conftest import ROOT
+from tests.helpers.stock import stock_config
 
 EPOCHS = dict(type='EpochBasedTrainLoop', max_epochs=2)
 ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=6)
@@ -112,11 +110,7 @@ def test_names_of_scores(evaluator, names, tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', ['mmpretrain/resnet/resnet50_8xb32_in1k.py',
                                   'mmseg/fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'])
 def test_stock_configs_pass(name):
-    library, path = name.split('/', 1)
-    file = Path(importlib.import_module(library).__file__).parent / '.mim' / 'configs' / path
-    if not file.is_file():
-        pytest.skip(f'this build of {library} has no {path}')
-    config = Config.fromfile(file)
+    config = stock_config(name)
     assert [check_course(config, Context(job)) for job in (TRAIN, TEST)] == [[], []]
 
 

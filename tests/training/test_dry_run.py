@@ -6,13 +6,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import LocalVisBackend
 from torch import nn
 
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
+from mmlocat.training import dry_run
 from mmlocat.training.cli import training_job
+from mmlocat.training.context import Context
 from mmlocat.training.dry_run import plan
-from mmlocat.training.footprint import in_words, kept_for_backward, optimizer_state, saved_by
+from mmlocat.training.footprint import Saved, in_words, kept_for_backward, optimizer_state, saved_by
+from mmlocat.training.runner import CheckedRunner
 from mmlocat.training.saving import AtomicCheckpointHook
 from tests.conftest import ROOT
 
@@ -93,7 +100,8 @@ def test_the_state_of_an_optimizer_before_its_first_step(kind, copies):
     tensors = [value for entry in found.values() for value in entry.values() if isinstance(value, torch.Tensor)]
     assert sum(value.numel() for value in tensors if value.dim()) == copies * 40
     assert not optimizer.state and model.weight.grad is None
-    optimizer.step = None
+    own = type('Own', (kind, ), dict(step=None))(model.parameters(), lr=1.)
+    assert optimizer_state(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=own))) is None
     assert optimizer_state(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer='own'))) is None
 
 
@@ -101,3 +109,66 @@ def test_the_state_of_an_optimizer_before_its_first_step(kind, copies):
                                             (5e15, '5e+03 TB')])
 def test_sizes_in_words(size, text):
     assert in_words(size) == text
+
+
+def test_no_service_begins_a_run(options, monkeypatch):
+    class Service(LocalVisBackend):
+        def __init__(self, *args, **kwargs):
+            raise AssertionError('a run has begun')
+
+    monkeypatch.setitem(VISBACKENDS.module_dict, 'Service', Service)
+    job = training_job([*options, 'visualizer.vis_backends.0.type=Service', 'visualizer.name=mine', '--dry-run'])
+    assert job.__self__.visualizer._vis_backends == {}
+
+
+def test_a_test_is_no_dry_run(options):
+    """By a stock tool too, which tells only after the Runner is built that it tests."""
+    config = load_config(LINEAR, {'checks.dry_run': True, 'checks.allow_random_backbone': True, 'checkpoint': None,
+                                  'work_dir': options[2]})
+    with pytest.raises(ValueError, match='checks.dry_run=True shows what a training would do, and cannot show a test'):
+        CheckedRunner.from_cfg(config).test()
+
+
+def test_both_checkpoints_are_shown():
+    assert dry_run._weights(Context()) == 'random'
+    assert dry_run._weights(Context(initial='a.pth', fitted='9 of 9', loaded='b.pth')) == (
+        'a.pth\n9 of 9\nthen, over them, b.pth (load_from)')
+
+
+def rates(epoch_length=4, **wrapper):
+    config = Config(dict(optim_wrapper=wrapper, train_cfg=dict(by_epoch=True, max_epochs=2),
+                         param_scheduler=dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=4)))
+    return dry_run._rates(SimpleNamespace(cfg=config, train_dataloader=range(epoch_length)))
+
+
+def test_a_schedule_by_iterations_has_the_real_length_of_an_epoch():
+    assert rates(optimizer=dict(lr=1.)) == {
+        'Learning rate': '0.5 at first, highest 1 at epoch 0.75, 1 at last', 'Warm-up': 'until epoch 0.75'}
+    assert rates(2, optimizer=dict(lr=1.))['Learning rate'] == '0.5 at first, highest 1 at epoch 1.5, 1 at last'
+
+
+def test_optimizers_without_a_rate_in_the_config():
+    assert rates(optimizer=dict(type='Adam')) == {'Learning rate': "the optimizer's default"}
+    assert 'several' in rates(a=dict(optimizer=dict(lr=1.)), b=dict(optimizer=dict(lr=1.)))['Learning rate']
+
+
+@pytest.mark.parametrize(('saved', 'peak'), [(Saved(10, 2, 2, 0, 0), 20), (Saved(10, 1, 2, 0, 0), 20),
+                                             (Saved(10, 2, 2, 1, 6), 36)])
+def test_room_for_the_file_that_replaces_another(saved, peak):
+    assert saved.peak == peak
+
+
+@pytest.mark.parametrize(('resumed', 'free', 'said'), [
+    (None, 150, 'NOT ENOUGH SPACE: 150 bytes are free; keep'),
+    ('there', 150, '150 bytes are free, beside 110 bytes of these checkpoints that are there already'),
+    ('elsewhere', 150, 'NOT ENOUGH SPACE: 150 bytes are free; keep'),
+    ('there', 80, 'NOT ENOUGH SPACE: 80 bytes are free, beside 110 bytes of'),
+])
+def test_what_a_resumed_training_has_saved_needs_no_more_room(resumed, free, said, tmp_path, monkeypatch):
+    for name, size in (('iter_1.pth', 100), ('best_x.pth', 10), ('pretrained.pth', 999)):
+        (tmp_path / name).write_bytes(bytes(size))
+    folder = dict(there=tmp_path, elsewhere=tmp_path / 'other').get(resumed)
+    monkeypatch.setattr(dry_run.footprint, 'saved_by', lambda *args: Saved(100, 2, 2, 0, 10))
+    monkeypatch.setattr(dry_run.footprint, 'free_space', lambda folder: free)
+    context = Context(work_dir=str(tmp_path), resumed=folder and str(folder / 'iter_1.pth'))
+    assert list(dry_run._disk(SimpleNamespace(hooks=[CheckpointHook()]), context, None))[-1].startswith(said)

@@ -2,6 +2,8 @@
 
 import itertools
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch.utils.data import Dataset
 
+from mmlocat.training.hook_state import HookStateHook
 from mmlocat.training.runner import CheckedFlexibleRunner, CheckedRunner
 
 _numbers = itertools.count()
@@ -121,3 +124,26 @@ def test_a_checkpoint_without_a_state_says_so(tmp_path):
     assert train(tmp_path, 1., tmp_path / 'epoch_1.pth')['counts'] == [4, None, 3]
     assert any('holds no state of CountingHook 2, which begins anew' in log.read_text()
                for log in tmp_path.glob('*/*.log'))
+
+
+@pytest.mark.parametrize(('value', 'named'), [
+    (Path('best.pth'), 'pathlib.*Path'), (itertools.count(), 'itertools.count'), (lambda: 1, 'lambda'), (2.5, None),
+    ([dict(a=torch.ones(1), b='text', c=None)], None)])
+def test_a_state_that_could_not_be_read_again_is_refused_before_training(value, named):
+    hook = CountingHook()
+    hook.count = value
+    runner = SimpleNamespace(hooks=[hook])
+    HookStateHook(trust_pickle=True).before_train(runner)
+    if named is None:
+        HookStateHook().before_train(runner)
+        return
+    with pytest.raises(ValueError, match=f'state_dict of CountingHook holds .*{named}.*, and a checkpoint with it '
+                                         'could not be read again; .* numbers, text, lists, dicts and tensors'):
+        HookStateHook().before_train(runner)
+
+
+def test_a_runner_refuses_such_a_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(CountingHook, 'state_dict', lambda hook: dict(count=Path('here')))
+    with pytest.raises(ValueError, match='the state_dict of CountingHook holds pathlib'):
+        train(tmp_path, 1.)
+    assert not list(tmp_path.glob('*.pth'))

@@ -17,12 +17,12 @@ from mmlocat.training.loss_check import check_losses
 CLASSES, IGNORED = 3, 255
 
 
-def check(**loss):
+def check(classes=CLASSES, device='cpu', **loss):
     """The remarks about a head with this loss, and the head."""
     init_default_scope('mmseg')
-    head = FCNHead(in_channels=4, channels=4, num_convs=0, concat_input=False, num_classes=CLASSES, loss_decode=loss)
+    head = FCNHead(in_channels=4, channels=4, num_convs=0, concat_input=False, num_classes=classes, loss_decode=loss)
     model = torch.nn.Module()
-    model.decode_head = head
+    model.decode_head = head.to(device)
     return check_losses(None, Context(TRAIN, runner=SimpleNamespace(model=model))), head
 
 
@@ -58,12 +58,32 @@ def test_every_cross_entropy_is_finite_where_all_is_ignored_or_refused(weighted,
 
 def test_a_failing_cross_entropy_is_refused_by_name(monkeypatch):
     def fail(self, logits, label, **others):
-        raise IndexError('index 255 is out of bounds')
+        if bool((label == 255).any()):
+            raise IndexError('index 255 is out of bounds')
+        return logits.mean()
 
     monkeypatch.setattr(CrossEntropyLoss, 'forward', fail)
     with pytest.raises(ValueError, match=r'fails where a pixel is ignored, with class_weight=\[1.0, 2.0, 1.0\] '
                                          r'\(IndexError: index 255 is out of bounds\); leave it out'):
         check(type='CrossEntropyLoss', class_weight=[1., 2., 1.])
+
+
+@pytest.mark.parametrize(('classes', 'options', 'message'), [
+    (3, dict(class_weight=[1.] * 7), r'with class_weight=\[1.0, .*\] \(RuntimeError: .*\); class_weight has 7 numbers '
+                                     'and the head 3 outputs: give one for each'),
+    (2, dict(class_weight=[1., 5.], use_sigmoid=True), r'with class_weight=\[1.0, 5.0\] and use_sigmoid=True '
+                                                       r'\(RuntimeError: .*\); leave one of them out'),
+    (3, dict(class_weight=[1., 5., 1.], use_sigmoid=True), 'with class_weight=.* and use_sigmoid=True .*leave one'),
+])
+def test_what_fails_on_any_labels_is_not_laid_to_ignored_ones(classes, options, message):
+    with pytest.raises(ValueError, match=f'fails on any labels, {message}'):
+        check(classes, type='CrossEntropyLoss', **options)
+
+
+def test_losses_are_tried_on_the_cpu_wherever_the_model_is():
+    """On CUDA an index out of bounds would be told of too late; on this device nothing can be computed."""
+    assert check(device='meta', type='CrossEntropyLoss')[0] == []
+    assert 'LovaszLoss has no value' in check(device='meta', type='LovaszLoss', reduction='none')[0][0]
 
 
 def test_other_losses_are_remarked_upon():

@@ -1,17 +1,19 @@
-"""Batches of a training and of its validation that the model cannot take, found before the first iteration."""
+"""What a model needs and does not get, and batches that it cannot take: found before the first iteration."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import EMAHook
 from torch.utils.data import DataLoader
 
 from mmlocat.config import load_config
+from mmlocat.engine.dino import DINOHook
 from mmlocat.models.building import build_model
 from mmlocat.training.context import TRAIN, Context
-from mmlocat.training.model_check import check_last_batch, check_model
-from mmlocat.training.training_data import _check_sizes
+from mmlocat.training.model_check import check_last_batch, check_model, check_needs
 from tests.conftest import ROOT
 
 
@@ -48,15 +50,19 @@ def test_a_decoder_inside_of_the_backbone_is_run_with_it():
         check_model(config, context)
 
 
-def sizes(upernet, *sides, batch_size=2, keys=('inputs', )):
-    data = [{key: torch.zeros(3, side, 36) for key in keys} for side in sides]
-    _check_sizes(upernet[1], DataLoader(data, batch_size=batch_size), 'val')
+def dino(hooks, **changes):
+    """Runs the check of what a model needs on a DINO and these hooks."""
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_dino_digitscenes.py'))
+    config.update(changes)
+    return check_needs(config, Context(runner=SimpleNamespace(model=build_model(config), hooks=hooks)))
 
 
-def test_images_of_several_sizes_are_no_batch_of_a_validation(upernet):
-    with pytest.raises(ValueError, match=r'val_dataloader.batch_size=2, but .* several sizes \(36 x 20, 36 x 36\), .*'
-                                         'set val_dataloader.batch_size=1, or keep_ratio=False'):
-        sizes(upernet, *[36] * 20, 20)
-    sizes(upernet, 36, 20, batch_size=1)
-    sizes(upernet, *[36] * 20)
-    sizes(upernet, 36, 20, keys=())
+def test_a_model_without_a_hook_that_it_needs_or_split_against_its_word_is_refused():
+    assert dino([DINOHook()]) == dino([EMAHook(), type('Mine', (DINOHook, ), {})()]) == []
+    with pytest.raises(ValueError, match=r"DINO does not train without DINOHook, and custom_hooks=\[{'type': 'EMAHook'}"
+                                         r"\] has none; add dict\(type='DINOHook'\) to it"):
+        dino([EMAHook()], custom_hooks=[dict(type='EMAHook')])
+    with pytest.raises(ValueError, match='model.type=DINO cannot be sharded by FSDP; leave configs/_base_/fsdp.py'):
+        dino([DINOHook()], strategy=dict(type='FSDPStrategy'))
+    plain = SimpleNamespace(model=torch.nn.Linear(1, 1), hooks=[])
+    assert check_needs(Config(dict(strategy=dict(type='FSDPStrategy'))), Context(runner=plain)) == []

@@ -41,6 +41,24 @@ def test_the_next_call_goes_on_and_leaves_nothing(tmp_path, capsys):
                                       'again.\n'
 
 
+def test_two_calls_at_once_lose_nothing_of_one_another(tmp_path):
+    path = tmp_path / 'rows.json'
+    one, other = KeptRows(path), KeptRows(path)
+    one.add(dict(case='a'), 1)
+    other.add(dict(case='b'), 2)
+    assert len(json.loads(path.read_text())) == 2
+    with KeptRows(path) as third:
+        third.call(dict(case='a'), int)
+        one.add(dict(case='c'), 3)
+    assert sorted(entry['row'] for entry in json.loads(path.read_text()).values()) == [2, 3]
+
+
+def test_a_row_of_nothing_is_a_row(tmp_path):
+    path = tmp_path / 'rows.json'
+    KeptRows(path).add(dict(case='a'), None)
+    assert KeptRows(path).call(dict(case='a'), lambda: 1) is None
+
+
 def test_rows_of_other_arguments_stay(tmp_path):
     path = tmp_path / 'rows.json'
     interrupted(path)

@@ -136,6 +136,21 @@ def test_an_image_of_other_channels_is_refused_and_a_video_made_grey(case, tmp_p
     assert segmentor.predict(grey).labels.shape == (8, 12)
 
 
+def test_a_loading_step_of_ones_own_without_arguments_is_used_for_three_channels_too(tmp_path):
+    file, image = tmp_path / 'a.npy', np.full((4, 6, 3), 1000, np.uint16)
+    np.save(file, image)
+    steps = [dict(type='LoadArrayOfTheTest')]
+    model = torch.nn.Module()
+    model.backbone = SimpleNamespace(in_channels=3)
+    model.cfg = dict(default_scope='mmseg', test_dataloader=dict(dataset=dict(pipeline=steps)))
+    assert np.array_equal(load_image(file, model), image)
+    cv2.imwrite(str(tmp_path / 'a.png'), image.astype(np.uint8))
+    steps[0] = dict(type='mmcv.LoadImageFromFile')
+    with pytest.raises(FileNotFoundError, match='b.png'):
+        load_image(tmp_path / 'b.png', model)
+    assert np.array_equal(load_image(tmp_path / 'a.png', model), image.astype(np.uint8))
+
+
 def test_what_is_shown():
     image = np.arange(2 * 3 * 10, dtype=np.uint8).reshape(2, 3, 10)
     for channels in (1, 2, 10):
@@ -154,7 +169,10 @@ def test_the_data_check_leaves_arrays_to_their_loader(tmp_path):
     np.save(tmp_path / 'a.npy', np.zeros((4, 4, 10)))
     cv2.imwrite(str(tmp_path / 'b.tif'), np.zeros((4, 4, 4), np.uint8))
     (tmp_path / 'many.tif').write_bytes(b'II*\0' + bytes(60))  # which Pillow does not identify
+    for name, start in (('big.tif', b'II+\0'), ('big_endian.tif', b'MM\0+')):  # BigTIFF
+        (tmp_path / name).write_bytes(start + bytes(60))
     (tmp_path / 'bad.png').write_bytes(b'no picture')
     (tmp_path / 'empty.npy').touch()
     judged = [_is_picture(str(tmp_path / name)) for name in ('a.npy', 'b.tif', 'many.tif', 'bad.png', 'empty.npy')]
     assert judged == [False, True, False, True, True]
+    assert not any(_is_picture(str(tmp_path / name)) for name in ('big.tif', 'big_endian.tif'))

@@ -80,6 +80,21 @@ def test_a_segmentor_names_classes_by_their_share_of_the_area(pictures, checkpoi
     assert np.array_equal(drawn, compose(pixels, [titled], '1.png, 44 x 30 px'))
 
 
+@pytest.mark.parametrize('name', [CLASSIFIER, SEGMENTOR])
+def test_a_data_set_in_a_wrapper_is_looked_into(name, checkpoint, pictures, tmp_path, capsys):
+    assert predict(pictures, name, '--checkpoint', checkpoint[name]) == 0
+    config = tmp_path / f'{name}.py'  # titles stay as they are
+    config.write_text(f'''_base_ = {str(ROOT / 'configs' / f'{name}.py')!r}
+test_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=1,
+                                    dataset={{{{_base_.test_dataloader.dataset}}}}))
+''')
+    expected = capsys.readouterr().out
+    assert predict(pictures, str(config), '--checkpoint', checkpoint[name]) == 0
+    found = capsys.readouterr().out
+    assert len(rows(found, pictures / '0.png')) > 1
+    assert rows(found, pictures / '0.png') == rows(expected, pictures / '0.png')
+
+
 def test_unlabelled_pixels_are_no_class():
     labels = np.array([[0, 2, 2], [2, 255, 0]])
     assert shares(Prediction('', labels, ['a', 'b', 'c'], [])) == {'c': 1 / 2, 'a': 1 / 3}

@@ -115,6 +115,7 @@ def test_a_classifier_names_five_classes_beside_a_segmentor(demo_dir, tmp_path, 
     ('none.py', None, 'config none.py does not exist'),
     ('nodata.py', None, 'config nodata.py has no test_dataloader with a pipeline'),
     ('vit-nano_hummingbird_digitscenes', None, 'is of a classifier without a head'),
+    ('heads.py', None, 'heads.py has several heads (MultiTaskHead), and here one answer is shown'),
     ('locatvit-nano_dino_digitscenes', None, 'is of no segmentor or classifier: its model is of type DINO'),
 ])
 def test_bad_models_are_named_before_the_page_is_served(config, checkpoint, message, tool, demo_dir, tmp_path,
@@ -122,6 +123,8 @@ def test_bad_models_are_named_before_the_page_is_served(config, checkpoint, mess
     monkeypatch.chdir(tmp_path)
     Path('nodata.py').write_text(f"_base_ = {str(ROOT / 'configs' / 'vit-nano_digitscenes.py')!r}\n"
                                  'test_dataloader = None\n')
+    Path('heads.py').write_text(f"_base_ = {str(ROOT / 'configs' / 'vit-nano_digitscenes.py')!r}\n"
+                                "model = dict(head=dict(_delete_=True, type='MultiTaskHead', task_heads=dict()))\n")
     given = str(demo_model('vit', work_dir=demo_dir).checkpoint) if checkpoint == 'vit' else checkpoint
     monkeypatch.setattr(sys, 'argv', ['app.py', '--config', config, *(['--checkpoint', given] if given else [])])
     monkeypatch.setattr(web, 'launch', lambda *_: pytest.fail('it was served'))

@@ -13,13 +13,14 @@ from mmlocat.analysis.flops import count
 from mmlocat.config import load_config
 from mmlocat.models.building import input_shape
 from mmlocat.utils import stoppable
+from mmlocat.utils.arguments import add_config_arguments
 from mmlocat.utils.tables import Table
 
 
 def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, of MMPretrain or MMSegmentation')
+    add_config_arguments(parser)
     parser.add_argument('--shape', type=int, nargs='+', metavar='PX',
                         help='height and width in px, or one number for both (default: the training crop)')
     parser.add_argument('--batch', type=int, default=1, help='images in the pass (default: 1)')
@@ -34,7 +35,7 @@ def main() -> int:
     """Counts one forward pass and prints a table by module."""
     args = read_options()
     try:
-        config = load_config(args.config)
+        config = load_config(args.config, args.cfg_options)
         shape = tuple(args.shape or input_shape(config))
         shape = shape if len(shape) == 2 else shape * 2
         cost = count(config, shape, args.batch)

@@ -4,6 +4,11 @@
 import argparse
 from pathlib import Path
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.experiments.leaderboard.metafiles import write
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import share_folder, stoppable

@@ -5,6 +5,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.experiments.leaderboard.output import read_readme, update_readme
 from mmlocat.experiments.suite.costs import EXAMPLES, cost_table, suites
 from mmlocat.utils import stoppable

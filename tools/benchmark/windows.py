@@ -3,6 +3,11 @@
 
 import argparse
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen()  # before the imports, which take seconds
+
 from mmlocat.benchmark.cli import parse_common
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable

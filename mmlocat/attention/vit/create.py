@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from copy import copy
 from typing import Any, Optional
 
 from mmlocat.checkpoints import CheckpointError, read_checkpoint
 from mmlocat.utils import suggestion
 
-from .model import VisionTransformer
+from .model import HEAD, VisionTransformer
 
 _SIZES = dict(tiny=(192, 12, 3), small=(384, 12, 6), base=(768, 12, 12))
 # Channels, blocks and heads of each size (paper, models), with and without GAug and PRR.
@@ -25,7 +26,7 @@ def create_model(name: str, pretrained: Optional[str] = None, num_classes: Optio
         pretrained: Weights as ``read_checkpoint`` takes them, such as a file or 'hf://sinahmr/locatvit_tiny': of a
             whole classifier, under any library's names. Defaults to none: weights are drawn.
         num_classes: Outputs of the head. Defaults to those of the weights, without weights to 1000. If the weights have
-            another number or no head, it starts anew; 0 builds no head.
+            another number or no head, it starts anew, which the log says; 0 builds no head.
         trust_pickle: Whether a pickle may hold any type; it can then run code.
         **arguments: Others of ``VisionTransformer``, such as img_size, num_registers, with_pos_embed and rope.
 
@@ -44,7 +45,8 @@ def create_model(name: str, pretrained: Optional[str] = None, num_classes: Optio
         return VisionTransformer(**{**_MODELS[name], 'num_classes': 1000 if num_classes is None else num_classes,
                                     **arguments})
     read = read_checkpoint(pretrained, trust_pickle=trust_pickle)
-    biases = [len(value) for key, value in read.state_dict.items() if key.endswith('head.bias')]
+    head = [key for key in read.state_dict if HEAD.search(key)]
+    biases = [len(read.state_dict[key]) for key in head if key.endswith('bias')]
     found = biases[0] if len(biases) == 1 else None
     if num_classes is None and found is None:
         raise CheckpointError(f'{pretrained} has no classification head; give num_classes=0 for features alone, or the '
@@ -53,9 +55,13 @@ def create_model(name: str, pretrained: Optional[str] = None, num_classes: Optio
                                  **arguments})
     weights, allowed = copy(read.state_dict), model.allow_partial  # copy() keeps _metadata
     if num_classes is not None and num_classes != found:
-        for key in [key for key in weights if key.endswith(('head.weight', 'head.bias'))]:
+        for key in head:
             del weights[key]
         model.allow_partial = (*allowed, 'head.')
+        logging.getLogger('mmlocat').info('%s: %s; %s.', read.source,
+                                          f'its head is left out: {", ".join(head)}' if head else 'it has no head',
+                                          f'that of {num_classes} classes starts anew' if num_classes else
+                                          'the model has none')
     try:
         model.load_state_dict(weights, strict=False)  # the model's own hook is strict
     except (RuntimeError, ValueError) as error:

@@ -24,6 +24,7 @@ class FitsCheckpoints:
         adapt_channels: Whether a checkpoint for images of other channels is adapted; see ``loading.fit_channels``.
         gaug_init: How GAug starts, 'paper' or 'identity'. If it is set, a checkpoint may lack the GAug weights.
         given_ref_grid: The pretraining grid (H, W) that the user set, so that no checkpoint may change it; or None.
+        size_arguments: What sets the size of the model, for advice.
         grid_source: Where the pretraining grid comes from, if no checkpoint may change it; None if one may.
     """
 
@@ -31,6 +32,7 @@ class FitsCheckpoints:
     adapt_channels: bool = False
     gaug_init: Optional[str] = None
     given_ref_grid: Optional[Grid] = None
+    size_arguments: str = 'arch'
     grid_source: Optional[str] = None
 
     def watch_checkpoints(self) -> None:

@@ -140,8 +140,9 @@ def check_completeness(model: FitsCheckpoints, weights: Dict[str, Tensor], repor
     surplus = [name for name in report.unused if not (_named(name, model.allow_partial) or model.has_no_use_for(name))]
     if surplus:
         raise RuntimeError(f'the checkpoint has {len(surplus)} weights that this {kind} has no place for: '
-                           f'{_some(surplus)}; check arch, with_pos_embed, num_registers, pre_norm and '
-                           'layer_scale_init_value, or name what may be left out in allow_partial')
+                           f'{_some(surplus)}; check {model.size_arguments}, with_pos_embed, num_registers, '
+                           'layer_scale_init_value and (of LocAtViT) pre_norm, or name what may be left out in '
+                           'allow_partial')
     broken = [name for name in own if name in weights and not weights[name].isfinite().all()]
     if broken:
         raise RuntimeError(f'{len(broken)} weights of the checkpoint hold NaN or infinity: {_some(broken)}')
@@ -164,7 +165,7 @@ def _check_missing(model: FitsCheckpoints, own: Mapping[str, Tensor], weights: M
     reshaped = {name: f'{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}'
                 for name, value in own.items()
                 if name in weights and name not in excused and weights[name].shape != value.shape}
-    advice = 'check arch, gaug and patch_size, or name what may be missing in allow_partial'
+    advice = f'check {model.size_arguments}, gaug and patch_size, or name what may be missing in allow_partial'
     for problem, entries in (('lacks', {name: name for name in report.missing}), ('has in another shape', reshaped)):
         wrong = {name: entry for name, entry in entries.items()
                  if not _named(name, model.allow_partial) and not (model.gaug_init and model.comes_with_gaug(name))}
@@ -197,7 +198,8 @@ def recorded_grid(state_dict: Mapping, metadata: Optional[Mapping], key: str = '
     """
     # If the backbone is recorded under a wrapper's name, PyTorch (2.1 to 2.14) does not pass the record on to it.
     whole = getattr(state_dict, '_metadata', None) or {}
-    for record in [metadata or {}, *(whole.get(name) or {} for name in ('backbone', 'module.backbone', 'module', ''))]:
+    names = ('backbone', 'module.backbone', '_orig_mod.backbone', 'module', '_orig_mod', '')
+    for record in [metadata or {}, *(whole.get(name) or {} for name in names)]:
         if record.get(key) is not None:
             return tuple(record[key])
     return None
@@ -217,9 +219,9 @@ def fit_position_embedding(model: FitsCheckpoints, weights: Dict[str, Tensor], r
     value = weights.get(own.name) if own else None
     if value is None:
         return None
-    if value.shape[2] != own.value.shape[2]:
+    if value.dim() != 3 or value.shape[2] != own.value.shape[2]:
         raise RuntimeError(f'the checkpoint has in another shape 1 of the weights of {report.backbone}: {own.name} '
-                           f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check arch')
+                           f'{tuple(value.shape)} instead of {tuple(own.value.shape)}; check {model.size_arguments}')
     said = model.given_ref_grid if recorded is None else None
     known = (embedded, said, own.grid, recorded or model.ref_grid)
     source = _grid_of(value.shape[1] - own.num_prefix, *known)
@@ -229,8 +231,9 @@ def fit_position_embedding(model: FitsCheckpoints, weights: Dict[str, Tensor], r
         source = _grid_of(value.shape[1] - own.num_prefix, *known)
     if source is None:
         raise ValueError(f'{own.name} of the checkpoint has {weights[own.name].shape[1]} entries, which is not a '
-                         f'square grid and {own.num_prefix} prefix entries; check with_cls_token, num_registers and '
-                         f'no_embed_class of {report.backbone}, and give a grid that is not square as ref_grid=(H, W)')
+                         f'square grid and {own.num_prefix} prefix entries; check num_registers and no_embed_class of '
+                         f'{report.backbone} (of LocAtViT with_cls_token too), and give a grid that is not square as '
+                         'ref_grid=(H, W)')
     if source != own.grid:
         report.resized.append(f'{own.name} from a grid of {source} to {own.grid}')
     weights[own.name] = resize_position_embedding(value, source, own.grid, own.num_prefix)

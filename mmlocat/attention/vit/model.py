@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Optional, Sequence, Tuple, Union
 
 import torch
@@ -23,6 +24,8 @@ from .rope import MixedRope
 
 _EPS = 1e-6  # of every LayerNorm
 _STD = 0.02
+# The layer of a head: of MMPretrain's VisionTransformerClsHead, of its LinearClsHead, timm's and ours.
+HEAD = re.compile(r'(^|\.)head\.(?:layers\.head\.|fc\.)?(?=(?:weight|bias)$)')
 
 
 class _Scale(nn.Module):
@@ -111,9 +114,10 @@ class _PatchEmbed(nn.Module):
 class VisionTransformer(FitsCheckpoints, nn.Module):
     """LocAtViT, or a plain ViT, with its classification head, on PyTorch alone.
 
-    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Arguments and names of weights are
-    those of ``mmlocat.models.LocAtViT``; the head is ``head``. ``load_state_dict`` takes weights of any ViT, as that
-    model does, and refuses what does not fit. ``create_model`` builds it by name.
+    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). The names of weights, and arguments
+    that both have, are those of ``mmlocat.models.LocAtViT``; the head is ``head``. ``load_state_dict`` takes weights
+    of a ViT, as that model does, and refuses what does not fit, such as CLIP's tower: there is no ``pre_norm``.
+    ``create_model`` builds it by name.
 
     Args:
         embed_dims: C.
@@ -124,6 +128,7 @@ class VisionTransformer(FitsCheckpoints, nn.Module):
         img_size: Image size of pretraining in px, which sets the reference grid; images may have any other.
         patch_size: In px. Defaults to 16.
         in_channels: Of images. Defaults to 3.
+        adapt_channels: Whether weights for images of other channels are adapted. Defaults to False.
         gaug: Whether blocks have GAug. Defaults to True.
         prr: Whether tokens are refined (PRR) before the head. Defaults to True.
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
@@ -142,22 +147,27 @@ class VisionTransformer(FitsCheckpoints, nn.Module):
         ValueError: An argument is invalid.
     """
 
+    size_arguments = 'embed_dims, num_layers, num_heads'
+
     def __init__(self, embed_dims: int, num_layers: int, num_heads: int, feedforward_channels: Optional[int] = None, *,
                  num_classes: int = 1000, img_size: Union[int, Grid] = 224, patch_size: Union[int, Grid] = 16,
-                 in_channels: int = 3, gaug: bool = True, prr: bool = True, with_pos_embed: bool = True,
-                 num_registers: int = 0, no_embed_class: bool = False, rope: Optional[str] = None,
-                 layer_scale_init_value: float = 0., drop_path_rate: float = 0.,
+                 in_channels: int = 3, adapt_channels: bool = False, gaug: bool = True, prr: bool = True,
+                 with_pos_embed: bool = True, num_registers: int = 0, no_embed_class: bool = False,
+                 rope: Optional[str] = None, layer_scale_init_value: float = 0., drop_path_rate: float = 0.,
                  ref_grid: Optional[Union[int, Grid]] = None, gaug_init: Optional[str] = None,
                  attention_backend: str = 'auto', allow_partial: Sequence[str] = ()) -> None:
         super().__init__()
         check_arguments(img_size, patch_size, drop_path_rate)
         check_backend(attention_backend)
+        for name, value, least in (('embed_dims', embed_dims, 1), ('num_layers', num_layers, 1),
+                                   ('num_heads', num_heads, 1), ('num_classes', num_classes, 0),
+                                   ('num_registers', num_registers, 0)):
+            if type(value) is not int or value < least:  # True is an int too
+                raise ValueError(f'{name} must be a whole number from {least}, got {value!r}')
         if embed_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} does not divide embed_dims={embed_dims}')
-        for name, value in (('num_classes', num_classes), ('num_registers', num_registers)):
-            if not isinstance(value, int) or value < 0:
-                raise ValueError(f'{name} must be a whole number from 0, got {value!r}')
-        self.num_heads, self.prr, self.in_channels = num_heads, prr, in_channels
+        self.num_heads, self.prr = num_heads, prr
+        self.in_channels, self.adapt_channels = in_channels, adapt_channels
         self.img_size, self.patch_size = as_grid(img_size), as_grid(patch_size)
         # As with padding: a part of a patch is a patch.
         self.patch_resolution = tuple(-(-size // patch) for size, patch in zip(self.img_size, self.patch_size))
@@ -204,9 +214,8 @@ class VisionTransformer(FitsCheckpoints, nn.Module):
     def translate(self, weights: Any) -> Translated:
         """Returns weights of any ViT under this model's names, the head of MMPretrain's classifiers included."""
         found = translate(weights)
-        beginning = 'head.layers.head.'
-        return found._replace(state_dict={name.replace(beginning, 'head.') if name.startswith(beginning) else name:
-                                          value for name, value in found.state_dict.items()})
+        return found._replace(state_dict={HEAD.sub(r'\1head.', name): value
+                                          for name, value in found.state_dict.items()})
 
     @property
     def position_embedding(self) -> Optional[PositionEmbedding]:

@@ -10,9 +10,10 @@ from .targets import judge
 
 Row = Mapping[str, Any]
 _CARDS = ('H100', 'H200')  # also found in 'GH200'
-_ORIGIN = ('For those who want to know what GAug costs on a GPU, in time and memory. Written by `make gpu-report` from '
-           'one run, never by hand: parity, time and memory beside plain attention and plain ViTs, both sides in turns.'
-           ' The JSON beside this page holds the same figures.')
+_ORIGIN = ('For those who want to know what GAug costs on a GPU, in time and memory. Written by `make gpu-report`, '
+           'never by hand, from one run, or from an interrupted one and the next with the same code, versions and '
+           'driver: parity, time and memory beside plain attention and plain ViTs, both sides in turns. The JSON '
+           'beside this page holds the same figures.')
 _SMALL = ('**A small run: it shows that the report works. Its figures say nothing about speed, and no target can be '
           'read from them.**')
 

@@ -54,7 +54,9 @@ def run_report(plan: Plan, page: Path, parts: Sequence[Part] = PARTS) -> Report:
 
             def keep(key: Row, row: Row, rows: list = entry['rows']) -> None:
                 rows.append(row)
-                if not row.get('problem'):
+                if key in kept:
+                    kept.get(key)  # keeps the date on which it was measured
+                elif not row.get('problem'):
                     kept.add(key, row)
                 _save(report, page)  # before anybody sees the row and interrupts
                 print(describe(row), flush=True)

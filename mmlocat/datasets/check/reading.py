@@ -98,7 +98,7 @@ def _is_picture(path: str) -> bool:
     if Path(path).suffix.lower() not in Image.registered_extensions():
         return Path(path).stat().st_size == 0  # an empty file is none of any kind
     with open(path, 'rb') as file:
-        if file.read(4) not in (b'II*\0', b'MM\0*'):
+        if file.read(4) not in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):  # TIFF and BigTIFF
             return True
     try:
         Image.open(path).close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 import re
+from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence
 
 from mmengine.dataset import BaseDataset
@@ -49,7 +50,7 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
     samples = []
     for entry in entries:
         label = entry.get('seg_map_path')
-        samples.append(Sample(osp.normpath(entry['img_path']), label and osp.normpath(label)))
+        samples.append(Sample(_tidy(entry['img_path']), label and _tidy(label)))
     images, maps = [sample.image for sample in samples], [sample.label for sample in samples if sample.label]
     folders = {osp.dirname(path) for path in (*images, *maps)}
     present = {osp.join(folder, name) for folder in folders if osp.isdir(folder or '.')
@@ -77,6 +78,14 @@ def find_samples(dataset: BaseDataset, report: Report, classes: Optional[int]) -
         empty = [name for number, name in enumerate(report.class_folders) if number not in filled]
         report.some('class folders without an image', empty, len(report.class_folders), report.advice())
     return [sample for sample in samples if sample.image in present and (not sample.label or sample.label in present)]
+
+
+def _tidy(path: str) -> str:
+    """Returns a path without detours, but for a .. that leads out of a symbolic link, where text does not."""
+    tidy = osp.normpath(path)
+    if '..' in path and osp.realpath(osp.dirname(path)) != osp.realpath(osp.dirname(tidy)):
+        return str(Path(path))
+    return tidy
 
 
 def compare_class_folders(reports: Sequence[Report]) -> None:

@@ -35,6 +35,7 @@ class Found:
         image_suffix: Ending of the images' names, for segmentation.
         label_suffix: Ending of the label maps' names, for segmentation.
         classes: Names of the classes, for classification.
+        numbered: Whether list files give the classes as numbers, whose names they do not know.
         remarks: What a user should know about how it was found.
     """
 
@@ -44,6 +45,7 @@ class Found:
     image_suffix: str = ''
     label_suffix: str = ''
     classes: List[str] = field(default_factory=list)
+    numbered: bool = False
     remarks: List[str] = field(default_factory=list)
 
     def images(self, split: Split) -> List[Path]:
@@ -60,7 +62,7 @@ def look_at(root: Path, task: Optional[str] = None, images: str = '', labels: st
 
     Args:
         root: The folder.
-        task: 'seg' or 'cls'; by default 'seg' if there are label maps.
+        task: 'seg' or 'cls'; by default 'seg' if there are label maps, or if one of the folders is named.
         images: Folder of the images below ``root``, where its name does not tell.
         labels: Folder of the label maps below ``root``, where its name does not tell.
 
@@ -68,6 +70,8 @@ def look_at(root: Path, task: Optional[str] = None, images: str = '', labels: st
         FileNotFoundError: There is no such folder, or no image in it.
         ValueError: What it holds is no data set that can be read; the message says what to change.
     """
+    images, labels = _below(root, images, '--images'), _below(root, labels, '--labels')
+    task = task or ('seg' if images or labels else None)
     for folder in (root, root / images, root / labels):
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder} is no folder; name the one that holds your images and their labels')
@@ -75,7 +79,7 @@ def look_at(root: Path, task: Optional[str] = None, images: str = '', labels: st
     if not files:
         raise FileNotFoundError(f'{root} holds no image; the suffixes that count are {", ".join(IMAGE_SUFFIXES)}')
     if task != 'cls':
-        found = _segmentation(root, files, images.strip('/'), labels.strip('/'))
+        found = _segmentation(root, files, images, labels)
         if found is not None:
             return found
         _refuse_coco(root)
@@ -85,6 +89,25 @@ def look_at(root: Path, task: Optional[str] = None, images: str = '', labels: st
                          'label map lies in a folder such as "labels" and has the name of its image in a folder such '
                          'as "images"; --images FOLDER and --labels FOLDER name other folders')
     return _classification(root, files)
+
+
+def _below(root: Path, folder: str, option: str) -> str:
+    """Returns a folder that an option names, as a path below ``root`` with / between folders; '' if it names none.
+
+    Raises:
+        ValueError: It is ``root`` itself, or not below it.
+    """
+    if not folder:
+        return ''
+    path = Path(os.path.normpath(folder))
+    if path.is_absolute():
+        for top in (os.path.abspath(root), os.path.realpath(root)):
+            if Path(top) in path.parents:
+                path = path.relative_to(top)
+                break
+    if path.is_absolute() or path.parts[:1] in ((), ('..', )):
+        raise ValueError(f'{option} {folder} is no folder below {root}; name one by its path from there')
+    return path.as_posix()
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -160,11 +183,17 @@ def _segmentation(root: Path, files: Sequence[str], images: str, labels: str) ->
     if None in splits and len(splits) == 1 and lists:
         split = splits[None]
         splits = pick(split, lists, [split.images, split.labels], [image_suffix, label_suffix])
-        remarks.append(f'splits are those of {", ".join(str(path) for path in lists.values())}')
+        remarks.append(f'splits are those of {_names(lists)}')
+    elif lists:
+        remarks.append(f'{_names(lists)}: not used, since folders name the splits')
     if 'pixelmaps' in label_folder or 'stuffthingmaps' in label_folder:
         remarks.append("these are COCO-Stuff's own numbers, 182 with gaps; docs/data.md has the command that makes "
                        '*_labelTrainIds.png of them, or --convert numbers them anew')
     return Found(root, 'seg', divide(splits, remarks), image_suffix, label_suffix, remarks=remarks)
+
+
+def _names(lists: Dict[str, Path]) -> str:
+    return ', '.join(str(path) for path in lists.values())
 
 
 def _suffixes(images: Dict[Optional[str], List[str]], labels: Dict[Optional[str], List[str]]) \
@@ -215,7 +244,8 @@ def _classification(root: Path, files: Sequence[str]) -> Found:
     lists = find_lists(root)
     remarks: List[str] = []
     raw: Dict[Optional[str], Tuple[str, List[str], List[str]]] = {}  # folder, names, classes
-    if lists and not any(split_of(file.split('/')[0]) and file.count('/') > 1 for file in files):
+    listed = bool(lists) and not any(split_of(file.split('/')[0]) and file.count('/') > 1 for file in files)
+    if listed:
         known = set(files)
         for name, path in lists.items():
             lines = [line.strip().rsplit(maxsplit=1) for line in path.read_text(encoding='utf-8').splitlines()
@@ -225,8 +255,10 @@ def _classification(root: Path, files: Sequence[str]) -> Found:
                 raise ValueError(f'{path} has {len(wrong):,} lines that are no image below {root} and its class '
                                  f'({examples(wrong)}); a line is a path, a space and a class')
             raw[None if name == 'all' else name] = ('', [line[0] for line in lines], [line[1] for line in lines])
-        remarks.append(f'splits and classes are those of {", ".join(str(path) for path in lists.values())}')
+        remarks.append(f'splits and classes are those of {_names(lists)}')
     else:
+        if lists:
+            remarks.append(f'{_names(lists)}: not used, since folders name the splits and classes')
         for file in files:
             parts = file.split('/')
             split = split_of(parts[0]) if len(parts) > 2 else None
@@ -238,14 +270,15 @@ def _classification(root: Path, files: Sequence[str]) -> Found:
             names.append('/'.join(inner))
             classes.append(inner[0])
     every = {name for _, _, classes in raw.values() for name in classes}
-    if all(name.isdigit() for name in every) and lists:
+    numbered = listed and all(name.isdigit() for name in every)
+    if numbered:
         order = [str(number) for number in range(max(map(int, every)) + 1)]
     else:
         order = sorted(every)
     if len(order) < 2:
         raise ValueError(f'{root} has one class alone, {order[0]}; a classifier needs two class folders or more')
     place = {name: i for i, name in enumerate(order)}
-    splits = {name: Split(folder, '', names, [place[cls] for cls in classes], not lists and set(classes) == every)
+    splits = {name: Split(folder, '', names, [place[cls] for cls in classes], not listed and set(classes) == every)
               for name, (folder, names, classes) in raw.items()}
     for name, split in splits.items():
         missing = sorted(every - set(raw[name][2]))
@@ -254,4 +287,4 @@ def _classification(root: Path, files: Sequence[str]) -> Found:
         # mmpretrain's CustomDataset reads no other suffixes from folders; from a list it does.
         read = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
         split.complete &= all(file.lower().endswith(read) for file in split.names)
-    return Found(root, 'cls', divide(splits, remarks), classes=order, remarks=remarks)
+    return Found(root, 'cls', divide(splits, remarks), classes=order, numbered=numbered, remarks=remarks)

@@ -226,8 +226,12 @@ def name_classes(found: Survey, names: Sequence[str], colours: Sequence[Sequence
     if reduce:
         remarks.append('0 is read as unlabelled (reduce_zero_label=True)')
     if known < 2:
-        raise ValueError(f'the label maps hold one class alone ({_values(found)}); a segmentor needs two or more: give '
-                         'the pixels around your objects a number of their own')
+        advice = 'give the pixels around your objects a number of their own'
+        if reduce and 0 in found.values:  # they have: 0
+            advice = ('leave --zero-is-unlabelled out' if zero_is_unlabelled else
+                      'add the name of 0, such as background, as the first line of classes.txt')
+        raise ValueError(f'the label maps hold one class alone ({_values(found)}); a segmentor needs two or more: '
+                         f'{advice}')
     unseen = [str(i) for i in range(known) if i + reduce not in found.values]
     if unseen:
         remarks.append(f'{len(unseen)} of {known} classes are in none of the maps that were opened (numbers '

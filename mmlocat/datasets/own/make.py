@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional
@@ -53,7 +54,7 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
     """
     root = Path(data)
     found = look_at(root, task, images, labels)
-    path = Path(out or f'my_configs/{root.resolve().name}.py')
+    path = Path(out or f'my_configs/{os.path.basename(os.path.abspath(root))}.py')
     if path.suffix != '.py':
         raise ValueError(f'--out {path} is no name of a config; it ends with .py')
     check_folder('the folder of --out', path.parent)
@@ -74,8 +75,15 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
         if not names and 'labelTrainIds' in found.label_suffix and 'leftImg8bit' in found.image_suffix:
             names, colours = (list(CityscapesDataset.METAINFO[key]) for key in ('classes', 'palette'))
         classes = name_classes(looked, names, colours, zero_is_unlabelled)
+        if classes.numbers is not None and count is not None and count < len(maps):
+            # A value outside the sample would be written as unlabelled.
+            say(f'  these label maps must be written anew: all {len(maps):,} are opened, so that no class is missed')
+            looked = survey(pictures, maps, None, progress)
+            classes = name_classes(looked, names, colours, zero_is_unlabelled)
     else:
         classes = Classes(_class_names(found, names), [])
+        if names and not found.numbered:
+            classes.remarks.append('classes.txt is not used: the classes have names of their own')
     for line in _meaning(found, looked, classes):
         say(line)
     if classes.numbers is not None:
@@ -90,7 +98,7 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
 
 def _class_names(found: Found, names: List[str]) -> List[str]:
     """Returns the names of ``classes.txt`` where a list numbers the classes; folders have their own."""
-    if not names or all(not name.isdigit() for name in found.classes):
+    if not names or not found.numbered:
         return found.classes
     if len(names) < len(found.classes):
         raise ValueError(f'classes.txt has {len(names)} names, the lists number classes up to '
@@ -151,7 +159,7 @@ def _convert_all(found: Found, classes: Classes, converted: Optional[str], force
     """Writes all label maps anew, and has ``found`` name these.
 
     Raises:
-        ValueError: No folder is given, or there is something in it.
+        ValueError: No folder is given, there is something in it, or the maps would come among the data.
     """
     if converted is None:
         raise ValueError('these label maps cannot be learned from as they are; run again with --convert FOLDER, which '
@@ -161,20 +169,31 @@ def _convert_all(found: Found, classes: Classes, converted: Optional[str], force
         raise ValueError(f'--convert {folder} is no empty folder; name another, or --force replaces files in it')
     assert classes.numbers is not None
     suffix = re.sub(r'\.\w+$', '.png', found.label_suffix)
+    jobs = [(source, folder / split.labels / f'{name}{suffix}') for split in found.splits.values()
+            for name, source in zip(split.names, found.labels(split))]
+    sources = [path for split in found.splits.values() for path in (*found.images(split), *found.labels(split))]
+    # A file may be a link, and so may its folder.
+    theirs = {os.path.dirname(os.path.realpath(path)) for path in sources}
+    theirs |= {os.path.realpath(place) for place in {path.parent for path in sources}}
+    for _, target in jobs:
+        if os.path.dirname(os.path.realpath(target)) in theirs:
+            raise ValueError(f'--convert {folder} would write {target} among your own files; name another folder')
+    for source, target in jobs:
+        convert(source, target, classes.numbers)
+    root = Path(os.path.realpath(found.root))
     for split in found.splits.values():
-        for name, source in zip(split.names, found.labels(split)):
-            convert(source, folder / split.labels / f'{name}{suffix}', classes.numbers)
-    for split in found.splits.values():
-        split.labels = Path(os.path.relpath(folder / split.labels, found.root)).as_posix()
+        # Behind a symbolic link, '..' is not the folder that its text names.
+        place = Path(os.path.realpath(folder / split.labels))
+        split.labels = (place.relative_to(root) if root in place.parents else place).as_posix()
     found.label_suffix = suffix
 
 
 def _next(path: Path, found: Found) -> List[str]:
     """Returns the commands that check, train, test and look."""
-    checkpoint = (Path('work_dirs') / path.stem / final_checkpoint(path)).as_posix()
-    image = found.images(found.splits['val'])[0].as_posix()
+    checkpoint = shlex.quote((Path('work_dirs') / path.stem / final_checkpoint(path)).as_posix())
+    image = shlex.quote(found.images(found.splits['val'])[0].as_posix())
     look = 'demo/image_demo.py' if found.task == 'seg' else 'tools/analysis/attention_maps.py'
-    name = path.as_posix()
+    name = shlex.quote(path.as_posix())
     return [f'python tools/data/check.py {name}', f'python tools/train.py {name}',
             f'python tools/test.py {name} {checkpoint}',
             f'python {look} {image} --config {name} --checkpoint {checkpoint}']

@@ -97,8 +97,8 @@ def write(root: Path) -> List[Path]:
     """Writes all metafiles and ``model-index.yml`` of a checkout, and returns them."""
     listed = [leaf for leaf in leaves() if family(leaf)]
     with KeptRows(WORK_DIR / 'metafiles.json') as kept:
-        files = metafiles({leaf.name: kept.call(dict(config=leaf.name), partial(count_costs, leaf))
-                           for leaf in with_progress(listed, lambda leaf: leaf.name)})
+        turns = with_progress(listed, lambda leaf: leaf.name, lambda leaf: dict(config=leaf.name) in kept)
+        files = metafiles({leaf.name: kept.call(dict(config=leaf.name), partial(count_costs, leaf)) for leaf in turns})
     dump = partial(yaml.safe_dump, sort_keys=False, width=110)
     contents = {name: _HEADER + dump(content) for name, content in files.items()}
     contents['model-index.yml'] = dump({'Import': list(files)})

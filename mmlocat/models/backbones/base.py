@@ -10,7 +10,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor
 
 from mmlocat.attention.vit.fitting import FitsCheckpoints
-from mmlocat.checkpoints.names import to_classifier_names
+from mmlocat.checkpoints.names import to_classifier_names, unwrapped
 
 
 class LocAtBase(FitsCheckpoints):
@@ -39,10 +39,12 @@ class LocAtBase(FitsCheckpoints):
         """Returns weights of a bare backbone, and of its head, under the names of MMPretrain's classifier around it.
 
         Args:
-            weights: Under any library's names. Those of a whole model are returned as they are.
+            weights: Under any library's names. Those of a whole model keep theirs, without prefixes of wrappers around
+                it ('module.', '_orig_mod.').
         """
-        if any(name.startswith(('backbone.', 'module.backbone.')) for name in weights):
-            return dict(weights)
+        named = unwrapped(weights)
+        if any(name.startswith('backbone.') for name in named):
+            return dict(named)
         return to_classifier_names(self.translate(weights).state_dict, self.classifier_head)
 
     def _checkpoint_filter(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
@@ -57,6 +59,8 @@ class LocAtBase(FitsCheckpoints):
         for name in own:
             del state_dict[prefix + name]
         state_dict.update({prefix + name: value for name, value in whole.items()})
+        if any('backbone.' in name for name in own):  # a whole model in wrappers
+            return
         head = sorted(name for name in whole if name.startswith('head.'))
         self.log(f'Weights of a bare {type(self).__name__} for the classifier around it, with '
                  + (f'its head: {", ".join(head)}.' if head else 'no head: that of the classifier starts anew.'))

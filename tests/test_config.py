@@ -1,4 +1,4 @@
-"""``--cfg-options`` on a variable that a config has copied: refused with the keys that hold what it held."""
+"""Reading a config: what is found under a name, what cannot be read, and ``--cfg-options`` that would do nothing."""
 
 import argparse
 
@@ -79,3 +79,41 @@ def test_a_value_that_mmengine_cannot_read_is_one_line(value, message, capsys):
         parser.parse_args(['x.py', '--cfg-options', f'model.head.loss={value}'])
     said = capsys.readouterr().err
     assert message in said and 'as in model.head.loss.type=' in said
+
+
+def test_a_config_that_does_not_exist_lists_near_matches(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*locatvit_upernet_ade20k.py'):
+        load_config('configs/locatvit_upernet_ade.py')
+    (tmp_path / 'my_model.py').write_text('a = 1')
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*my_model.py'):
+        load_config(str(tmp_path / 'my_mdel.py'))
+    with pytest.raises(FileNotFoundError, match='configs lie in'):
+        load_config('zzz.py')
+
+
+def test_a_shipped_config_needs_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = load_config('locatvit-nano_digitscenes')
+    assert found.filename == str(ROOT / 'configs' / 'locatvit-nano_digitscenes.py')
+    (tmp_path / 'locatvit-nano_digitscenes').mkdir()  # a work dir, say
+    assert load_config('locatvit-nano_digitscenes').filename == found.filename
+    for name in ('../configs/locatvit-nano_digitscenes', 'locatvit-nano_digitscene'):
+        with pytest.raises(FileNotFoundError, match='locatvit-nano_digitscenes.py'):
+            load_config(name)
+
+
+def test_a_config_that_is_not_python_says_so(tmp_path):
+    (tmp_path / 'part.py').write_text('a = 1')
+    with pytest.raises(ValueError, match='part.py has no model; is it a part'):
+        load_config(str(tmp_path / 'part.py'))
+    (tmp_path / 'broken.py').write_text('a = (1')
+    with pytest.raises(ValueError, match='broken.py cannot be read'):
+        load_config(str(tmp_path / 'broken.py'))
+
+
+def test_options_are_checked_against_the_config():
+    path = str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py')
+    with pytest.raises(ValueError, match='chekpoint=x: chekpoint is no key of .*; did you mean checkpoint'):
+        load_config(path, {'chekpoint': 'x'})
+    with pytest.raises(ValueError, match='param_scheduler.total_steps=8 does not fit the config'):
+        load_config(path, {'param_scheduler.total_steps': 8})

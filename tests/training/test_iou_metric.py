@@ -51,6 +51,26 @@ def test_equal_names_in_several_folders(tmp_path):
     assert len(metric.results) == 3 and metric.output_dir == str(tmp_path / 'out')
 
 
+def test_a_path_that_the_data_set_does_not_have_gives_its_own_name(tmp_path):
+    data = dataset(tmp_path / 'x', 'a/1.png', 'b/1.png')
+    metric = IoUMetric(output_dir=str(tmp_path / 'out'))
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    keep_image_folders(SimpleNamespace(metrics=[metric]), data)
+    labels = dict(data=torch.tensor([[0, 1]]))
+    metric.process({}, [dict(img_path='elsewhere/7.jpg', pred_sem_seg=labels, gt_sem_seg=labels)])
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['7.png']
+
+
+def test_records_without_a_path_keep_the_names_of_mmseg(tmp_path):
+    class Nameless(BaseSegDataset):
+        def load_data_list(self):
+            return [dict(frame=1)]
+
+    metric = IoUMetric(output_dir=str(tmp_path / 'out'))
+    keep_image_folders(SimpleNamespace(metrics=[metric]), Nameless(metainfo=dict(classes=['a'])))
+    assert metric.process.__func__ is IoUMetric.process
+
+
 def test_what_writes_nothing_stays_as_it_is(tmp_path):
     metric, data = IoUMetric(), dataset(tmp_path, '1.png')
     keep_image_folders(SimpleNamespace(metrics=[metric]), data)
