@@ -24,6 +24,7 @@ class ScoreTTAModel(BaseTTAModel):
         for views in data_samples_list:
             sample = views[0]
             scores = torch.stack([view.seg_logits.data for view in views]).mean(dim=0)
-            sample.set_data(dict(seg_logits=PixelData(data=scores), pred_sem_seg=PixelData(data=scores.argmax(dim=0))))
+            labels = scores.argmax(dim=0, keepdim=True)
+            sample.set_data(dict(seg_logits=PixelData(data=scores), pred_sem_seg=PixelData(data=labels)))
             merged.append(sample)
         return merged
