@@ -1,7 +1,7 @@
 # The demo's ViT with EoMT, fine-tuned whole: queries in its last two blocks.
 _base_ = [
     '_base_/models/vit_eomt.py', '_base_/models/nano.py', '_base_/datasets/digitscenes_seg.py',
-    '_base_/schedules/eomt_39k.py', '_base_/runtime_mmseg.py'
+    '_base_/schedules/eomt_39k.py', '_base_/runtime_eomt.py'
 ]
 checkpoint = None
 model = dict(
@@ -11,6 +11,7 @@ model = dict(
         in_channels=64, num_classes=_base_.num_classes, num_queries=20, num_blocks=2, num_upscalings=1,
         loss=dict(num_points=400)),
     test_cfg=dict(_delete_=True, mode='whole'))
+tta_model = dict(type='ScoreTTAModel')
 _iterations = 600
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=None)
 param_scheduler = [dict(_base_.param_scheduler[0], end=50), dict(_base_.param_scheduler[1], begin=50, end=_iterations)]

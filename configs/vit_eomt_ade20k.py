@@ -1,7 +1,8 @@
 # ViT-Base, EoMT (queries in its last three blocks), full fine-tuning on ADE20K.
 # Weights: --cfg-options checkpoint=FILE, the result of vit_imagenet.py (none are published).
 _base_ = [
-    '_base_/models/vit_eomt.py', '_base_/datasets/ade20k.py', '_base_/schedules/eomt_39k.py', '_base_/runtime_mmseg.py'
+    '_base_/models/vit_eomt.py', '_base_/datasets/ade20k_eomt.py', '_base_/schedules/eomt_39k.py',
+    '_base_/runtime_eomt.py'
 ]
 checkpoint = None
 model = dict(data_preprocessor=dict(size=_base_.crop_size), decode_head=dict(num_classes=_base_.num_classes))

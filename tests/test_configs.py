@@ -296,13 +296,3 @@ def test_a_leaf_is_a_few_lines():
     for name in NAMES:
         lines = (ROOT / 'configs' / f'{name}.py').read_text().splitlines()
         assert lines[0].startswith('# ') and len(lines) <= 20, name
-
-
-def test_eomt_differs_from_its_plain_arm_in_the_method_alone():
-    found = difference('locatvit_eomt_ade20k', 'vit_eomt_ade20k')
-    published = 'hf://sinahmr/locatvit_base'
-    assert found == {'model.backbone.gaug': True, 'checkpoint': published,
-                     'model.backbone.init_cfg.type': 'Pretrained', 'model.backbone.init_cfg.checkpoint': published}
-    assert difference('locatvit-nano_eomt_digitscenes', 'vit-nano_eomt_digitscenes') == {'model.backbone.gaug': True}
-    eomt, upernet = load('vit_eomt_ade20k'), load('vit_upernet_ade20k')
-    assert eomt.train_dataloader == upernet.train_dataloader and eomt.test_dataloader == upernet.test_dataloader

@@ -28,6 +28,9 @@ class AnnealMasks(Hook):
     """
 
     def __init__(self, span: Sequence[float] = (1 / 6, 5 / 6), duration: float = 1 / 6, power: float = 0.9) -> None:
+        if not isinstance(span, Sequence) or len(span) != 2:
+            raise ValueError(f'span of AnnealMasks must be two numbers, when the first block begins and the last has '
+                             f'ended, got {span!r}')
         begin, end = span
         if not 0 <= begin < begin + duration <= end + 1e-9 <= 1 + 1e-9:
             raise ValueError(f'span={tuple(span)} and duration={duration} of AnnealMasks must be parts of the '

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Dict, List
 
-CHANNELS, CLASSES = 64, 5
+CHANNELS, CLASSES, PATCH = 64, 5, 4
 _NORM = dict(type='BN')
 _PARTS = ('KernelUpdateHead', 'KernelUpdator')  # of IterativeDecodeHead; not heads by themselves
 _ALL = dict(in_channels=[CHANNELS] * 4, in_index=[0, 1, 2, 3])
@@ -83,7 +83,7 @@ REMARKS = {
     'LRASPPHead': 'pools over 49 x 49 places, so that small images do not fit',
     'LightHamHead': 'draws its bases anew in every pass: no two agree',
     'MaskFormerHead': 'needs MMDetection',
-    'Mask2FormerHead': 'needs MMDetection, and deformable attention, which mmcv has as a compiled op alone',
+    'Mask2FormerHead': 'needs MMDetection',
     'PIDHead': 'reads the three branches of its own backbone, PIDNet, in training and one in a test',
     'SideAdapterCLIPHead': 'reads what SAN\'s own segmentor takes from CLIP',
     'VPDDepthHead': 'takes only maps of an even number of rows and columns'
@@ -115,7 +115,7 @@ def head_model(name: str) -> dict:
             type='LocAtViT',
             arch=dict(embed_dims=CHANNELS, num_layers=4, num_heads=2, feedforward_channels=64),
             img_size=24,
-            patch_size=4,
+            patch_size=PATCH,
             out_indices=(0, 1, 2, 3),
             out_type='featmap',
             final_norm=False),

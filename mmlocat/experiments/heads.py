@@ -18,11 +18,12 @@ from torch import nn
 
 from mmlocat.deploy.export import export_onnx
 from mmlocat.models.building import build_model
-from mmlocat.utils import first_line, with_progress
+from mmlocat.utils import first_line, suggestion, with_progress
 from mmlocat.utils.kept_rows import Call, measure_now
+from mmlocat.utils.machine import commit, machine, versions
 from mmlocat.utils.tables import Table
 
-from .head_settings import CLASSES, REMARKS, head_model, heads, side
+from .head_settings import CLASSES, PATCH, REMARKS, head_model, heads, side
 
 STEPS, BATCH = 10, 2
 _LONGEST = 240  # characters of an error that are shown
@@ -99,8 +100,9 @@ def _train(model: nn.Module, size: int, steps: int) -> Tuple[float, float]:
 
 @torch.no_grad()
 def _test(model: nn.Module, size: int) -> bool:
-    """Predicts one image of odd sides, no whole patches; a result that is not finite is an error."""
-    rows, columns = size + 5, size - 9
+    """Predicts one image of odd sides and an odd grid, no whole patches; a result that is not finite is an error."""
+    # The grid of patches is odd too, which heads that double maps or halve them may not take.
+    rows, columns = (PATCH * (patches | 1) - 1 for patches in (size // PATCH, size // PATCH - 3))
     result = model.eval().predict(torch.randn(1, 3, rows, columns))[0]
     found = getattr(result, 'seg_logits', None) or result.pred_depth_map
     if found.data.shape[-2:] != (rows, columns) or not found.data.isfinite().all():
@@ -123,10 +125,17 @@ def try_heads(names: Optional[List[str]] = None, call: Call = measure_now) -> Li
     Args:
         names: Of the heads; all that the installed MMSegmentation has by default.
         call: Calls each head's trial; ``KeptRows.call`` keeps what it gives.
+
+    Raises:
+        ValueError: There is no such head.
     """
+    known = heads()
+    for name in names or ():
+        if name not in known:
+            raise ValueError(f'the installed MMSegmentation has no head {name!r}{suggestion(name, known)}')
     logging.getLogger('mmengine').setLevel(logging.ERROR)
     return [call(dict(head=name, steps=STEPS), partial(try_head, name))
-            for name in with_progress(names or heads(), str)]
+            for name in with_progress(names or known, str)]
 
 
 def table(rows: List[Row]) -> str:
@@ -142,3 +151,10 @@ def table(rows: List[Row]) -> str:
             f'{sum(row["tested"] for row in rows)} segment an image of an odd size, and '
             f'{sum(row["onnx"] for row in rows)} are exported. Errors of training and testing that came in mmlocat: '
             f'{ours}.\n')
+
+
+def report(rows: List[Row]) -> str:
+    """Returns the table of some heads, and before it when, where and with what they were tried."""
+    packages = ', '.join(f'{name} {version}' for name, version in versions().items()
+                         if name in ('mmlocat', 'python') or name.endswith(('mmsegmentation', 'mmcv', 'mmengine')))
+    return f'Measured {machine("cpu")}; {packages}; commit {commit()}.\n\n{table(rows)}'

@@ -17,7 +17,6 @@ from mmlocat.attention.backends import choose
 from mmlocat.attention.calls import Request
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import input_shape
-from mmlocat.models.eomt import EoMT
 from mmlocat.utils import first_line
 
 from .context import TRAIN, Context
@@ -122,8 +121,8 @@ def _try_batch(config: Config, context: Context, batch: int) -> None:
     means = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     channels = model.backbone.in_channels if means is None or len(means) == 1 else len(means)
     with kept_for_backward(model) if context.options['dry_run'] and training else torch.no_grad() as kept:
-        # EoMT's blocks run its head's queries too.
-        backbone = model.extract_feat if isinstance(model, EoMT) else model.backbone
+        # A decoder whose queries run through the blocks says how to try both.
+        backbone = getattr(model, 'try_features', model.backbone)
         features = _run('backbone', backbone, torch.zeros(batch, channels, *input_shape(config), device='meta'))
         if getattr(model, 'with_neck', False):
             features = _run('neck', model.neck, features)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmlocat.engine import AnnealMasks
-from mmlocat.models import EoMT, EoMTHead
+from mmlocat.models.eomt import EoMT, EoMTHead
 
 
 @pytest.mark.parametrize(('steps', 'starts', 'ends'), [
@@ -54,7 +54,9 @@ def test_the_hook_sets_the_shares_of_the_iteration_in_head_and_checkpoint():
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(span=(0.5, 0.6)), r'span=\(0.5, 0.6\) and duration=0.16'), (dict(span=(-0.1, 0.9)), r'span=\(-0.1'),
-    (dict(span=(0.1, 1.1)), r'span=\(0.1, 1.1\)'), (dict(power=0), 'power of AnnealMasks must be positive, got 0')])
+    (dict(span=(0.1, 1.1)), r'span=\(0.1, 1.1\)'), (dict(power=0), 'power of AnnealMasks must be positive, got 0'),
+    (dict(span=0.5), 'span of AnnealMasks must be two numbers, .* got 0.5'),
+    (dict(span=(0., 0.5, 1.)), r'span of AnnealMasks must be two numbers, .* got \(0.0, 0.5, 1.0\)')])
 def test_wrong_numbers(options, message):
     with pytest.raises(ValueError, match=message):
         AnnealMasks(**options)

@@ -38,12 +38,15 @@ def small(name):
     return config, model
 
 
-def train(config, model, sample, steps=6):
-    """Trains on one batch by the leaf's optimizer, at a rate for short trainings; returns the loss of every step."""
+def train(config, model, sample, steps=6, images=None):
+    """Trains on one batch, noise by default, by the leaf's optimizer; returns the loss of every step.
+
+    The rate is one for short trainings.
+    """
     model.init_weights()
     config.optim_wrapper.optimizer.lr = 0.05 if config.optim_wrapper.optimizer.type == 'SGD' else 3e-3
     wrapper = build_optim_wrapper(model.train(), config.optim_wrapper)
-    images, losses = torch.randn(2, 3, CROP, CROP), []
+    images, losses = torch.randn(2, 3, CROP, CROP) if images is None else images, []
     for _ in range(steps):
         loss, _ = model.parse_losses(model.loss(images, [sample(), sample()]))
         wrapper.backward(loss)
@@ -99,13 +102,40 @@ def nyu(tmp_path):
     return tmp_path
 
 
-def test_depth_is_trained_and_tested_as_the_leaf_says(nyu, tmp_path):
-    """By tools/train.py with all its checks, pipelines and metric; the rooms are small, the model is thin."""
+def thin_depth():
+    """Returns the config of the depth leaf, and its model so thin that it trains in seconds."""
     config, model = small('locatvit_depth_nyu')
     model['decode_head'].update(in_channels=[32] * 4, embed_dim=16, feature_dim=128)
     arch = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=32)
     model['backbone'].update(arch=arch, patch_size=16, out_indices=(0, 1, 2, 3))
     model['neck']['embed_dim'] = 32
+    return config, model
+
+
+def test_depth_is_learned():
+    config, settings = thin_depth()
+    model = MODELS.build(settings)
+    depth = torch.linspace(1, 9, CROP).expand(1, CROP, CROP)  # in metres, from left to right
+
+    def sample():
+        return SegDataSample(gt_depth_map=PixelData(data=depth), metainfo=dict(img_shape=(CROP, CROP)))
+
+    def scenes(number):  # what is far is bright
+        return (depth - 5) / 2 + 0.3 * torch.randn(number, 3, CROP, CROP)
+
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    losses, _ = train(config, model, sample, 60, scenes(2))
+    assert losses[-1] < 0.5 * losses[0]
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert {name for name in before if 'log_alpha' in name or 'patch_embed' in name} <= moved
+    with torch.no_grad():
+        found = model.eval().predict(scenes(1))[0].pred_depth_map.data
+    assert (found - depth).square().mean().sqrt() < 0.5 * depth.std()  # the root mean square error of the best constant
+
+
+def test_depth_is_trained_and_tested_as_the_leaf_says(nyu, tmp_path):
+    """By tools/train.py with all its checks, pipelines and metric; the rooms are small, the model is thin."""
+    config, model = thin_depth()
     config.model = dict(model, data_preprocessor=config.model.data_preprocessor)
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         loader.update(batch_size=1, num_workers=0, persistent_workers=False)

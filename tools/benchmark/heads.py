@@ -10,12 +10,11 @@ if __name__ == '__main__':
     open_screen()  # before the imports, which take seconds
 
 from mmlocat.benchmark.cli import parse_common
-from mmlocat.experiments.heads import table, try_heads
+from mmlocat.experiments.heads import report, try_heads
 from mmlocat.experiments.leaderboard.output import read_readme, update_readme
 from mmlocat.training.cli import prepare_or_exit
 from mmlocat.utils import stoppable
 from mmlocat.utils.kept_rows import KeptRows
-from mmlocat.utils.machine import machine, versions
 
 
 def main() -> None:
@@ -25,13 +24,13 @@ def main() -> None:
     parser.add_argument('--readme', type=Path,
                         help='Markdown file: replace the text between <!-- heads --> and its end')
     args = parse_common(parser)
+    if args.readme and args.heads:
+        parser.error('--readme replaces the whole table: leave the names of heads out')
     if args.readme:
         read_readme(args.readme)
     with KeptRows(args.work_dir / 'heads.json') as kept:
         rows = try_heads(args.heads, kept.call)
-    packages = ', '.join(f'{name} {version}' for name, version in versions().items()
-                         if name in ('mmlocat', 'python') or name.endswith(('mmsegmentation', 'mmcv', 'mmengine')))
-    text = f'Measured {machine("cpu")}; {packages}.\n\n{table(rows)}'
+    text = report(rows)
     print(text)
     if args.readme:
         update_readme(args.readme, {'heads': text})

@@ -32,7 +32,7 @@ class _Upscaling(nn.Sequential):
             nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2),
             nn.GELU(),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
-            LayerNorm2d(channels))
+            LayerNorm2d(channels, eps=1e-6))
 
 
 @MODELS.register_module()

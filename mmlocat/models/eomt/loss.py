@@ -39,7 +39,10 @@ class MaskLoss(nn.Module):
                  uncertain_share: float = 0.75) -> None:
         super().__init__()
         for name, value, right, wanted in (
-                ('num_points', num_points, num_points >= 1, 'at least 1'),
+                ('num_points', num_points, isinstance(num_points, int) and num_points >= 1, 'a whole number from 1'),
+                ('class_weight', class_weight, class_weight >= 0, '0 or more'),
+                ('mask_weight', mask_weight, mask_weight >= 0, '0 or more'),
+                ('dice_weight', dice_weight, dice_weight >= 0, '0 or more'),
                 ('oversampling', oversampling, oversampling >= 1, 'at least 1'),
                 ('uncertain_share', uncertain_share, 0 <= uncertain_share <= 1, 'from 0 to 1'),
                 ('no_object_weight', no_object_weight, no_object_weight > 0, 'positive')):

@@ -99,6 +99,12 @@ class EoMT(EncoderDecoder):
         predict(backbone(inputs, before_block)[0])
         return predictions
 
+    def try_features(self, inputs: Tensor) -> Sequence[Prediction]:
+        """Extracts features as the first iteration of a training does, with all masks on; for checks before it."""
+        if self.training:
+            self.decode_head.set_mask_shares((1., ) * self.decode_head.num_blocks)
+        return self.extract_feat(inputs)
+
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
         """Returns scores at the size of the images, as a test has them; scores that are resized would be others."""
         return self.decode_head(self.extract_feat(inputs), inputs.shape[2:])

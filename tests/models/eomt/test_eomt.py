@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmlocat.engine.mask_annealing import AnnealMasks
+from mmlocat.models.eomt import ScoreTTAModel
 from mmlocat.visualization.maps import collect
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
@@ -135,6 +136,22 @@ def test_windows_cover_an_image():
     torch.testing.assert_close(found[..., :16], whole[..., :16])  # where no other window lies
     torch.testing.assert_close(exported, whole)
     assert 0 <= found.min() and not torch.allclose(found[..., 24:], whole[..., 8:])
+
+
+def test_views_are_averaged_as_they_are():
+    """Scores are no logits: a softmax of them would let two doubtful views outvote one that is sure."""
+    model = ScoreTTAModel(module=build())
+    views = samples([torch.zeros(1, 2, dtype=torch.long)] * 3)
+    scores = torch.tensor([[3., 0.], [0., 1.4], [0., 1.4]])
+    for view, score in zip(views, scores):
+        view.set_data(dict(seg_logits=PixelData(data=score[:, None, None].expand(2, 1, 2))))
+    merged, = model.merge_preds([views])
+    torch.testing.assert_close(merged.seg_logits.data[:, 0, 0], scores.mean(dim=0))
+    assert merged.pred_sem_seg.data.tolist() == [[[0, 0]]] and merged.gt_sem_seg.data.shape == (1, 1, 2)
+
+
+def test_norms_between_upscalings_are_as_published():
+    assert {module.eps for module in build().decode_head.upscale.modules() if hasattr(module, 'eps')} == {1e-6}
 
 
 def test_attention_maps_are_those_of_the_image():

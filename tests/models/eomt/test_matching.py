@@ -164,7 +164,8 @@ def test_half_precision_is_left_to_the_model():
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize('wrong', ['num_points=0', 'oversampling=0.5', 'uncertain_share=2', 'no_object_weight=0'])
+@pytest.mark.parametrize('wrong', ['num_points=0', 'num_points=10.5', 'oversampling=0.5', 'uncertain_share=2',
+                                   'no_object_weight=0', 'class_weight=-1', 'mask_weight=-0.5', 'dice_weight=-2'])
 def test_wrong_numbers(wrong):
     name, value = wrong.split('=')
     with pytest.raises(ValueError, match=f'{wrong} in loss= of EoMTHead must be'):
