@@ -7,15 +7,12 @@ import os
 from typing import List, Optional
 
 from mmengine.config import Config
-from mmengine.model import PretrainedInit
-from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
-from mmlocat.config import is_kind
 from mmlocat.engine.checkpoint_loader import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
-from mmlocat.models.building import check_weights, weights_for
+from mmlocat.models.building import check_weights, loading_initialisers, weights_for
 
 from .context import TEST, Context
 
@@ -59,9 +56,8 @@ def initial_checkpoint(config: Config) -> Optional[str]:
     """
     model, scope = config.get('model') or {}, config.get('default_scope')
     for part in (model, model.get('backbone') or {}):
-        init = part.get('init_cfg') or []
-        for entry in [init] if isinstance(init, dict) else init:
-            if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, scope) and entry.get('checkpoint'):
+        for entry in loading_initialisers(part, scope):
+            if entry.get('checkpoint'):
                 return entry['checkpoint']
     return model.get('pretrained') or config.get('load_from')
 

@@ -18,12 +18,12 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from mmlocat.analysis.recipe import quiet_mmengine
-from mmlocat.config import is_kind, load_config
+from mmlocat.config import is_kind, load_config, tested_dataset
 from mmlocat.models.building import dataset_metainfo, load_model
 
 from .classifier import Classifier
 from .overlay import Prediction
-from .pictures import inner_dataset, test_pipeline
+from .pictures import test_pipeline
 from .sources import shrink
 
 
@@ -99,8 +99,8 @@ def load_predictor(config: Union[str, Path], checkpoint: Union[str, Path, None],
     if not test_pipeline(settings):
         raise ValueError(f'config {config} has no test_dataloader with a pipeline, which says how images are loaded; '
                          'give the config that the checkpoint was trained with')
-    # The libraries' inferencers look at the outermost data set; those inside a wrapper have the names of classes too.
-    settings.test_dataloader.dataset = inner_dataset(settings)
+    # The libraries' inferencers take the pipeline of the outermost data set, and a wrapper has none.
+    settings.test_dataloader.dataset = tested_dataset(settings)
     settings.visualizer = dict(type='SegLocalVisualizer')  # mmseg's inferencer requires one; it is not used
     # Weights that are drawn would be logged by three lines for every parameter.
     with warnings.catch_warnings(), quiet_mmengine() if checkpoint is None else nullcontext():
