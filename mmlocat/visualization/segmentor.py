@@ -129,12 +129,14 @@ def _origin(config: Union[str, Path], checkpoint: Union[str, Path, None], meta: 
 
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
-    """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
-    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, dataset_metainfo(config, 'mmseg')):
-        classes, palette = meta.get('classes') or (), meta.get('palette') or ()
-        if len(classes) == len(palette) == model.num_classes:
-            return dict(classes=list(classes), palette=[list(colour) for colour in palette])
-    from matplotlib import colormaps
-    # Evenly spaced in lightness, so that people with any colour vision can tell neighbours apart.
-    palette = colormaps['cividis'](np.linspace(0, 1, model.num_classes), bytes=True)[:, :3].tolist()
-    return dict(classes=[f'class {i}' for i in range(model.num_classes)], palette=palette)
+    """Returns names and colours, each by itself: the checkpoint's if so many, else the data set's, else made ones."""
+    count = model.num_classes
+    metas = (model.checkpoint_meta.get('dataset_meta') or {}, dataset_metainfo(config, 'mmseg'))
+    classes, palette = (next((meta[key] for meta in metas if len(meta.get(key) or ()) == count), None)
+                        for key in ('classes', 'palette'))
+    if palette is None:
+        from matplotlib import colormaps
+        # Evenly spaced in lightness, so that people with any colour vision can tell neighbours apart.
+        palette = colormaps['cividis'](np.linspace(0, 1, count), bytes=True)[:, :3].tolist()
+    return dict(classes=list(classes or (f'class {i}' for i in range(count))),
+                palette=[list(colour) for colour in palette])
