@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 from torch.utils.data import DataLoader
 
+from mmlocat.config import inner_datasets
 from mmlocat.datasets.guard import base_datasets
 
 from .hummingbird import Memory, check_protocol, image_rows, patches_kept, retrieve
@@ -210,18 +211,9 @@ class RetrievalLoop(MemoryLoop):
 def _with_zero(loader: dict, removed: bool) -> dict:
     """Returns a copy of a data loader's settings whose data sets remove label 0, or keep it."""
     loader = copy.deepcopy(loader)
-    for dataset in _innermost(loader['dataset']):
+    for dataset in inner_datasets(loader['dataset']):
         dataset['reduce_zero_label'] = removed
     return loader
-
-
-def _innermost(dataset: dict) -> Iterator[dict]:
-    """Yields the settings of the data sets inside wrappers, such as ConcatDataset and RepeatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for one in inner:
-        yield from _innermost(one)
 
 
 def _transforms(step: Any) -> Iterator[Any]:

@@ -7,16 +7,13 @@ import os
 from typing import List, Optional, Tuple
 
 from mmengine.config import Config
-from mmengine.model import PretrainedInit
-from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.names import unwrapped
-from mmlocat.config import is_kind
 from mmlocat.engine.checkpoint_loader import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
-from mmlocat.models.building import check_weights, weights_for
+from mmlocat.models.building import check_weights, loading_initialisers, weights_for
 
 from .context import TEST, Context
 
@@ -62,10 +59,10 @@ def weight_sources(config: Config) -> List[Tuple[str, str]]:
     model, scope = config.get('model') or {}, config.get('default_scope')
     sources = []
     for part, path in ((model, 'model.init_cfg'), (model.get('backbone') or {}, '')):
-        init = part.get('init_cfg') or []
-        entries = [('', init)] if isinstance(init, dict) else [(f'.{i}', entry) for i, entry in enumerate(init)]
-        for key, entry in entries:
-            if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, scope) and entry.get('checkpoint'):
+        for entry in loading_initialisers(part, scope):
+            if entry.get('checkpoint'):
+                given = part['init_cfg']
+                key = '' if isinstance(given, dict) else f'.{list(given).index(entry)}'
                 # The variable `checkpoint` takes the place of the backbone's.
                 sources.append((f'{path}{key}.checkpoint' if path else 'checkpoint', entry['checkpoint']))
     others = [('model.pretrained', model.get('pretrained')), ('load_from', config.get('load_from'))]
