@@ -133,7 +133,8 @@ def test_train_and_eval_compute_the_same_function(backend):
 @pytest.mark.parametrize(('stages', 'options'), [
     (1, dict()), (4, dict()), (1, dict(rope='mixed')), (4, dict(rope='mixed'))])
 def test_frozen_stages_survive_train(stages, options):
-    model = nano(frozen_stages=stages, num_registers=2, out_type='raw', out_indices=sorted({stages - 1, 3}), **options).train()
+    indices = sorted({stages - 1, 3})
+    model = nano(frozen_stages=stages, num_registers=2, out_type='raw', out_indices=indices, **options).train()
     everything = stages == 4
     assert model.training is not everything
     frozen = [model.patch_embed, *model.layers[:stages]] + ([model.ln1] if everything else [])
