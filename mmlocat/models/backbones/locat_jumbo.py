@@ -118,12 +118,6 @@ class LocAtJumbo(LocAtViT):
         super()._init_tokens()
         trunc_normal_(self.cls_token, std=0.02)
 
-    def _freeze(self) -> None:
-        """Freezes as LocAtViT does; the shared MLP, which every block uses, is frozen with the first of them."""
-        super()._freeze()
-        if hasattr(self, 'jumbo_mlp'):
-            self.jumbo_mlp.requires_grad_(False)
-
     def _shared(self, layer: int, grid: Grid) -> tuple:
         return (self.jumbo_mlp, )
 

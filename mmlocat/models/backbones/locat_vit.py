@@ -46,8 +46,9 @@ class LocAtViT(LocAtBase, VisionTransformer):
         patch_size: Defaults to 16.
         out_indices: Blocks whose outputs are returned, one number or a sequence; negative numbers count
             from the last. Defaults to -1.
-        frozen_stages: Stem and this many blocks are frozen; 0 and -1 freeze nothing. If it is the number of
-            blocks, the whole backbone has no gradient and stays in evaluation mode, also after ``train()``.
+        frozen_stages: Stem and this many blocks are frozen, with what all blocks share (the frequencies of ``rope``);
+            0 and -1 freeze nothing. If it is the number of blocks, the whole backbone has no gradient and stays in
+            evaluation mode, also after ``train()``.
         layer_cfgs: Additional arguments of the blocks, one dict for all or a sequence.
         gaug: False builds a plain ViT, the baseline arm. Defaults to True.
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
@@ -239,6 +240,11 @@ class LocAtViT(LocAtBase, VisionTransformer):
         for token in (self.cls_token, self.reg_token, self.pos_embed):
             if token is not None:
                 token.requires_grad = False
+        # A shared parameter that trained would change what frozen blocks give. Its gradient could be masked for them,
+        # but weight decay would move them still.
+        for name in self.shared_by_blocks:
+            if getattr(self, name, None) is not None:
+                getattr(self, name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> LocAtViT:
         """Switches between training and evaluation, except for frozen parts, and returns the model."""
