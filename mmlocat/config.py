@@ -1,10 +1,10 @@
-"""Reads configs, suggests names for one that does not exist, and finds the classes that its types stand for."""
+"""Reads configs, suggests names for one that does not exist, and finds its data sets and the classes of its types."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyAttr, LazyObject
@@ -104,6 +104,24 @@ def is_kind(node: Any, kind: type, registry: Registry, scope: Optional[str] = No
     """Whether a part of a config asks for a class or one derived from it; see ``resolve_type``."""
     found = resolve_type(node, registry, scope)
     return isinstance(found, type) and issubclass(found, kind)
+
+
+def inner_datasets(settings: Any) -> List[dict]:
+    """Returns the settings of the data sets inside wrappers, such as ConcatDataset and RepeatDataset; [] without one.
+
+    Args:
+        settings: Those of a data set, or a list of such; they are not copied.
+    """
+    if isinstance(settings, (list, tuple)):
+        return [inner for entry in settings for inner in inner_datasets(entry)]
+    if not isinstance(settings, dict) or not settings:
+        return []
+    return inner_datasets(settings.get('datasets') or settings.get('dataset')) or [settings]
+
+
+def tested_dataset(config: Mapping[str, Any]) -> dict:
+    """Returns the settings of the data set that a config tests on, of the first inside wrappers; {} without one."""
+    return next(iter(inner_datasets((config.get('test_dataloader') or {}).get('dataset'))), {})
 
 
 def _where_used(config: Config, variable: str, below: str, read: Iterable[str]) -> str:

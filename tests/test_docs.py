@@ -73,6 +73,24 @@ def test_every_config_in_the_table_exists():
     assert len(names) >= 6 and all((ROOT / 'configs' / name).is_file() for name in names)
 
 
+def test_the_table_of_models_says_which_configs_exist():
+    columns = (['imagenet', 'mini-imagenet'],
+               [f'linear_{data}' for data in ('ade20k', 'pascal_context59', 'coco_stuff164k')],
+               ['knn_imagenet'], ['hummingbird_ade20k', 'hummingbird_voc2012'])
+    rows = re.findall(r'^\| `([\w-]+)` \| `([\w-]+)` \| (.*) \|$', README, re.MULTILINE)
+    assert len(rows) == 5
+    for *models, cells in rows:
+        *cells, dino = [cell.strip() for cell in cells.split('|')]
+        for model in models:
+            first, _, rest = model.partition('-')
+            for arch in (model, f'{first}-tiny' + (f'-{rest}' if rest else '')):
+                for cell, names in zip(cells, columns):
+                    assert [(ROOT / 'configs' / f'{arch}_{name}.py').is_file() for name in names] == (
+                        [cell == 'yes'] * len(names))
+            for name in ('dino', 'dino-knn', 'dino-linear'):
+                assert (ROOT / 'configs' / f'{model}-small_{name}_imagenet.py').is_file() is (dino == 'Small')
+
+
 def test_the_diff_changes_a_stock_config_into_a_model_that_runs(tmp_path):
     stock = Path(mmseg.__file__).parent / '.mim' / 'configs' / 'vit'
     kept = [line[1:] for line in blocks('diff')[0].splitlines() if line[0] in '+ ']

@@ -23,7 +23,7 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
 START = (ROOT / 'docs' / 'start.md').read_text(encoding='utf-8')
 OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'retrofit.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
-         'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|windows)\.py ',
+         'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|neighbours|windows)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
          'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/',
          'one command': r'mmlocat ', 'stock tools': r'python \$MMSEG/',
@@ -113,10 +113,11 @@ def first_of_each(lines):
 def test_benchmarks(command, checkout):
     """One small case of each instead of minutes; the options stay, the last value counts."""
     less = {'attention': '--grids 4 --heads 1 --backends sdpa --passes forward',
-            'backbone': '--images 32 --archs tiny --modes inference', 'windows': '--img-size 64'}
+            'backbone': '--images 32 --archs tiny --modes inference', 'windows': '--img-size 64',
+            'neighbours': '--rows 100 --queries 4'}
     script = re.search(r'benchmark/(\w+)\.py', command)[1]
     said = checkout.run(f'{command} --seconds 0.01 {less[script]}')
-    assert re.search(r'\bsdpa\b|\bTiny\b|\btiny\b', said) and re.search(r'\d\.\d\d', said)
+    assert re.search(r'\bsdpa\b|\bTiny\b|\btiny\b|\bneighbours\b', said) and re.search(r'\d\.\d\d', said)
     if '--plot' in command:
         assert checkout.products('attention.png')
 

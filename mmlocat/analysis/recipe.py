@@ -18,7 +18,7 @@ from torch import nn
 from mmlocat.config import load_config
 from mmlocat.models.building import build_model
 from mmlocat.training.context import Context
-from mmlocat.training.initial_weights import initial_checkpoint, set_initial_checkpoint
+from mmlocat.training.initial_weights import initial_checkpoint, over_in_words, over_initial, set_initial_checkpoint
 from mmlocat.training.recipe import frozen_parts, rates_in_words, training_length
 from mmlocat.utils.arguments import add_config_arguments
 from mmlocat.utils.tables import Table
@@ -155,7 +155,7 @@ def recipe_job(argv: Optional[List[str]] = None) -> Callable[[], None]:
 def _initial_weights(config: Config, frozen: bool) -> str:
     source = initial_checkpoint(config)
     if source:
-        return source
+        return '\n'.join(filter(None, [source, over_in_words(over_initial(config))]))
     if frozen:
         return 'none: training will ask for --cfg-options checkpoint=FILE'
     return 'random' + (', unless --cfg-options checkpoint=FILE gives others' if 'checkpoint' in config else '')

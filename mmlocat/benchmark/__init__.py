@@ -1,6 +1,6 @@
 """Measures time and memory of attention and backbones beside a baseline, in turns: see README.md."""
 
-import warnings
+from mmlocat.utils.first_screen import leave_out_warnings
 
-# mmcv without compiled operators warns of a missing one in every process that measures; no model here uses it.
-warnings.filterwarnings('ignore', message='Fail to import', module='mmcv')
+# Here, because each memory is measured in a spawned process, which imports this and opens no screen.
+leave_out_warnings()

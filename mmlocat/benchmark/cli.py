@@ -44,9 +44,11 @@ def parse_common(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error(f'--device {device} is no device of PyTorch; such are cpu, cuda and cuda:1')
     except ValueError as error:
         parser.error(str(error))
-    if where.type == 'cuda' and (where.index or 0) >= torch.cuda.device_count():
-        parser.error(f'--device {device}: PyTorch sees {torch.cuda.device_count() or "no"} GPU here; leave the option '
-                     'out for the CPU')
+    count = torch.cuda.device_count() if where.type == 'cuda' else 0
+    if where.type == 'cuda' and (where.index or 0) >= count:
+        known = f', or give cuda:0{f" to cuda:{count - 1}" if count > 1 else ""}' if count else ''
+        parser.error(f'--device {device}: PyTorch sees {count or "no"} GPU{"s" if count > 1 else ""} here; leave the '
+                     f'option out for the CPU{known}')
     return args
 
 

@@ -20,8 +20,8 @@ _WRAPPERS = re.compile(r'((module|_orig_mod|backbone)\.)*')
 # Those around a whole model.
 _OUTER = re.compile(r'^((module|_orig_mod)\.)+')
 _SPLIT = re.compile(r'^(layers\.\d+\.attn\.)(q|k|v)(?:_proj)?\.(weight|bias)$')
-
-
+# What begins the names of the MLP that all blocks of a Jumbo share.
+_SHARED = 'jumbo_mlp.'
 # timm's names of the layer scales in a ViT with rotary position embedding; others have the names below.
 _ROPE_SCALES = {'gamma_1': 'attn.gamma1.weight', 'gamma_2': 'ffn.gamma2.weight'}
 
@@ -216,6 +216,31 @@ def _fuse(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
     return fused
 
 
+def shared_once(weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """Takes the MLP that all blocks of a Jumbo share once: checkpoints repeat it in every block.
+
+    Args:
+        weights: Under our names.
+
+    Raises:
+        ValueError: The blocks have different ones.
+    """
+    kept: Dict[str, Tensor] = {}
+    repeated: Dict[str, List[Tensor]] = {}
+    for name, value in weights.items():
+        before, found, part = name.partition(_SHARED)
+        if found and (not before or before.startswith('layers.')):
+            repeated.setdefault(found + part, []).append(value)
+        else:
+            kept[name] = value
+    for name, copies in repeated.items():
+        if any(not torch.equal(copies[0], other) for other in copies[1:]):
+            raise ValueError(f'the checkpoint has several {name}, which are not equal; Jumbo shares it among all '
+                             'blocks')
+        kept[name] = copies[0]
+    return kept
+
+
 def to_timm_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     """Renames a backbone or a classifier from our names to timm's, which published LocAtViT weights have.
 
@@ -233,7 +258,7 @@ def to_timm_names(state_dict: Mapping[str, Value]) -> Dict[str, Value]:
     blocks = {name.split('.')[1] for name in renamed if name.startswith(timm.blocks)}
     # Jumbo's checkpoints hold the MLP that all blocks share in each of them too.
     renamed.update({f'{timm.blocks}{block}.{name}': value for name, value in list(renamed.items())
-                    if name.startswith('jumbo_mlp.') for block in blocks})
+                    if name.startswith(_SHARED) for block in blocks})
     return renamed
 
 

@@ -8,10 +8,14 @@ by channel, not pixel by pixel; and OpenMMLab has one norm for each output.
 from __future__ import annotations
 
 import re
-from typing import Dict, Mapping, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Tuple
 
 from torch import Tensor
 
+from .names import Translated, bare
+
+# What begins the names of the head in MMPretrain's classifiers around a Swin, and in the published weights.
+CLASSIFIER_HEAD = 'head.fc.'
 _BUFFERS = ('relative_position_index', 'attn_mask')
 _FROM_OPENMMLAB = (
     (re.compile(r'^patch_embed\.projection\.'), 'patch_embed.proj.'),
@@ -28,7 +32,21 @@ _TO_OPENMMLAB = (
     (re.compile(r'\.mlp\.fc2\.'), '.ffn.layers.1.'),
 )
 _MERGING = re.compile(r'^layers\.(\d+)\.downsample\.')
-_STAGE = re.compile(r'^layers\.(\d+)\.')
+_STAGE = re.compile(r'^(?:layers|stages)\.(\d+)\.')
+_OUTPUT_NORM = re.compile(r'^norm(\d+)\.')
+
+
+def translate(checkpoint: Mapping[str, Any]) -> Translated:
+    """Converts a Swin Transformer's weights to the published names; see ``names.translate`` and ``to_published``."""
+    kept = bare(checkpoint)
+    weights, library = to_published(kept.state_dict)
+    return Translated(weights, library, kept.nesting)
+
+
+def output_norms(names: Collection[str]) -> List[str]:
+    """Returns the names of OpenMMLab's norms for outputs of stages before the last, which ours lacks."""
+    last, found = _last_stage(names), {name: _OUTPUT_NORM.match(name) for name in names}
+    return [name for name, match in found.items() if match and int(match[1]) < last]
 
 
 def to_published(state_dict: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], str]:
@@ -45,9 +63,9 @@ def to_published(state_dict: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], s
     if any(name.startswith('stages.') for name in weights):
         weights = {_replaced(name, _FROM_OPENMMLAB): value for name, value in weights.items()}
         weights = {name: _by_pixel(value) if _MERGING.match(name) else value for name, value in weights.items()}
-        last = f'norm{max(int(match[1]) for match in map(_STAGE.match, weights) if match)}.'
+        last, left_out = f'norm{_last_stage(weights)}.', set(output_norms(weights))
         weights = {name.replace(last, 'norm.') if name.startswith(last) else name: value
-                   for name, value in weights.items() if name.startswith(last) or not re.match(r'norm\d', name)}
+                   for name, value in weights.items() if name not in left_out}
         return _merging_moved(weights, 1), 'OpenMMLab'
     if 'layers.0.downsample.reduction.weight' in weights:
         return _merging_moved(weights, 1), 'Swin Transformer'
@@ -64,8 +82,8 @@ def to_openmmlab(state_dict: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         The weights; the final norm is that of the last stage.
     """
     weights = {name: _by_channel(value) if _MERGING.match(name) else value for name, value in state_dict.items()}
-    last = max(int(match[1]) for match in map(_STAGE.match, weights) if match)
-    weights = {name.replace('norm.', f'norm{last}.') if name.startswith('norm.') else name: value
+    last = f'norm{_last_stage(weights)}.'
+    weights = {name.replace('norm.', last) if name.startswith('norm.') else name: value
                for name, value in weights.items()}
     return {_replaced(name, _TO_OPENMMLAB): value for name, value in _merging_moved(weights, -1).items()}
 
@@ -73,6 +91,10 @@ def to_openmmlab(state_dict: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 def to_original(state_dict: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     """Brings weights under published names to those of the original repository."""
     return _merging_moved(state_dict, -1)
+
+
+def _last_stage(names: Collection[str]) -> int:
+    return max((int(match[1]) for match in map(_STAGE.match, names) if match), default=0)
 
 
 def _replaced(name: str, rules: tuple) -> str:

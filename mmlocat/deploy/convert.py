@@ -1,10 +1,11 @@
-"""Converts a ViT checkpoint to one of four layouts; whatever is unclear is an error, which leaves no file."""
+"""Converts a checkpoint of the family to one of four layouts; whatever is unclear is an error, which leaves no file."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Set, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -12,24 +13,34 @@ from torch import Tensor
 from mmlocat import __version__
 from mmlocat.checkpoints.architecture import infer_arch
 from mmlocat.checkpoints.errors import CheckpointError
-from mmlocat.checkpoints.names import to_classifier_names, to_timm_names, translate
+from mmlocat.checkpoints.kinds import translate_any
+from mmlocat.checkpoints.names import bare, to_classifier_names, to_timm_names
 from mmlocat.checkpoints.reader import Checkpoint, read_checkpoint
+from mmlocat.checkpoints.swin_names import CLASSIFIER_HEAD as SWIN_HEAD
+from mmlocat.checkpoints.swin_names import output_norms, to_openmmlab
 from mmlocat.deploy import LAYOUTS
 from mmlocat.utils import check_folder, sha256, staged
 
 from .verify import Difference
 from .verify import verify as compare
 
-_BACKBONE = ('layers.', 'patch_embed.', 'cls_token', 'reg_token', 'pos_embed', 'pre_norm.', 'ln1.', 'ln2.', 'rope.',
-             'jumbo_mlp.', 'norm_patches.')
-_CLASSIFIER = ('head.weight', 'head.bias', 'head.layers.head.weight', 'head.layers.head.bias')
+_VIT = ('layers.', 'patch_embed.', 'cls_token', 'reg_token', 'pos_embed', 'pre_norm.', 'ln1.', 'ln2.', 'rope.')
+# Beginnings of the names of each class's weights.
+_BACKBONE = {
+    'LocAtViT': _VIT,
+    'LocAtJumbo': (*_VIT, 'jumbo_mlp.', 'norm_patches.'),
+    'LocAtSwin': ('layers.', 'patch_embed.', 'norm.'),
+}
+# What begins the names of the head in MMPretrain's classifiers around each.
+_HEAD = {'LocAtViT': 'head.layers.head.', 'LocAtJumbo': 'head.layers.head.', 'LocAtSwin': SWIN_HEAD}
 _SEGMENTOR = ('decode_head.', 'auxiliary_head.', 'neck.')
 
 
 class Conversion(NamedTuple):
-    """What was converted: weights of backbone and heads under this package's names, and LocAtViT's arguments."""
+    """What was converted: weights of backbone and heads under this package's names, their class and its arguments."""
 
     source: Checkpoint
+    kind: str  # 'LocAtViT', 'LocAtJumbo' or 'LocAtSwin', plain or with GAug
     backbone: Dict[str, Tensor]
     heads: Dict[str, Tensor]
     arguments: Dict[str, Any]
@@ -45,8 +56,8 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
     Args:
         source: As ``read_checkpoint`` takes it.
         target: A .pth, .pt or .safetensors file; for 'hub' a new folder.
-        layout: 'mmlocat' (a whole model's names, read by this package), 'mmpretrain' (the same, for plain ViTs only),
-            'timm' (names of timm and of the published weights), or 'hub' (the same, with a config.json).
+        layout: 'mmlocat' (a whole model's names, read by this package), 'mmpretrain' (MMPretrain's, for plain ViTs and
+            Swins only), 'timm' (names of timm and of the published weights), or 'hub' (the same, with a config.json).
         trust_pickle: Whether a pickle may hold anything; it can run code.
         backbone_only: Whether to leave heads out.
         num_heads: The number of heads, needed where the weights do not show it.
@@ -80,14 +91,25 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
         raise CheckpointError(f'{source} records a reference grid of {recorded}, --ref-grid says {tuple(ref_grid)}; '
                               'leave the option out')
     try:
-        weights = translate(checkpoint.state_dict).state_dict
-        backbone = {name: value for name, value in weights.items() if name.startswith(_BACKBONE)}
+        kind, translated = translate_any(checkpoint.state_dict)
+        checkpoint, weights = replace(checkpoint, format=translated.format), translated.state_dict
+        backbone = {name: value for name, value in weights.items() if name.startswith(_BACKBONE[kind])}
         arguments = infer_arch(backbone, num_heads=num_heads, grid=ref_grid or recorded)
     except (CheckpointError, ValueError) as error:
         raise CheckpointError(f'{source}: {error}') from error
     heads = {} if backbone_only else {name: value for name, value in weights.items() if name not in backbone}
-    written = _in_layout(source, layout, backbone, heads, arguments)
-    shown = tuple(image // patch for image, patch in zip(arguments['img_size'], arguments['patch_size']))
+    norms = output_norms(bare(checkpoint.state_dict).state_dict) if kind == 'LocAtSwin' and not backbone_only else ()
+    if norms:
+        raise CheckpointError(f'{source} has norms of several outputs ({norms[0]}, ...), for which LocAtSwin has no '
+                              'place; --backbone-only leaves them out')
+    written = _in_layout(source, layout, kind, backbone, heads, arguments)
+    if kind == 'LocAtSwin':  # its Gaussians lie on its windows, whatever the grid of patches was
+        shown, recorded = (arguments['window_size'], ) * 2, None
+        if ref_grid and tuple(ref_grid) != shown:
+            raise CheckpointError(f'{source} has windows of {shown}, --ref-grid says {tuple(ref_grid)}; leave the '
+                                  'option out')
+    else:
+        shown = tuple(image // patch for image, patch in zip(arguments['img_size'], arguments['patch_size']))
     grid = tuple(ref_grid or recorded or shown)
     if layout == 'hub' and arguments['gaug'] and grid != shown:
         raise CheckpointError(f'{source} has a reference grid of {grid} and a position embedding of {shown}; the '
@@ -102,15 +124,16 @@ def convert(source: str, target: Union[str, Path], layout: str, *, trust_pickle:
             (place / 'config.json').write_text(config + '\n', encoding='utf-8')
         else:
             _write(place, written, record)
-        difference = compare(layout, arguments, backbone, place) if verify else None
-    return Conversion(checkpoint, backbone, heads, arguments, grid, difference)
+        difference = compare(layout, kind, arguments, backbone, place) if verify else None
+    return Conversion(checkpoint, kind, backbone, heads, arguments, grid, difference)
 
 
-def _in_layout(source: str, layout: str, backbone: Dict[str, Tensor], heads: Dict[str, Tensor],
+def _in_layout(source: str, layout: str, kind: str, backbone: Dict[str, Tensor], heads: Dict[str, Tensor],
                arguments: Dict[str, Any]) -> Dict[str, Tensor]:
     """Returns the weights under the names of a layout; those that it has no place for are an error."""
     segmentor = {name: value for name, value in heads.items() if name.startswith(_SEGMENTOR)}
-    classifier = {name: value for name, value in heads.items() if name in _CLASSIFIER}
+    places = [beginning + part for beginning in ('head.', _HEAD[kind]) for part in ('weight', 'bias')]
+    classifier = {name: value for name, value in heads.items() if name in places}
     strange = [name for name in heads if name not in segmentor and name not in classifier]
     if strange:
         raise CheckpointError(f'{source} has {len(strange)} weights that are neither of the backbone nor of a head: '
@@ -120,20 +143,39 @@ def _in_layout(source: str, layout: str, backbone: Dict[str, Tensor], heads: Dic
         raise CheckpointError(f'{source} is of a segmentor, and {layout} has no place for its heads; use --to mmlocat, '
                               'or --backbone-only, which leaves them out')
     if layout == 'mmpretrain':
-        for what, there in (('GAug weights', arguments['gaug']), ('register tokens', arguments['num_registers'] > 0),
-                            ('no position embedding', not arguments['with_pos_embed'])):
-            if there:
-                raise CheckpointError(f"{source} has {what}, for which MMPretrain's VisionTransformer has no place; "
-                                      'use --to mmlocat')
-    if layout in ('timm', 'hub'):
+        theirs, lacking = _not_in_mmpretrain(kind, backbone, arguments)
+        if lacking:
+            raise CheckpointError(f"{source} has {lacking}, for which MMPretrain's {theirs} has no place; use "
+                                  '--to mmlocat')
+    unpublished = 'a rotary position embedding' if 'rope' in arguments else kind
+    if layout == 'hub' and unpublished != 'LocAtViT':
+        raise CheckpointError(f'{source}: --to hub has no config.json for {unpublished}; use --to timm')
+    if kind == 'LocAtSwin':
+        if layout == 'mmpretrain':
+            backbone = to_openmmlab(backbone)
+        if layout == 'timm':
+            return {**backbone, **to_classifier_names(classifier, _HEAD[kind])}
+    elif layout in ('timm', 'hub'):
         return to_timm_names({**backbone, **classifier})
-    return {**to_classifier_names({**backbone, **classifier}), **segmentor}
+    return {**to_classifier_names({**backbone, **classifier}, _HEAD[kind]), **segmentor}
+
+
+def _not_in_mmpretrain(kind: str, backbone: Dict[str, Tensor], arguments: Dict[str, Any]) -> Tuple[str, str]:
+    """Returns the name of MMPretrain's class, and what of these weights it has no place for, '' for nothing."""
+    found = [('GAug weights', arguments['gaug'])]
+    if kind == 'LocAtSwin':
+        tables = {len(value) for name, value in backbone.items() if name.endswith('relative_position_bias_table')}
+        found += [('no final norm', not arguments['final_norm']), ('windows of several sizes', len(tables) > 1)]
+    else:
+        found += [("Jumbo's class tokens", kind == 'LocAtJumbo'), ('rotary frequencies', 'rope' in arguments),
+                  ('register tokens', arguments.get('num_registers', 0) > 0),
+                  ('no position embedding', not arguments['with_pos_embed'])]
+    return ('SwinTransformer' if kind == 'LocAtSwin' else 'VisionTransformer',
+            next((what for what, there in found if there), ''))
 
 
 def _hub_config(arguments: Dict[str, Any], written: Dict[str, Tensor], prr: bool) -> Dict[str, Any]:
     """Returns the arguments of the published implementation, which its ``from_pretrained`` reads from config.json."""
-    if 'rope' in arguments:
-        raise CheckpointError('--to hub has no config.json for a rotary position embedding; use --to timm')
     arch, head = arguments['arch'], written.get('head.weight')
     square = {key: value[0] if value[0] == value[1] else list(value)
               for key, value in arguments.items() if key in ('img_size', 'patch_size')}
@@ -150,7 +192,11 @@ def _hub_config(arguments: Dict[str, Any], written: Dict[str, Tensor], prr: bool
 def _write(path: Path, tensors: Dict[str, Tensor], record: Dict[str, Any]) -> None:
     if path.suffix == '.safetensors':
         from safetensors.torch import save_file
-        contiguous = {name: value.contiguous() for name, value in tensors.items()}
-        save_file(contiguous, str(path), metadata=dict(format='pt', mmlocat=json.dumps(record)))
+        apart: Dict[str, Tensor] = {}  # safetensors refuses two names for one memory, which Jumbo's shared MLP has
+        seen: Set[int] = set()
+        for name, value in tensors.items():
+            apart[name] = value.clone().contiguous() if value.data_ptr() in seen else value.contiguous()
+            seen.add(value.data_ptr())
+        save_file(apart, str(path), metadata=dict(format='pt', mmlocat=json.dumps(record)))
     else:
         torch.save(dict(meta=dict(mmlocat=record), state_dict=tensors), path)

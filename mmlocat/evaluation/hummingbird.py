@@ -14,6 +14,7 @@ from .neighbours import nearest
 
 IGNORED = 255
 PROTOCOLS = ('published', 'clean')
+ENLARGED = 2**24  # numbers of a block of enlarged shares, 64 MiB
 
 
 @dataclass
@@ -126,7 +127,7 @@ def image_rows(features: Tensor, labels: Tensor, num_classes: int, patch_size: i
         ValueError: Shapes do not fit each other, or a label is not a class.
     """
     _check_shapes(features, labels, patch_size)
-    _check_classes(labels, num_classes)
+    check_classes(labels, num_classes)
     counts = _class_counts(labels, num_classes, patch_size, protocol)
     kept = counts.sum(2) > 0
     shares = counts / counts.sum(2, keepdim=True).clamp(min=1)
@@ -172,7 +173,11 @@ def retrieve(memory: Memory,
                          f'{tuple(features.shape)}')
     mixed = label_distributions(memory, features, num_neighbours, temperature, backend)
     maps = mixed.transpose(1, 2).reshape(len(features), -1, height, width)
-    return interpolate(maps, image_size, mode='bilinear', align_corners=False).argmax(1)
+    # Enlarged, the shares of all classes take 29 MiB for one image of 224 px and 151 classes.
+    pixels = image_size**2 if isinstance(image_size, int) else image_size[0] * image_size[1]
+    block = max(1, ENLARGED // (maps.shape[1] * pixels))
+    return torch.cat([interpolate(part, image_size, mode='bilinear', align_corners=False).argmax(1)
+                      for part in maps.split(block)])
 
 
 def label_distributions(memory: Memory,
@@ -219,11 +224,12 @@ def _check_shapes(features: Tensor, labels: Tensor, patch_size: int) -> None:
                          f'px for each of {images} images')
 
 
-def _check_classes(labels: Tensor, num_classes: int) -> None:
-    """Raises a ValueError unless each label is a class or 255."""
+def check_classes(labels: Tensor, num_classes: int, source: Optional[str] = None) -> None:
+    """Raises a ValueError, which begins with the labels' ``source``, unless each label is a class or 255."""
     outside = labels[(labels < 0) | ((labels >= num_classes) & (labels != IGNORED))]
     if len(outside):
-        raise ValueError(f'labels must lie between 0 and {num_classes - 1} (num_classes={num_classes}) or be '
+        where = f'{source}: ' if source else ''
+        raise ValueError(f'{where}labels must lie between 0 and {num_classes - 1} (num_classes={num_classes}) or be '
                          f'{IGNORED}, got {int(outside[0])}')
 
 

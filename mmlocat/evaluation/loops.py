@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 from torch.utils.data import DataLoader
 
+from mmlocat.config import inner_datasets
 from mmlocat.datasets.guard import base_datasets
 
 from .hummingbird import Memory, check_protocol, image_rows, patches_kept, retrieve
@@ -41,18 +42,23 @@ class KNNLoop(MemoryLoop):
         dataloader: Test images, with ``gt_label``.
         evaluator: Such as ``dict(type='KNNAccuracy')``.
         memory_dataloader: Training images without augmentation.
-        k: Numbers of neighbours that vote. Defaults to DINO's.
+        k: Numbers of neighbours that vote, or one number. Defaults to DINO's.
         temperature: Divides cosines. Defaults to 0.07.
         num_classes: Number of classes. Defaults to the number in the data set.
         fp16: As in mmengine's ``TestLoop``.
+
+    Raises:
+        ValueError: ``k`` or ``temperature`` is not positive, or ``memory_dataloader`` shuffles or drops images.
     """
 
     def __init__(self, runner: Runner, dataloader: Union[DataLoader, dict], evaluator: Union[Evaluator, dict, list],
-                 memory_dataloader: Union[DataLoader, dict], k: Sequence[int] = (10, 20, 100, 200),
+                 memory_dataloader: Union[DataLoader, dict], k: Union[int, Sequence[int]] = (10, 20, 100, 200),
                  temperature: float = 0.07, num_classes: Optional[int] = None, fp16: bool = False) -> None:
+        k = (k, ) if isinstance(k, int) else k
+        if not k or not all(isinstance(count, int) and count > 0 for count in k):
+            raise ValueError(f'k of KNNLoop must be positive whole numbers of neighbours, got {k!r}')
+        _check_positive('KNNLoop', temperature=temperature)
         super().__init__(runner, dataloader, evaluator, memory_dataloader, fp16)
-        if not k or min(k) < 1:
-            raise ValueError(f'k must hold positive numbers of neighbours, got {k!r}')
         self.k, self.temperature = tuple(sorted(k)), temperature
         self.num_classes = num_classes or len(class_names(self.dataloader.dataset))
 
@@ -114,7 +120,8 @@ class RetrievalLoop(MemoryLoop):
         fp16: As in mmengine's ``TestLoop``.
 
     Raises:
-        ValueError: The protocol does not exist, or a transform or metric states another.
+        ValueError: The protocol does not exist, or a transform or metric states another; a number is not positive;
+            ``memory_dataloader`` shuffles or drops images.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: Union[dict, list], memory_dataloader: dict,
@@ -122,10 +129,8 @@ class RetrievalLoop(MemoryLoop):
                  patches_per_image: Optional[int] = None, num_neighbours: int = 30, temperature: float = 0.02,
                  seed: int = 0, fp16: bool = False) -> None:
         check_protocol(protocol)
-        for name, value in (('num_neighbours', num_neighbours), ('temperature', temperature), ('size', size),
-                            ('patches_per_image', patches_per_image)):
-            if value is not None and not value > 0:
-                raise ValueError(f'{name} of RetrievalLoop must be positive, got {value}')
+        _check_positive('RetrievalLoop', num_neighbours=num_neighbours, temperature=temperature, size=size,
+                        patches_per_image=patches_per_image)
         self.protocol, self.bound, self.seed = protocol, dict(size=size, patches_per_image=patches_per_image), seed
         self.search = dict(num_neighbours=num_neighbours, temperature=temperature)
         keeps_zero = zero_is_unlabelled and protocol == 'published'
@@ -207,21 +212,19 @@ class RetrievalLoop(MemoryLoop):
         return [_of_file_size(sample) for sample in samples]
 
 
+def _check_positive(loop: str, **values: Optional[float]) -> None:
+    """Raises a ValueError for an argument of a loop that is given and not positive."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f'{name} of {loop} must be positive, got {value}')
+
+
 def _with_zero(loader: dict, removed: bool) -> dict:
     """Returns a copy of a data loader's settings whose data sets remove label 0, or keep it."""
     loader = copy.deepcopy(loader)
-    for dataset in _innermost(loader['dataset']):
+    for dataset in inner_datasets(loader['dataset']):
         dataset['reduce_zero_label'] = removed
     return loader
-
-
-def _innermost(dataset: dict) -> Iterator[dict]:
-    """Yields the settings of the data sets inside wrappers, such as ConcatDataset and RepeatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for one in inner:
-        yield from _innermost(one)
 
 
 def _transforms(step: Any) -> Iterator[Any]:

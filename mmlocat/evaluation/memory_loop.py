@@ -11,9 +11,11 @@ from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from .bank import Bank
+
+_NEEDED = 'memory_dataloader needs a DefaultSampler with shuffle=False and no drop_last'
 
 
 class MemoryLoop(TestLoop):
@@ -27,12 +29,16 @@ class MemoryLoop(TestLoop):
         evaluator: Metrics of the test.
         memory_dataloader: Training images; its sampler must not shuffle or drop images.
         fp16: As in mmengine's ``TestLoop``.
+
+    Raises:
+        ValueError: ``memory_dataloader`` shuffles or drops images.
     """
 
     def __init__(self, runner: Runner, dataloader: Union[DataLoader, dict], evaluator: Union[Evaluator, dict, list],
                  memory_dataloader: Union[DataLoader, dict], fp16: bool = False) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.memory_loader = runner.build_dataloader(memory_dataloader)
+        _check_order(self.memory_loader)
 
     @abstractmethod
     def build_memory(self) -> None:
@@ -69,8 +75,7 @@ class MemoryLoop(TestLoop):
             if step % 50 == 0 or step == steps:
                 self.runner.logger.info(f'Memory [{step}/{steps}]')
         if seen < images or not images:
-            raise ValueError(f'the memory got {seen} of {images} images; memory_dataloader needs a DefaultSampler with '
-                             'shuffle=False and no drop_last')
+            raise ValueError(f'the memory got {seen} of {images} images; {_NEEDED}')
 
     def bank(self, rows: int, like: Sequence[Tensor]) -> Bank:
         """Allocates a memory and logs how large it is, before it is filled."""
@@ -102,6 +107,19 @@ class MemoryLoop(TestLoop):
     def shown(self, samples: list) -> list:
         """Returns the data samples as hooks get them."""
         return samples
+
+
+def _check_order(loader: DataLoader) -> None:
+    """Raises a ValueError unless a data loader gives every image, in the order of the data set.
+
+    A shuffled one would go unnoticed: images would be numbered, and repeated ones cut off, as if they were in order.
+    """
+    batches = loader.batch_sampler
+    sampler = getattr(batches, 'sampler', loader.sampler)
+    if getattr(sampler, 'shuffle', isinstance(sampler, RandomSampler)):
+        raise ValueError(f'the sampler of the memory, {type(sampler).__name__}, shuffles; {_NEEDED}')
+    if getattr(batches, 'drop_last', False):
+        raise ValueError(f'drop_last=True would leave images out of the memory; {_NEEDED}')
 
 
 def class_names(dataset: Any) -> Sequence[str]:

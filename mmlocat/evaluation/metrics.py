@@ -10,7 +10,7 @@ from mmengine.registry import METRICS
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .hummingbird import IGNORED, check_protocol
+from .hummingbird import IGNORED, check_classes, check_protocol
 
 
 class ClassScores(NamedTuple):
@@ -77,11 +77,17 @@ class RetrievalIoU(BaseMetric):
         self.num_classes, self.ignore_index, self.protocol = num_classes, ignore_index, protocol
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Counts the pixels of each pair of predicted class and label in each image."""
+        """Counts the pixels of each pair of predicted class and label in each image.
+
+        Raises:
+            ValueError: A label is neither a class nor ignored.
+        """
         for sample in data_samples:
             predicted = sample['pred_sem_seg']['data'].flatten().cpu()
             label = sample['gt_sem_seg']['data'].flatten().cpu().long()
             scored = (label != IGNORED) & (label != self.ignore_index)
+            # Larger than the last class, it would be counted as a pair of other classes.
+            check_classes(label[scored], self.num_classes, sample.get('seg_map_path') or sample.get('img_path'))
             pairs, counts = (predicted[scored] * self.num_classes + label[scored]).unique(return_counts=True)
             self.results.append((pairs, counts))  # a few numbers an image; the matrix of one has 22,801 on ADE20K
 

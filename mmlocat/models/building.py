@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping, Optional, Tuple, Union
+from typing import Any, List, Mapping, Optional, Tuple, Union
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.model import PretrainedInit
+from mmengine.registry import DATASETS, MODELS, WEIGHT_INITIALIZERS, init_default_scope
 from torch import Tensor, nn
 
 from mmlocat.attention.vit.loading import first_convolution, is_gaug
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
 from mmlocat.checkpoints.names import evaluated, unwrapped
-from mmlocat.config import load_config, resolve_type
+from mmlocat.config import is_kind, load_config, resolve_type, tested_dataset
 
 from .backbones.protocol import find_backbone
 
@@ -33,6 +34,9 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
     if settings.get('backbone'):
         settings['backbone'] = {**settings['backbone'], 'init_cfg': None}
     settings.pop('pretrained', None)
+    if settings.get('init_cfg'):  # of the whole model; it would load its weights in ``init_weights``
+        loading = loading_initialisers(settings, config.get('default_scope'))
+        settings['init_cfg'] = [entry for entry in _initialisers(settings) if entry not in loading] or None
     if config.get('data_preprocessor') and 'data_preprocessor' not in settings:  # as mmengine's Runner does
         settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
     try:
@@ -49,14 +53,31 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
     return model.to(device)
 
 
+def loading_initialisers(part: Mapping[str, Any], scope: Optional[str] = None) -> List[dict]:
+    """Returns those entries of ``init_cfg``, of a model or a part of one, that load weights from a checkpoint.
+
+    Args:
+        part: The settings of the part.
+        scope: The library to search first: the config's ``default_scope``.
+    """
+    return [entry for entry in _initialisers(part) if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, scope)]
+
+
+def _initialisers(part: Mapping[str, Any]) -> List[dict]:
+    found = part.get('init_cfg') or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
 def dataset_metainfo(config: Config, scope: Optional[str] = None) -> dict:
     """Returns what the data set that a config tests on says of its classes: its class, overridden by its settings.
+
+    Of several inside wrappers it is the first, which is the one that MMEngine asks too.
 
     Args:
         config: Any config; one without such a data set gives {}.
         scope: The library to search first for its class; the process's default scope by default.
     """
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = tested_dataset(config)
     kind = resolve_type(dataset, DATASETS, scope)
     return {**(getattr(kind, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
 

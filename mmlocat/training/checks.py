@@ -17,6 +17,7 @@ from .context import BUILD, TEST, TRAIN, Context, read_options
 from .course import check_course
 from .dry_run import refuse_dry_test, write_elsewhere
 from .hardware import adapt_to_hardware, adapt_total_batch, check_launcher, join_processes
+from .hook_state import check_hook_states
 from .initial_weights import find_weights, fit_weights, read_safely, set_initial_checkpoint
 from .loss_check import check_losses
 from .model_check import build_model, build_optimizer, check_last_batch, check_model, check_needs
@@ -64,6 +65,7 @@ CHECKS: List[Check] = [
     Check(JOBS, build_model, 'runner'),
     Check(TRAIN, check_needs, 'runner'),  # has it the hooks that the model says it needs
     Check(TRAIN, check_recomputed, 'runner'),
+    Check(TRAIN, check_hook_states, 'runner'),  # can a checkpoint with them be read
     Check(JOBS, fit_weights, 'runner'),
     Check(JOBS, check_model, 'runner'),  # do its parts fit together
     Check(TRAIN, check_losses, 'runner'),  # can they take ignored pixels

@@ -23,9 +23,11 @@ from . import footprint
 from .amp import CPUAmpOptimWrapper
 from .context import Context
 from .hardware import total_batch
-from .recipe import frozen_parts, needs_epoch_length, rates_in_words
+from .initial_weights import over_in_words
+from .recipe import frozen_parts, needs_epoch_length, rates_in_words, training_length
 from .screen import device_in_words
 
+_STEPPED = 200_000  # the most iterations for which a schedule is gone through, which takes some five seconds
 _OF_A_TRAINING = re.compile('iter_|epoch_|best_|interrupted')  # how the names of its checkpoints begin
 
 
@@ -148,6 +150,8 @@ def _rates(runner: Runner) -> Dict[str, str]:
         return {'Learning rate': "the optimizer's default"}
     try:
         length = len(runner.train_dataloader) if needs_epoch_length(runner.cfg) else None
+        if training_length(runner.cfg)[0] * (length or 1) > _STEPPED:
+            return {'Learning rate': f'{settings["lr"]:.4g} by a schedule that is too long to be gone through here'}
         text, peak = rates_in_words(runner.cfg, epoch_length=length)
     except Exception:  # a scheduler may be anybody's, or follow a score
         return {'Learning rate': f'{settings["lr"]:.4g} by a schedule that cannot be told beforehand'}
@@ -157,8 +161,7 @@ def _rates(runner: Runner) -> Dict[str, str]:
 def _weights(context: Context) -> str:
     if context.resumed:
         return f'goes on from {context.resumed}'
-    lines = [context.initial, context.fitted, context.loaded and f'then, over them, {context.loaded} (load_from)']
-    return '\n'.join(filter(None, lines)) or 'random'
+    return '\n'.join(filter(None, [context.initial, context.fitted, over_in_words(context.loaded)])) or 'random'
 
 
 def _memory(runner: Runner, context: Context, state: Optional[Dict[str, Any]]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
+from mmengine.config import Config
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import Runner
 
 from mmlocat.checkpoints.safe_pickle import not_plain
+
+from .context import Context
 
 _IN_CHECKPOINT = 'hooks'
 # mmengine (0.10.7 and OneDL's 0.10.12) gives this hook no ``state_dict``: resumed, it would begin to count anew.
@@ -45,20 +48,12 @@ class HookStateHook(Hook):
         """Loads the states, and makes sure that a checkpoint with them can be read.
 
         Raises:
-            ValueError: A hook's state holds what is no plain data.
+            ValueError: A hook's state holds what is no plain data, since its ``before_run`` or since it was loaded.
         """
         if self._loaded:
             self._load_states(runner)
-        for name, hook in [] if self._trust_pickle else _hooks(runner):
-            try:
-                state = _state(hook)
-            except Exception:  # a hook may have its state from its own before_train on
-                continue
-            found = not_plain(state)
-            if found:
-                raise ValueError(f'the state_dict of {name} holds {found}, and a checkpoint with it could not be read '
-                                 'again; a checkpoint may hold numbers, text, lists, dicts and tensors (or set '
-                                 'checks.trust_pickle=True, here and wherever it is read)')
+        if not self._trust_pickle:
+            _refuse_unreadable(runner)
 
     def _load_states(self, runner: Runner) -> None:
         for name, hook in _hooks(runner):
@@ -71,6 +66,30 @@ class HookStateHook(Hook):
             runner.logger.info('The resumed training had ended early, so there is nothing left to train; to go on all '
                                'the same, resume from an earlier checkpoint')
         self._loaded = {}
+
+
+def check_hook_states(config: Config, context: Context) -> List[str]:
+    """Makes sure that a checkpoint with the states that hooks have from the beginning can be read.
+
+    Raises:
+        ValueError: A hook's state holds what is no plain data.
+    """
+    if not context.options['trust_pickle']:
+        _refuse_unreadable(context.runner)
+    return []
+
+
+def _refuse_unreadable(runner: Runner) -> None:
+    for name, hook in _hooks(runner):
+        try:
+            state = _state(hook)
+        except Exception:  # a hook may have its state from its own before_run or before_train on
+            continue
+        found = not_plain(state)
+        if found:
+            raise ValueError(f'the state_dict of {name} holds {found}, and a checkpoint with it could not be read '
+                             'again; a checkpoint may hold numbers, text, lists, dicts and tensors (or set '
+                             'checks.trust_pickle=True, here and wherever it is read)')
 
 
 def _hooks(runner: Runner) -> Iterator[Tuple[str, Hook]]:

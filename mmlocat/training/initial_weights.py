@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from mmengine.config import Config
-from mmengine.model import PretrainedInit
-from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmlocat.checkpoints import Checkpoint, CheckpointError, read_checkpoint
-from mmlocat.config import is_kind
+from mmlocat.checkpoints.names import unwrapped
 from mmlocat.engine.checkpoint_loader import install_reader
 from mmlocat.models.backbones.protocol import find_backbone
-from mmlocat.models.building import check_weights, weights_for
+from mmlocat.models.building import check_weights, loading_initialisers, weights_for
 
 from .context import TEST, Context
 
@@ -52,18 +50,39 @@ def inner_model(config: Config) -> dict:
     return config.model['module'] if isinstance(config.model.get('module'), dict) else config.model
 
 
-def initial_checkpoint(config: Config) -> Optional[str]:
-    """Returns the file or address that the backbone starts from, or None; ``load_from`` if nothing else is set.
+def weight_sources(config: Config) -> List[Tuple[str, str]]:
+    """Lists the files and addresses that a training starts from, as pairs of the setting that names one, and its name.
 
-    MMEngine loads an ``init_cfg`` of the whole model in place of the backbone's, or after it.
+    The first is what the backbone starts from. MMEngine loads an ``init_cfg`` of the whole model after the backbone's
+    and over it, and ``load_from`` after both, into the whole model.
     """
     model, scope = config.get('model') or {}, config.get('default_scope')
-    for part in (model, model.get('backbone') or {}):
-        init = part.get('init_cfg') or []
-        for entry in [init] if isinstance(init, dict) else init:
-            if is_kind(entry, PretrainedInit, WEIGHT_INITIALIZERS, scope) and entry.get('checkpoint'):
-                return entry['checkpoint']
-    return model.get('pretrained') or config.get('load_from')
+    sources = []
+    for part, path in ((model, 'model.init_cfg'), (model.get('backbone') or {}, '')):
+        for entry in loading_initialisers(part, scope):
+            if entry.get('checkpoint'):
+                given = part['init_cfg']
+                key = '' if isinstance(given, dict) else f'.{list(given).index(entry)}'
+                # The variable `checkpoint` takes the place of the backbone's.
+                sources.append((f'{path}{key}.checkpoint' if path else 'checkpoint', entry['checkpoint']))
+    others = [('model.pretrained', model.get('pretrained')), ('load_from', config.get('load_from'))]
+    return sources + [(key, source) for key, source in others if source]
+
+
+def initial_checkpoint(config: Config) -> Optional[str]:
+    """Returns the file or address that the backbone starts from, or None; ``load_from`` if nothing else is set."""
+    return next((source for _, source in weight_sources(config)), None)
+
+
+def over_initial(config: Config) -> Optional[str]:
+    """Returns the ``load_from`` of a training that starts from other weights, over which it is loaded; else None."""
+    loaded = config.get('load_from')
+    return loaded if loaded != initial_checkpoint(config) else None
+
+
+def over_in_words(loaded: Optional[str]) -> str:
+    """Returns a line for a table, about what is loaded over the initial weights; '' if nothing is."""
+    return f'then, over them, {loaded} (load_from)' if loaded else ''
 
 
 def tested_checkpoint(config: Config, context: Context) -> Optional[str]:
@@ -79,6 +98,7 @@ def find_weights(config: Config, context: Context) -> List[str]:
     Raises:
         FileNotFoundError: A checkpoint does not exist.
         RuntimeError: One cannot be read, or a frozen backbone has none.
+        ValueError: ``checkpoint`` would have no effect.
     """
     if context.job == TEST:
         if tested_checkpoint(config, context):
@@ -87,19 +107,21 @@ def find_weights(config: Config, context: Context) -> List[str]:
         return []
     if context.resumed:
         return []
-    source = context.initial = initial_checkpoint(config)
-    if source:
-        loaded = config.get('load_from')
-        context.loaded = loaded if loaded != source else None
-        for name, key in ((source, 'load_from' if source == loaded else 'checkpoint'), (context.loaded, 'load_from')):
-            try:
-                if name:
-                    _read(name)
-            except (FileNotFoundError, ValueError, RuntimeError) as error:
-                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else CheckpointError
-                raise kind(f'initial weights: {error}; give another with --cfg-options {key}=FILE') from error
-        return [f'The backbone starts from {source}.',
-                *([f'Then {loaded} (load_from) is loaded into the whole model.'] if context.loaded else [])]
+    sources = weight_sources(config)
+    whole = next((key for key, _ in sources if key.startswith('model.init_cfg')), None)
+    if whole and config.get('checkpoint'):
+        raise ValueError(f'checkpoint={config.checkpoint} would have no effect: the weights of {whole} are loaded over '
+                         f'the backbone\'s; give --cfg-options {whole}=FILE, or model.init_cfg=None to leave them out')
+    context.initial, context.loaded = initial_checkpoint(config), over_initial(config)
+    for key, source in sources:
+        try:
+            _read(source)
+        except (FileNotFoundError, ValueError, RuntimeError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else CheckpointError
+            raise kind(f'initial weights: {error}; give another with --cfg-options {key}=FILE') from error
+    if sources:
+        return [f'The backbone starts from {context.initial}.',
+                *([f'Then {context.loaded} (load_from) is loaded into the whole model.'] if context.loaded else [])]
     if (config.model.get('backbone') or {}).get('frozen_stages', -1) > 0:
         if not context.options['allow_random_backbone']:
             raise RuntimeError('the backbone is frozen and has no weights: give them with --cfg-options '
@@ -122,16 +144,20 @@ def fit_weights(config: Config, context: Context) -> List[str]:
     if context.job == TEST:
         if tested_checkpoint(config, context):
             model = getattr(context.model, 'module', context.model)  # inside a model of test-time augmentation
-            check_weights(model, weights_for(model, _read(config.load_from).state_dict), config.load_from)
+            weights = unwrapped(weights_for(model, _read(config.load_from).state_dict))
+            check_weights(model, weights, config.load_from)
         return []
     backbone = find_backbone(context.model)
     if context.initial and backbone is not None:
-        checkpoint = _read(context.initial)
-        try:
-            # A copy keeps what the state dict records of its grids.
-            context.fitted = str(on_meta(backbone).fit_checkpoint(copy.copy(checkpoint.state_dict)))
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f'{context.initial}: {error}') from error
+        reports = {}
+        for source in dict.fromkeys(source for _, source in weight_sources(config)):
+            weights = _read(source).state_dict
+            try:
+                # A copy keeps what the state dict records of its grids.
+                reports[source] = str(on_meta(backbone).fit_checkpoint(copy.copy(weights)))
+            except (RuntimeError, ValueError) as error:
+                raise CheckpointError(f'{source}: {error}') from error
+        context.fitted = reports[context.initial]
     return []
 
 

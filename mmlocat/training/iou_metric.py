@@ -44,24 +44,25 @@ def keep_image_folders(evaluator: Optional[Evaluator], dataset: Dataset) -> None
     """Makes an evaluator's ``IoUMetric`` write label maps into the folders of their images, below its ``output_dir``.
 
     mmseg (1.2.2, and 1.4.2 of OneDL) names a label map by the image's file name alone: of images with equal names in
-    several folders, the last one's was left.
+    several folders, the last one's was left. Where that name is all there is, a process refuses to write over the label
+    map that it has written for another image.
 
     Args:
         evaluator: The evaluator of a built loop, changed in place; None if a custom loop has none.
-        dataset: The data set that it evaluates. Of one that is not mmengine's, wrapped or not, mmseg's names stay.
+        dataset: The data set that it evaluates. Of one that is not mmengine's, wrapped or not, mmseg's names stay, and
+            so they do where its records have no ``img_path``.
     """
     writing = [metric for metric in getattr(evaluator, 'metrics', ())
                if isinstance(metric, IoUMetric) and metric.output_dir]
-    parts = list(base_datasets(dataset))
-    if not writing or not parts:
+    if not writing:
         return
+    parts = list(base_datasets(dataset))
     records = (part.get_data_info(i) for part in parts for i in range(len(part)))
     images = [record['img_path'] for record in records if record.get('img_path')]
-    if not images:
-        return
     roots = [part.data_prefix['img_path'] for part in parts if part.data_prefix.get('img_path')]
+    names = label_map_names(images, roots) if images else {}
     for metric in writing:
-        _write_into_folders(metric, label_map_names(images, roots))
+        _write_into_folders(metric, names)
 
 
 def label_map_names(images: Sequence[str], roots: Sequence[str] = ()) -> Dict[str, str]:
@@ -79,11 +80,17 @@ def label_map_names(images: Sequence[str], roots: Sequence[str] = ()) -> Dict[st
 
 def _write_into_folders(metric: IoUMetric, names: Dict[str, str]) -> None:
     process, folder = metric.process, Path(metric.output_dir)
+    written: Dict[Path, str] = {}  # the image of each label map; it may come again, as in the next validation
 
     def process_each(data_batch: Any, data_samples: List[dict]) -> None:
         for sample in data_samples:
+            image = sample['img_path']
             # A pipeline may have put another path into the sample than the data set has.
-            target = folder / names.get(sample['img_path'], Path(sample['img_path']).stem)
+            target = folder / names.get(image, Path(image).stem)
+            if written.setdefault(target, image) != image:
+                raise ValueError(f'{target}.png would hold the label maps of both {written[target]} and {image}: give '
+                                 'these images file names of their own, or let the pipeline leave img_path as the data '
+                                 'set has it, which gives each folder one of its own')
             target.parent.mkdir(parents=True, exist_ok=True)
             metric.output_dir = str(target.parent)
             process(data_batch, [{**sample, 'img_path': f'{target.name}.png'}])  # it takes the name from there

@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmlocat.checkpoints.names import unwrapped
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import weights_for
 
@@ -16,9 +17,10 @@ class BareViTHook(Hook):
     """Lets ``load_from`` load the weights of a bare ViT, or of DINO's teacher, into a model with a LocAt backbone.
 
     MMEngine gives a backbone only those entries that begin with 'backbone.', so the backbone cannot translate them
-    itself. A head under timm's names becomes that of a classifier. ``CheckedRunner`` registers it; for another Runner,
-    put ``custom_hooks = [dict(type='BareViTHook')]`` and ``custom_imports = dict(imports=['mmlocat.training'])``
-    into the config.
+    itself. A head under timm's names becomes that of a classifier. Weights of any model lose the prefixes of wrappers,
+    of which MMEngine takes off one 'module.' alone. ``CheckedRunner`` registers it; for another Runner, put
+    ``custom_hooks = [dict(type='BareViTHook')]`` and ``custom_imports = dict(imports=['mmlocat.training'])`` into the
+    config.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -26,6 +28,8 @@ class BareViTHook(Hook):
         weights = checkpoint.get('state_dict', checkpoint)
         backbone = find_backbone(runner.model)
         if not hasattr(backbone, 'in_classifier'):  # no LocAt backbone, or one that does not derive from LocAtBase
+            if unwrapped(weights) is not weights:
+                checkpoint['state_dict'] = unwrapped(weights)
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         taken = weights_for(model, weights)

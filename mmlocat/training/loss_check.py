@@ -49,8 +49,10 @@ def check_losses(config: Config, context: Context) -> List[str]:
 
 def _advice(loss: CrossEntropyLoss, head: BaseDecodeHead, problem: str) -> str:
     """Returns the settings with which a loss has this problem, the problem, and what to change."""
-    given = [f'{key}={getattr(loss, key)}' for key in ('class_weight', 'avg_non_ignore', 'use_sigmoid')
-             if getattr(loss, key, None)]
+    settings = {key: getattr(loss, key, None) for key in ('class_weight', 'avg_non_ignore', 'use_sigmoid')}
+    # MMSegmentation reads weights from a file, of .npy into an array.
+    given = [f'{key}={value.tolist() if hasattr(value, "tolist") else value}' for key, value in settings.items()
+             if value is not None and value is not False]
     weights = _weights(loss)
     if weights not in (0, head.out_channels):
         change = f'class_weight has {weights} numbers and the head {head.out_channels} outputs: give one for each'
@@ -62,7 +64,7 @@ def _advice(loss: CrossEntropyLoss, head: BaseDecodeHead, problem: str) -> str:
 def _weights(loss: nn.Module) -> int:
     """Returns how many class weights a loss has, 0 without."""
     weights = getattr(loss, 'class_weight', None)
-    return len(weights) if isinstance(weights, (list, tuple)) else 0
+    return len(weights) if hasattr(weights, '__len__') else 0
 
 
 def _problem(loss: nn.Module, head: BaseDecodeHead, first: int, others: int) -> str:

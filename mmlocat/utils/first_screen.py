@@ -1,6 +1,7 @@
 """Opens the screen of a command: the first line comes before slow imports, the chatter of other packages is left out.
 
-Commands call ``open_screen`` before anything heavy is imported. Importing mmlocat changes no filter.
+Commands call ``open_screen`` before anything heavy is imported. Importing mmlocat changes no filter,
+but ``mmlocat.benchmark`` does: the processes that it spawns open no screen.
 """
 
 from __future__ import annotations
@@ -31,17 +32,28 @@ _PRINTED = ('Could not import OneDL', )
 _NEEDED = ('mmpretrain.datasets', 'mmseg.datasets')
 
 
-def open_screen() -> None:
-    """Prints a command's first line on stderr, then imports PyTorch and the OpenMMLab libraries, which takes seconds.
-
-    With several processes only the first one prints. ``python -W`` and ``PYTHONWARNINGS`` show all warnings again. A
-    library that cannot be imported is left to what needs it, which says how to install it.
-    """
-    if is_main_process():
-        print(f'mmlocat {__version__}: loading PyTorch and OpenMMLab ...', file=sys.stderr, flush=True)
+def leave_out_warnings() -> None:
+    """Leaves out what no user can mend; ``python -W`` and ``PYTHONWARNINGS`` show all warnings again."""
     if not sys.warnoptions:
         for category, module, message in _LEFT_OUT:
             warnings.filterwarnings('ignore', message, category, module)
+
+
+def open_screen(openmmlab: bool = True) -> None:
+    """Prints a command's first line on stderr, then imports PyTorch and the OpenMMLab libraries, which takes seconds.
+
+    With several processes only the first one prints. A library that cannot be imported is left to what needs it, which
+    says how to install it.
+
+    Args:
+        openmmlab: Whether the command needs the OpenMMLab libraries; without them nothing is imported here.
+    """
+    if is_main_process():
+        loaded = 'PyTorch and OpenMMLab' if openmmlab else 'PyTorch'
+        print(f'mmlocat {__version__}: loading {loaded} ...', file=sys.stderr, flush=True)
+    leave_out_warnings()
+    if not openmmlab:
+        return
     printed = io.StringIO()
     with stoppable():
         try:

@@ -15,8 +15,9 @@ from typing import Any, Callable, Iterator, Sequence, TypeVar
 Item = TypeVar('Item')
 
 
-# What launchers tell each process: PyTorch's and MMEngine's, Slurm's, Open MPI's.
-_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+# What launchers tell each process: PyTorch's and MMEngine's, Open MPI's, Slurm's. mpirun hands the processes that it
+# starts in a Slurm job the number 0 of the job's script, so that Slurm's is asked for last.
+_RANKS = ('RANK', 'OMPI_COMM_WORLD_RANK', 'SLURM_PROCID')
 _SIZES = ('WORLD_SIZE', 'SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')
 
 

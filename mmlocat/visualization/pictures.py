@@ -16,7 +16,7 @@ from mmcv.transforms import LoadImageFromFile, Normalize
 from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import nn
 
-from mmlocat.config import is_kind, resolve_type
+from mmlocat.config import is_kind, resolve_type, tested_dataset
 from mmlocat.models.building import image_channels
 from mmlocat.utils import first_line
 
@@ -76,15 +76,7 @@ def normalise_in_pipeline(image: np.ndarray, model: nn.Module) -> np.ndarray:
 
 def test_pipeline(config: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """Returns the steps of a config's test pipeline, the first of which loads an image; [] without one."""
-    return inner_dataset(config).get('pipeline') or []
-
-
-def inner_dataset(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the settings of a config's test data set, of the one inside where others wrap it; {} without one."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
-    return dataset
+    return tested_dataset(config).get('pipeline') or []
 
 
 def frame_for(frame: np.ndarray, channels: int) -> np.ndarray:

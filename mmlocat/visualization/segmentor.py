@@ -18,12 +18,12 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from mmlocat.analysis.recipe import quiet_mmengine
-from mmlocat.config import is_kind, load_config
+from mmlocat.config import is_kind, load_config, tested_dataset
 from mmlocat.models.building import dataset_metainfo, load_model
 
 from .classifier import Classifier
 from .overlay import Prediction
-from .pictures import inner_dataset, test_pipeline
+from .pictures import test_pipeline
 from .sources import shrink
 
 
@@ -99,8 +99,8 @@ def load_predictor(config: Union[str, Path], checkpoint: Union[str, Path, None],
     if not test_pipeline(settings):
         raise ValueError(f'config {config} has no test_dataloader with a pipeline, which says how images are loaded; '
                          'give the config that the checkpoint was trained with')
-    # The libraries' inferencers look at the outermost data set; those inside a wrapper have the names of classes too.
-    settings.test_dataloader.dataset = inner_dataset(settings)
+    # The libraries' inferencers take the pipeline of the outermost data set, and a wrapper has none.
+    settings.test_dataloader.dataset = tested_dataset(settings)
     settings.visualizer = dict(type='SegLocalVisualizer')  # mmseg's inferencer requires one; it is not used
     # Weights that are drawn would be logged by three lines for every parameter.
     with warnings.catch_warnings(), quiet_mmengine() if checkpoint is None else nullcontext():
@@ -129,12 +129,14 @@ def _origin(config: Union[str, Path], checkpoint: Union[str, Path, None], meta: 
 
 
 def _dataset_meta(config: Config, model: nn.Module) -> dict:
-    """Returns names and colours: the checkpoint's if they fit, else those of the config's data set, else numbers."""
-    for meta in (model.checkpoint_meta.get('dataset_meta') or {}, dataset_metainfo(config, 'mmseg')):
-        classes, palette = meta.get('classes') or (), meta.get('palette') or ()
-        if len(classes) == len(palette) == model.num_classes:
-            return dict(classes=list(classes), palette=[list(colour) for colour in palette])
-    from matplotlib import colormaps
-    # Evenly spaced in lightness, so that people with any colour vision can tell neighbours apart.
-    palette = colormaps['cividis'](np.linspace(0, 1, model.num_classes), bytes=True)[:, :3].tolist()
-    return dict(classes=[f'class {i}' for i in range(model.num_classes)], palette=palette)
+    """Returns names and colours, each by itself: the checkpoint's if so many, else the data set's, else made ones."""
+    count = model.num_classes
+    metas = (model.checkpoint_meta.get('dataset_meta') or {}, dataset_metainfo(config, 'mmseg'))
+    classes, palette = (next((meta[key] for meta in metas if len(meta.get(key) or ()) == count), None)
+                        for key in ('classes', 'palette'))
+    if palette is None:
+        from matplotlib import colormaps
+        # Evenly spaced in lightness, so that people with any colour vision can tell neighbours apart.
+        palette = colormaps['cividis'](np.linspace(0, 1, count), bytes=True)[:, :3].tolist()
+    return dict(classes=list(classes or (f'class {i}' for i in range(count))),
+                palette=[list(colour) for colour in palette])

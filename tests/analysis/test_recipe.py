@@ -75,6 +75,14 @@ def test_options_change_what_is_told(tmp_path, capsys):
     assert 'hf://sinahmr/locatvit_tiny' in text and 'decode_head.conv_seg.weight' in text and ' ... ' in text
 
 
+def test_what_is_loaded_over_the_initial_weights_is_told():
+    config = load_config(str(CONFIGS / 'vit-nano_upernet_digitscenes.py'), {
+        'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='a.pth'), 'load_from': 'b.pth'})
+    assert describe(config)[0]['Initial weights'] == 'a.pth\nthen, over them, b.pth (load_from)'
+    config.load_from = 'a.pth'
+    assert describe(config)[0]['Initial weights'] == 'a.pth'
+
+
 def test_a_stock_config_of_mmseg():
     path = Path(mmseg.__file__).parent / '.mim/configs/segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py'
     facts, groups = describe(Config.fromfile(path))

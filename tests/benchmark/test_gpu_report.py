@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mmlocat import __version__
 from mmlocat.benchmark.attention import Case
 from mmlocat.benchmark.gpu import attention, run
 from mmlocat.benchmark.gpu.page import render
@@ -82,7 +83,8 @@ def test_the_committed_page_is_not_for_this_machine(arguments, message, capsys):
     before = COMMITTED.read_bytes()
     with pytest.raises(SystemExit) as stop:
         run_tool('benchmark/gpu_report.py', *arguments)
-    said = capsys.readouterr().err
+    begun, said = capsys.readouterr().err.split('\n', 1)
+    assert begun == f'mmlocat {__version__}: loading PyTorch ...'
     assert stop.value.code == 2 and said.count('\n') == 1 and re.search(message, said)
     assert COMMITTED.read_bytes() == before
 

@@ -1,9 +1,17 @@
-"""The benchmarks of Swin's windows and of the search for neighbours compare what they say, on sizes of a test."""
+"""The benchmarks of Swin's windows and of the search for neighbours compare what they say; how all of them begin."""
+
+import argparse
+import importlib
+import sys
+import warnings
 
 import pytest
 import torch
 
+import mmlocat.benchmark
 from mmlocat.benchmark import neighbours, windows
+from mmlocat.benchmark.cli import parse
+from tests.conftest import ROOT
 from tests.helpers.tool_runner import run_tool
 
 
@@ -43,3 +51,36 @@ def test_the_tool_prints_a_table(capsys):
     sizes = ['--rows', 300, '--queries', 10, '--channels', 4]
     run_tool('benchmark/neighbours.py', *sizes, '--seconds', 0.01, '--markdown')
     assert '| whole matrix |' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('tool', sorted(path.name for path in (ROOT / 'tools' / 'benchmark').glob('*.py')))
+def test_every_benchmark_has_a_first_line(tool, capsys):
+    run_tool(f'benchmark/{tool}', '--help')
+    alone = tool in ('attention.py', 'gpu_report.py')  # which need no OpenMMLab
+    first = f'mmlocat {mmlocat.__version__}: loading PyTorch{"" if alone else " and OpenMMLab"} ...\n'
+    assert capsys.readouterr().err == first
+
+
+def test_processes_that_measure_leave_out_warnings_as_commands_do(monkeypatch):
+    monkeypatch.setattr(sys, 'warnoptions', [])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.resetwarnings()
+        importlib.reload(mmlocat.benchmark)  # as a spawned process imports it
+        for category, module, message in (
+                (UserWarning, 'mmcv.cnn.bricks.transformer', 'Fail to import ``MultiScaleDeformableAttention`` from'),
+                (FutureWarning, 'timm.models.layers', 'moved'), (UserWarning, 'mmlocat', 'of ours')):
+            warnings.warn_explicit(message, category, 'file', 1, module)
+    assert [str(warning.message) for warning in shown] == ['of ours']
+
+
+@pytest.mark.parametrize(('count', 'advice'), [
+    (0, 'no GPU here; leave the option out for the CPU'),
+    (1, '1 GPU here; leave the option out for the CPU, or give cuda:0'),
+    (2, '2 GPUs here; leave the option out for the CPU, or give cuda:0 to cuda:1'),
+])
+def test_a_device_that_is_not_there_is_told_which_are(count, advice, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+    monkeypatch.setattr(sys, 'argv', ['tool', '--device', 'cuda:7'])
+    with pytest.raises(SystemExit):
+        parse(argparse.ArgumentParser())
+    assert capsys.readouterr().err.endswith(f'error: --device cuda:7: PyTorch sees {advice}\n')

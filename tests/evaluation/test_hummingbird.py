@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmlocat.evaluation import build_memory, label_distributions, nearest, retrieve
+from mmlocat.evaluation import build_memory, hummingbird, label_distributions, nearest, retrieve
 from mmlocat.evaluation.bank import Bank
 from mmlocat.evaluation.metrics import RetrievalIoU, score_confusion
 from tests.conftest import golden_names, load_golden
@@ -53,6 +53,18 @@ def test_the_published_mean_iou_comes_out(case):
 def test_without_matching_the_clean_mean_is_over_classes_that_occur(case):
     occurring = sum(sum(counts) > 0 for counts in zip(case.tp, case.fp, case.fn))
     assert iou_of(case, 'clean') == pytest.approx(100 * case.miou_identity * case.num_classes / occurring, abs=1e-5)
+
+
+@pytest.mark.parametrize(('sample', 'source'), [
+    (dict(), '^'), (dict(img_path='a.jpg'), '^a.jpg: '), (dict(img_path='a.jpg', seg_map_path='a.png'), '^a.png: ')])
+def test_a_test_label_that_is_no_class_is_named(sample, source):
+    metric = RetrievalIoU(3, ignore_index=9)
+    label = torch.tensor([[0, 2, 255, 9]])
+    sample.update(pred_sem_seg=dict(data=torch.zeros(1, 4).long()), gt_sem_seg=dict(data=label))
+    metric.process(None, [sample])
+    label[0, 1] = 3
+    with pytest.raises(ValueError, match=source + r'labels must lie between 0 and 2 \(num_classes=3\) .* got 3'):
+        metric.process(None, [sample])
 
 
 def test_counts_of_each_class_are_the_published_ones(case):
@@ -117,6 +129,22 @@ def test_a_patch_of_the_memory_retrieves_its_own_label():
     memory = build_memory(features, labels, num_classes=4, patch_size=2)
     assert torch.equal(retrieve(memory, features, grid=(2, 2), image_size=(2, 2), num_neighbours=1),
                        torch.arange(4).view(1, 2, 2))
+
+
+@pytest.mark.parametrize(('block', 'images'), [(10**9, 5), (2 * 3 * 64 + 1, 2), (1, 1)])
+def test_images_are_enlarged_in_blocks_with_equal_label_maps(monkeypatch, block, images):
+    memory = build_memory(torch.randn(2, 16, 8), torch.randint(0, 3, (2, 8, 8)), num_classes=3, patch_size=2)
+    queries = torch.randn(5, 16, 8)
+    shares = label_distributions(memory, queries).transpose(1, 2).unflatten(2, (4, 4))
+    interpolate = torch.nn.functional.interpolate
+    expected = interpolate(shares, (8, 8), mode='bilinear').argmax(1)
+    sizes = []
+    monkeypatch.setattr(hummingbird, 'ENLARGED', block)
+    monkeypatch.setattr(hummingbird, 'interpolate', lambda maps, *args, **kwargs: sizes.append(len(maps)) or
+                        interpolate(maps, *args, **kwargs))
+    for size in (8, (8, 8)):
+        assert torch.equal(retrieve(memory, queries, grid=(4, 4), image_size=size), expected)
+    assert max(sizes) == images
 
 
 @pytest.mark.parametrize(('protocol', 'bound'), [('published', None), ('clean', None), ('clean', 3)])

@@ -1,17 +1,21 @@
 """k-NN and dense retrieval in a Runner report the numbers of the functions, for any number of processes."""
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
 from mmengine.runner import Runner
 from mmseg.visualization import SegLocalVisualizer
+from torch.utils.data import DataLoader
 
 import mmlocat.datasets  # noqa: F401 - registers
 import mmlocat.models  # noqa: F401 - registers
 from mmlocat.evaluation import RetrievalTransform, build_memory, knn_scores, retrieve
+from mmlocat.evaluation.loops import KNNLoop
 from mmlocat.evaluation.metrics import RetrievalIoU
 from tests.conftest import NANO, ROOT
 from tests.helpers.interrupted import environments, finish, start
@@ -142,15 +146,37 @@ def test_mixed_protocols_are_an_error(digit_scenes, tmp_path):
         run(config, tmp_path)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(num_neighbours=0), 'num_neighbours of RetrievalLoop must be positive, got 0'),
-    (dict(size=-1), 'size of RetrievalLoop must be positive, got -1'),
+@pytest.mark.parametrize(('name', 'change', 'message'), [
+    ('retrieval', dict(num_neighbours=0), 'num_neighbours of RetrievalLoop must be positive, got 0'),
+    ('retrieval', dict(size=-1), 'size of RetrievalLoop must be positive, got -1'),
+    ('knn', dict(temperature=0), 'temperature of KNNLoop must be positive, got 0'),
+    ('knn', dict(k=0), r'k of KNNLoop must be positive whole numbers of neighbours, got \(0,\)'),
+    ('knn', dict(k=[20, 0.5]), r'k of KNNLoop must be positive whole numbers of neighbours, got \[20, 0.5\]'),
+    ('knn', dict(memory=dict(drop_last=True)), 'drop_last=True would leave images out of the memory'),
+    ('retrieval', dict(memory=dict(sampler=dict(type='DefaultSampler', shuffle=True))),
+     'the sampler of the memory, DefaultSampler, shuffles; memory_dataloader needs a DefaultSampler'),
 ])
-def test_wrong_arguments_are_refused_before_the_memory_is_filled(digit_scenes, tmp_path, change, message):
-    config = retrieval_config(digit_scenes)
+def test_wrong_arguments_are_refused_before_the_memory_is_filled(digit_scenes, tmp_path, name, change, message,
+                                                                 monkeypatch):
+    monkeypatch.setattr('mmlocat.evaluation.memory_loop.MemoryLoop.all_rows', None)
+    config = CONFIGS[name](digit_scenes)
+    config['test_cfg']['memory_dataloader'].update(change.pop('memory', {}))
     config['test_cfg'].update(change)
     with pytest.raises(ValueError, match=message):
         run(config, tmp_path)
+
+
+def test_a_shuffled_loader_that_is_built_already_is_refused(digit_scenes, tmp_path):
+    config = Config(dict(knn_config(digit_scenes), work_dir=str(tmp_path), log_level='WARNING'))
+    loop = Runner.from_cfg(config).test_loop
+    with pytest.raises(ValueError, match='the sampler of the memory, RandomSampler, shuffles'):
+        KNNLoop(loop.runner, loop.dataloader, loop.evaluator, DataLoader(loop.memory_loader.dataset, shuffle=True))
+
+
+def test_one_number_of_neighbours_is_enough(digit_scenes, tmp_path):
+    config = knn_config(digit_scenes)
+    config['test_cfg']['k'] = 5
+    assert set(run(config, tmp_path)[1]) == {'knn/top1_k5', 'knn/top5_k5'}
 
 
 def test_a_metric_with_other_classes_is_an_error(digit_scenes, tmp_path):
@@ -161,8 +187,14 @@ def test_a_metric_with_other_classes_is_an_error(digit_scenes, tmp_path):
 
 
 def test_a_memory_that_misses_images_is_an_error(digit_scenes, tmp_path):
+
+    class Short(DefaultSampler):
+
+        def __iter__(self):
+            return islice(super().__iter__(), 10)
+
     config = retrieval_config(digit_scenes)
-    config['test_cfg']['memory_dataloader']['drop_last'] = True
+    config['test_cfg']['memory_dataloader']['sampler'] = dict(type=Short, shuffle=False)
     with pytest.raises(ValueError, match='the memory got 10 of 11 images'):
         run(config, tmp_path)
 

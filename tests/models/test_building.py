@@ -63,6 +63,27 @@ def test_the_data_set_says_its_classes_however_it_is_named(kind):
     assert dataset_metainfo(Config(dict(test_dataloader=None))) == {}
 
 
+@pytest.mark.parametrize('wrap', [
+    lambda inner: dict(type='RepeatDataset', times=1, dataset=inner),
+    lambda inner: dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=1, dataset=inner), inner]),
+], ids=['RepeatDataset', 'ConcatDataset'])
+def test_a_data_set_inside_wrappers_says_its_classes(wrap):
+    config = load_config(str(SEGMENTOR))
+    expected = build_model(config, 'meta').dataset_meta
+    config.test_dataloader.dataset = wrap(config.test_dataloader.dataset)
+    assert len(expected['classes']) == 11 and build_model(config, 'meta').dataset_meta == expected
+
+
+def test_random_weights_are_random_whatever_the_config_loads(saved):
+    config, (path, source) = load_config(str(SEGMENTOR)), saved
+    drawn, loading = dict(type='Constant', val=0.5, layer='Linear'), dict(type='Pretrained', checkpoint=str(path))
+    for given, left in ((loading, None), ([drawn, loading], [drawn]), (drawn, [drawn])):
+        config.model.init_cfg = given
+        model = load_model(config, None)
+        assert model.init_cfg == left and config.model.init_cfg == given
+        assert not torch.equal(model.decode_head.conv_seg.weight, source.decode_head.conv_seg.weight)
+
+
 def test_shapes_need_no_memory():
     config = load_config(str(SEGMENTOR))
     assert all(parameter.is_meta for parameter in build_model(config, 'meta').parameters())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 from torch.nn.functional import linear
 
 from mmlocat.attention import available_backends
@@ -14,22 +15,23 @@ CASES = sorted({*golden_names('locatvit_rope'), *golden_names('vit_rope'), *gold
 
 
 def backbone_of(case, **options):
-    """Builds the backbone of a golden case, with its weights, under the names that the published code has."""
+    """Builds the backbone of a golden case by registry, with its weights, under the published code's names."""
     settings, gaug = case.kwargs, any('gaug' in name for name in case.tensors)
     common = dict(img_size=settings['img_size'], patch_size=settings['patch_size'], gaug=gaug, out_indices=case.indices,
                   **options)
     if 'Swin' in case.kind:
         arch = dict(embed_dims=settings['embed_dim'], depths=settings['depths'], num_heads=settings['num_heads'])
-        model = LocAtSwin(arch, window_size=settings['window_size'], **common)
+        config = dict(type='LocAtSwin', arch=arch, window_size=settings['window_size'], **common)
     else:
         arch = dict(embed_dims=settings['embed_dim'], num_layers=settings['depth'], num_heads=settings['num_heads'],
                     feedforward_channels=4 * settings['embed_dim'])
         if case.kind == 'Jumbo':
-            model = LocAtJumbo(arch, num_cls_tokens=settings['J'], jumbo_mlp_ratio=settings['jumbo_mlp_ratio'],
-                               **common)
+            config = dict(type='LocAtJumbo', arch=arch, num_cls_tokens=settings['J'],
+                          jumbo_mlp_ratio=settings['jumbo_mlp_ratio'], **common)
         else:
-            model = LocAtViT(arch, rope='mixed', with_pos_embed=False, layer_scale_init_value=1e-5,
-                             num_registers=settings.get('num_reg_tokens', 0), **common)
+            config = dict(type='LocAtViT', arch=arch, rope='mixed', with_pos_embed=False, layer_scale_init_value=1e-5,
+                          num_registers=settings.get('num_reg_tokens', 0), **common)
+    model = MODELS.build(config)
     model.load_state_dict(weights_of(case), strict=False)  # a hook of the backbone is strict
     return model.eval()
 

@@ -40,6 +40,37 @@ def test_weights_of_mmpretrain_give_its_features_where_nothing_is_padded():
         torch.testing.assert_close(ours(images)[1], theirs(images)[1], rtol=1e-4, atol=1e-4)
 
 
+def drawn(model):
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    model.eval()
+    return model
+
+
+def test_weights_of_timm_give_its_features_where_nothing_is_padded():
+    timm = pytest.importorskip('timm')
+    theirs = drawn(timm.models.SwinTransformer(
+        img_size=64, window_size=4, embed_dim=8, depths=(2, 2), num_heads=(1, 2), num_classes=0))
+    ours = build(gaug=False, out_type='raw').eval()
+    ours.load_state_dict(theirs.state_dict(), strict=False)  # a hook of the backbone is strict
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        features = theirs.forward_features(images).flatten(1, 2)
+        torch.testing.assert_close(ours(images)[0], features, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_mmseg_give_its_features_where_nothing_is_padded():
+    mmseg = pytest.importorskip('mmseg.models.backbones')
+    theirs = drawn(mmseg.SwinTransformer(
+        64, embed_dims=8, depths=(2, 2), num_heads=(1, 2), window_size=4, strides=(4, 2), out_indices=(0, 1)))
+    ours = build(gaug=False, out_indices=(0, 1)).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images)[1], theirs(images)[1], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize('there', ['to_openmmlab', 'to_original'])
 def test_names_of_the_libraries_go_there_and_back(there):
     own = build(gaug=False).state_dict()

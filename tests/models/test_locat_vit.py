@@ -130,9 +130,11 @@ def test_train_and_eval_compute_the_same_function(backend):
     assert_close(outputs[True, True], outputs[False, False], 1e-5)
 
 
-@pytest.mark.parametrize('stages', [1, 4])
-def test_frozen_stages_survive_train(stages):
-    model = nano(frozen_stages=stages, num_registers=2, out_type='raw').train()
+@pytest.mark.parametrize(('stages', 'options'), [
+    (1, dict()), (4, dict()), (1, dict(rope='mixed')), (4, dict(rope='mixed'))])
+def test_frozen_stages_survive_train(stages, options):
+    indices = sorted({stages - 1, 3})
+    model = nano(frozen_stages=stages, num_registers=2, out_type='raw', out_indices=indices, **options).train()
     everything = stages == 4
     assert model.training is not everything
     frozen = [model.patch_embed, *model.layers[:stages]] + ([model.ln1] if everything else [])
@@ -140,10 +142,15 @@ def test_frozen_stages_survive_train(stages):
         assert not any(child.training for child in module.modules())
         assert not any(p.requires_grad for p in module.parameters())
     assert not (model.cls_token.requires_grad or model.pos_embed.requires_grad or model.reg_token.requires_grad)
-    assert model(IMAGE)[0].requires_grad is not everything
+    features, last = model(IMAGE)[0], model(IMAGE)[-1]
+    assert last.requires_grad is not everything
     assert any(p.requires_grad for p in model.parameters()) is not everything
     if not everything:
         assert model.layers[stages].training and all(p.requires_grad for p in model.layers[stages].parameters())
+        last.sum().backward()
+        torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5).step()  # decays what has a gradient of zero too
+        after = model(IMAGE)
+        assert torch.equal(after[0], features) and not torch.equal(after[-1], last)
 
 
 def test_layer_scale_and_drop_path():

@@ -65,9 +65,13 @@ def test_sigterm_keeps_its_own_way_where_processes_wait_for_one_another(environm
         assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
-def test_of_several_processes_the_first_says_so(name, capsys, monkeypatch):
-    monkeypatch.setenv(name, '1')
+@pytest.mark.parametrize('environment', [
+    dict(RANK='1'), dict(SLURM_PROCID='1'), dict(OMPI_COMM_WORLD_RANK='1'),
+    dict(OMPI_COMM_WORLD_RANK='1', SLURM_PROCID='0'),  # mpirun in a script of sbatch
+], ids=' '.join)
+def test_of_several_processes_the_first_says_so(environment, capsys, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as end, stoppable():
         raise KeyboardInterrupt
     assert end.value.code == 130 and not capsys.readouterr().err

@@ -98,7 +98,7 @@ CASES = [
     ('predict.py one.png --model SEG --checkpoint right.pth --out-dir file/sub', BELOW_A_FILE),
     ('../demo/image_demo.py one.png --config SEG --checkpoint right.pth --out-dir file/sub', BELOW_A_FILE),
     # A device that is not there.
-    ('benchmark/attention.py --device cuda:99', r'--device cuda:99: PyTorch sees (no|\d+) GPU here; leave'),
+    ('benchmark/attention.py --device cuda:99', r'--device cuda:99: PyTorch sees (no|\d+) GPUs? here; leave'),
     ('benchmark/windows.py --device nonsense', '--device nonsense is no device of PyTorch; such are cpu, cuda'),
 ]
 

@@ -147,6 +147,11 @@ def test_a_schedule_by_iterations_has_the_real_length_of_an_epoch():
     assert rates(2, optimizer=dict(lr=1.))['Learning rate'] == '0.5 at first, highest 1 at epoch 1.5, 1 at last'
 
 
+def test_a_schedule_of_very_many_iterations_is_not_gone_through():
+    assert rates(150_000, optimizer=dict(lr=1.)) == {
+        'Learning rate': '1 by a schedule that is too long to be gone through here'}
+
+
 def test_optimizers_without_a_rate_in_the_config():
     assert rates(optimizer=dict(type='Adam')) == {'Learning rate': "the optimizer's default"}
     assert 'several' in rates(a=dict(optimizer=dict(lr=1.)), b=dict(optimizer=dict(lr=1.)))['Learning rate']

@@ -68,13 +68,13 @@ class CountingHook(Hook):
         self.count = state['count']
 
 
-def train(work_dir, slope, resume=None, kind=CheckedRunner, **early):
+def train(work_dir, slope, resume=None, kind=CheckedRunner, dry_run=False, **early):
     """Trains until a score has not gained for three epochs; returns where it ended and what was remembered there."""
     loader = dict(batch_size=2, num_workers=0, dataset=dict(type=Numbers))
     stop = {**dict(type=EarlyStoppingHook, monitor='score', rule='greater', patience=3, min_delta=90.), **early}
     runner = kind.from_cfg(Config(dict(
-        model=dict(type=Line), work_dir=str(work_dir), checks=dict(data=False), randomness=dict(seed=0),
-        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        model=dict(type=Line), work_dir=str(work_dir), checks=dict(data=False, dry_run=dry_run),
+        randomness=dict(seed=0), env_cfg=dict(dist_cfg=dict(backend='gloo')),
         train_dataloader=dict(loader, sampler=dict(type=DefaultSampler, shuffle=True)),
         val_dataloader=dict(loader, sampler=dict(type=DefaultSampler, shuffle=False)),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.)), val_evaluator=dict(type=Score, slope=slope),
@@ -142,8 +142,9 @@ def test_a_state_that_could_not_be_read_again_is_refused_before_training(value, 
         HookStateHook().before_train(runner)
 
 
-def test_a_runner_refuses_such_a_state(tmp_path, monkeypatch):
+@pytest.mark.parametrize('dry_run', [False, True])
+def test_a_runner_refuses_such_a_state(dry_run, tmp_path, monkeypatch):
     monkeypatch.setattr(CountingHook, 'state_dict', lambda hook: dict(count=Path('here')))
     with pytest.raises(ValueError, match='the state_dict of CountingHook holds pathlib'):
-        train(tmp_path, 1.)
+        train(tmp_path, 1., dry_run=dry_run)
     assert not list(tmp_path.glob('*.pth'))

@@ -157,8 +157,56 @@ def test_what_load_from_loads_over_the_initial_weights_is_read_too(tmp_path):
     assert len(find_weights(config, context)) == 1 and context.loaded is None
 
 
+def test_what_load_from_loads_over_the_initial_weights_fits_too(tmp_path):
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'))
+    weights = build_model(config).backbone.state_dict()
+    torch.save(weights, tmp_path / 'a.pth')
+    torch.save({f'backbone.{name}': value for name, value in list(weights.items())[:-2]}, tmp_path / 'b.pth')
+    config.checkpoint, config.load_from = str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth')
+    with pytest.raises(RuntimeError, match='b.pth: the checkpoint lacks 2 of 52 weights'):
+        check_weights(config)
+
+
 def test_the_whole_models_init_cfg_comes_before_the_backbones(tmp_path):
     config = model_config(4, init_cfg=dict(type='Pretrained', checkpoint='backbone.pth'))
     config.model.init_cfg = [dict(type='Normal'), dict(type='Pretrained', checkpoint=str(tmp_path / 'whole.pth'))]
     with pytest.raises(FileNotFoundError, match='whole.pth does not exist'):
         check_weights(config)
+    torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'whole.pth')
+    with pytest.raises(FileNotFoundError, match='backbone.pth does not exist.* --cfg-options checkpoint=FILE'):
+        check_weights(config)  # it is loaded first
+
+
+@pytest.mark.parametrize(('path', 'settings'), [
+    ('model.init_cfg.checkpoint', dict(init_cfg=dict(type='Pretrained', checkpoint='FILE'))),
+    ('model.init_cfg.1.checkpoint', dict(init_cfg=[dict(type='Normal'), dict(type='Pretrained', checkpoint='FILE')])),
+    ('model.pretrained', dict(pretrained='FILE')), ('load_from', {}), ('checkpoint', {})])
+def test_the_advice_on_initial_weights_works(path, settings, tmp_path):
+    config, file = model_config(-1), str(tmp_path / 'good.pth')
+    config.merge_from_dict(dict(model=settings) if settings else {path: 'FILE'})
+    with pytest.raises(FileNotFoundError, match=f'FILE does not exist.* --cfg-options {path}=FILE$'):
+        check_weights(config)
+    torch.save({'state_dict': {'w': torch.ones(1)}}, file)
+    config.merge_from_dict({path: file})
+    assert check_weights(config) == [f'The backbone starts from {file}.']
+
+
+def test_a_checkpoint_for_the_backbone_of_a_model_with_its_own_is_refused():
+    config = model_config(-1)
+    config.merge_from_dict(dict(checkpoint='a.pth', model=dict(init_cfg=dict(type='Pretrained', checkpoint='b.pth'))))
+    with pytest.raises(ValueError, match='checkpoint=a.pth would have no effect.* model.init_cfg.checkpoint=FILE, or'):
+        check_weights(config)
+
+
+@pytest.mark.parametrize('prefix', ['module.', 'module._orig_mod.'])
+def test_names_of_wrappers_are_taken_off_any_model_that_is_tested(prefix, tmp_path):
+    from mmlocat.training.load_from import BareViTHook
+    file = str(tmp_path / 'whole.pth')
+    config = Config(dict(default_scope='mmpretrain', load_from=file, model=dict(
+        type='ImageClassifier', backbone=dict(type='ResNet', depth=18))))
+    model = build_model(config)
+    torch.save(dict(state_dict={prefix + name: value for name, value in model.state_dict().items()}), file)
+    assert fit_weights(config, Context(TEST, runner=SimpleNamespace(model=model))) == []
+    checkpoint = torch.load(file, weights_only=True)
+    BareViTHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    assert checkpoint['state_dict'].keys() == model.state_dict().keys()

@@ -51,24 +51,38 @@ def test_equal_names_in_several_folders(tmp_path):
     assert len(metric.results) == 3 and metric.output_dir == str(tmp_path / 'out')
 
 
+def process(metric, *paths):
+    labels = dict(data=torch.tensor([[0, 1]]))
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    for path in paths:
+        metric.process({}, [dict(img_path=path, pred_sem_seg=labels, gt_sem_seg=labels)])
+
+
 def test_a_path_that_the_data_set_does_not_have_gives_its_own_name(tmp_path):
     data = dataset(tmp_path / 'x', 'a/1.png', 'b/1.png')
     metric = IoUMetric(output_dir=str(tmp_path / 'out'))
-    metric.dataset_meta = dict(classes=['a', 'b'])
     keep_image_folders(SimpleNamespace(metrics=[metric]), data)
-    labels = dict(data=torch.tensor([[0, 1]]))
-    metric.process({}, [dict(img_path='elsewhere/7.jpg', pred_sem_seg=labels, gt_sem_seg=labels)])
+    process(metric, 'elsewhere/7.jpg')
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['7.png']
 
 
-def test_records_without_a_path_keep_the_names_of_mmseg(tmp_path):
+@pytest.mark.parametrize('known', [True, False], ids=['known', 'nameless'])
+def test_no_label_map_is_written_over_by_another_images(known, tmp_path):
+    """Where a pipeline has changed the paths, or the records have none; the same image may come again."""
     class Nameless(BaseSegDataset):
         def load_data_list(self):
             return [dict(frame=1)]
 
+    data = dataset(tmp_path / 'x', '1.png', 'a/2.png') if known else Nameless(metainfo=dict(classes=['a', 'b']))
     metric = IoUMetric(output_dir=str(tmp_path / 'out'))
-    keep_image_folders(SimpleNamespace(metrics=[metric]), Nameless(metainfo=dict(classes=['a'])))
-    assert metric.process.__func__ is IoUMetric.process
+    keep_image_folders(SimpleNamespace(metrics=[metric]), data)
+    process(metric, 'cache/a/1.png', 'cache/a/3.png', 'cache/a/1.png')
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['1.png', '3.png']
+    for other in ['cache/b/1.png', *([f'{tmp_path}/x/1.png'] if known else [])]:  # a name like one of the data set's
+        with pytest.raises(ValueError, match=f'out/1.png would hold .* both cache/a/1.png and {other}: give') as caught:
+            process(metric, other)
+        assert '\n' not in str(caught.value)
+    assert len(metric.results) == 3
 
 
 def test_what_writes_nothing_stays_as_it_is(tmp_path):

@@ -3,6 +3,7 @@
 from itertools import product
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
@@ -78,6 +79,18 @@ def test_a_failing_cross_entropy_is_refused_by_name(monkeypatch):
 def test_what_fails_on_any_labels_is_not_laid_to_ignored_ones(classes, options, message):
     with pytest.raises(ValueError, match=f'fails on any labels, {message}'):
         check(classes, type='CrossEntropyLoss', **options)
+
+
+@pytest.mark.parametrize(('weights', 'end'), [([1., 5.], 'has 2 numbers and the head 3 outputs: give one for each'),
+                                              ([1., 5., 1.], None)])
+def test_weights_from_a_file_are_an_array(weights, end, tmp_path):
+    file = tmp_path / 'weights.npy'
+    np.save(file, np.array(weights))
+    options = dict(type='CrossEntropyLoss', class_weight=str(file))
+    if end is None:  # what fails where a pixel is ignored, in whichever release
+        options['use_sigmoid'], end = True, 'leave one of them out'
+    with pytest.raises(ValueError, match=rf'with class_weight=\[1.0, 5.0.*\].*{end}$'):
+        check(**options)
 
 
 def test_losses_are_tried_on_the_cpu_wherever_the_model_is():

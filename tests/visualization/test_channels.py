@@ -116,6 +116,13 @@ def test_pictures_say_which_channels_they_show(case, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.parametrize('case', [(1, 8)], indirect=True)
+def test_features_of_grey_images_are_measured(case, tmp_path):
+    features_job(options(case, images=str(case.file.parent), masks=None, max_images=9, out=str(tmp_path / 'features')),
+                 [ModelFiles('mine', case.config, case.checkpoint)])()
+    assert (tmp_path / 'features' / 'features.md').read_text().count('mine') > 1
+
+
+@pytest.mark.parametrize('case', [(1, 8)], indirect=True)
 def test_an_image_of_other_channels_is_refused_and_a_video_made_grey(case, tmp_path):
     segmentor = load_segmentor(case.config, case.checkpoint, 'cpu')
     frame = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)

@@ -1,10 +1,12 @@
 """tools/predict.py: the numbers of MMSegmentation and MMPretrain under the names of classes, and what it refuses."""
 
 import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from PIL import Image
 
@@ -14,6 +16,7 @@ from mmlocat.experiments.demo_models import demo_model
 from mmlocat.visualization import load_segmentor
 from mmlocat.visualization.overlay import Prediction, compose, compose_classes
 from mmlocat.visualization.predict import shares
+from mmlocat.visualization.segmentor import _dataset_meta
 from tests.conftest import ROOT
 from tests.helpers.demo_layout import write_demo_models
 
@@ -81,18 +84,33 @@ def test_a_segmentor_names_classes_by_their_share_of_the_area(pictures, checkpoi
 
 
 @pytest.mark.parametrize('name', [CLASSIFIER, SEGMENTOR])
-def test_a_data_set_in_a_wrapper_is_looked_into(name, checkpoint, pictures, tmp_path, capsys):
+@pytest.mark.parametrize('wrapper', [
+    "type='RepeatDataset', times=1, dataset={{_base_.test_dataloader.dataset}}",
+    "type='ConcatDataset', datasets=[{{_base_.test_dataloader.dataset}}, {{_base_.test_dataloader.dataset}}]"])
+def test_a_data_set_in_a_wrapper_is_looked_into(wrapper, name, checkpoint, pictures, tmp_path, capsys):
     assert predict(pictures, name, '--checkpoint', checkpoint[name]) == 0
     config = tmp_path / f'{name}.py'  # titles stay as they are
     config.write_text(f'''_base_ = {str(ROOT / 'configs' / f'{name}.py')!r}
-test_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=1,
-                                    dataset={{{{_base_.test_dataloader.dataset}}}}))
+test_dataloader = dict(dataset=dict(_delete_=True, {wrapper}))
 ''')
     expected = capsys.readouterr().out
     assert predict(pictures, str(config), '--checkpoint', checkpoint[name]) == 0
     found = capsys.readouterr().out
     assert len(rows(found, pictures / '0.png')) > 1
     assert rows(found, pictures / '0.png') == rows(expected, pictures / '0.png')
+
+
+def test_names_are_kept_where_colours_do_not_fit():
+    data = dict(type='ADE20KDataset', metainfo=dict(classes=('wall', 'sky')))  # with the 150 colours of ADE20K
+    config = Config(dict(default_scope='mmseg', test_dataloader=dict(dataset=data)))
+    model = SimpleNamespace(checkpoint_meta={}, num_classes=2)
+    for kind in ('ADE20KDataset', 'BaseSegDataset'):  # which has none
+        config.test_dataloader.dataset.type = kind
+        found = _dataset_meta(config, model)
+        assert found['classes'] == ['wall', 'sky'] and np.shape(found['palette']) == (2, 3)
+    config.test_dataloader.dataset.metainfo = dict(classes=('c', 'd'), palette=[[1, 2, 3], [4, 5, 6]])
+    model.checkpoint_meta = dict(dataset_meta=dict(classes=('a', 'b')))
+    assert _dataset_meta(config, model) == dict(classes=['a', 'b'], palette=[[1, 2, 3], [4, 5, 6]])
 
 
 def test_unlabelled_pixels_are_no_class():

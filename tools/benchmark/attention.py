@@ -5,6 +5,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen(openmmlab=False)  # before the imports, which take seconds
+
 from mmlocat.attention import available_backends
 from mmlocat.benchmark.attention import PASSES, Case, measure
 from mmlocat.benchmark.cli import cells, measured, parse

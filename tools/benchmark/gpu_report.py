@@ -6,6 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+from mmlocat.utils import open_screen
+
+if __name__ == '__main__':
+    open_screen(openmmlab=False)  # before the imports, which take seconds
+
 import torch
 
 from mmlocat.benchmark.gpu.plan import FULL, SMALL

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Writes the weights of any ViT checkpoint in another layout; what is in doubt is an error and leaves no file."""
+"""Writes weights of any ViT, Jumbo or Swin in another layout; what is in doubt is an error and leaves no file."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def report(target: str, result: Conversion) -> None:
     arch, source = result.arguments['arch'], result.source
     print(f'{source.source} ({source.format} names, {source.container}) -> {target}: {len(result.backbone)} tensors of '
           f'the backbone, {len(result.heads)} of heads')
-    print(f'{arch["num_layers"]} blocks of {arch["embed_dims"]} channels, {arch["num_heads"]} heads, '
-          f'GAug: {"yes" if result.arguments["gaug"] else "no"}, pretraining grid {result.grid}')
+    count = arch['depths'] if 'depths' in arch else arch['num_layers']
+    grid = f'{"windows of" if result.kind == "LocAtSwin" else "pretraining grid"} {result.grid}'
+    print(f'{result.kind}: {count} blocks of {arch["embed_dims"]} channels, {arch["num_heads"]} heads, GAug: '
+          f'{"yes" if result.arguments["gaug"] else "no"}, {grid}')
     if result.difference:
         print(f'{result.difference.reader} differs by at most {result.difference.largest:.2g} (largest output '
               f'{result.difference.scale:.3g})')

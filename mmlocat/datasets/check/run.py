@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import os.path as osp
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
 
-from mmlocat.config import resolve_type
+from mmlocat.config import inner_datasets, resolve_type
 from mmlocat.utils import first_line
 
 from .reading import open_samples
@@ -70,7 +70,7 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
     found: List[Tuple[List[str], dict]] = []
     for name in loaders:
         place = (config.get('test_cfg') or {}) if name == 'memory' else config
-        for settings in _unwrap((place.get(f'{name}_dataloader') or {}).get('dataset')):
+        for settings in inner_datasets((place.get(f'{name}_dataloader') or {}).get('dataset')):
             settings = {key: copy.deepcopy(value) for key, value in settings.items() if key != '_scope_'}
             # Only this matters of a pipeline here.
             settings['pipeline'] = 'ignore_orientation' in str(settings.get('pipeline'))
@@ -81,18 +81,6 @@ def _datasets(config: Config, loaders: Sequence[str]) -> List[Tuple[List[str], d
             else:
                 found.append(([name], settings))
     return found
-
-
-def _unwrap(settings: Any) -> List[dict]:
-    """Returns the data sets inside wrappers such as ConcatDataset and RepeatDataset."""
-    if isinstance(settings, (list, tuple)):
-        return [inner for entry in settings for inner in _unwrap(entry)]
-    if not isinstance(settings, dict):
-        return []
-    for key in ('datasets', 'dataset'):
-        if key in settings:
-            return _unwrap(settings[key])
-    return [settings]
 
 
 def _model_classes(config: Config) -> Optional[int]:

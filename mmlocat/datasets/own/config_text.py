@@ -87,7 +87,7 @@ def write_config(path: Path, found: Found, classes: Classes, config: Config, *, 
             with atomic_write(written[-1]) as file:
                 file.writelines(f'{sample}{number}\n' for sample, number in zip(split.names, numbers))
     lines = [f'# {found.root.name}: written by tools/data/new_config.py, to be changed at will.',
-             f'_base_ = {_relative(Path(config.filename), path.parent)!r}',
+             f'_base_ = {relative_path(Path(config.filename), path.parent)!r}',
              f'data_root = {found.root.as_posix()!r}']
     lines += _text('classes', classes.names)
     if found.task == 'seg':
@@ -114,7 +114,8 @@ def final_checkpoint(path: Path) -> str:
     return f'epoch_{train.max_epochs}.pth' if 'max_epochs' in train else f'iter_{train.max_iters}.pth'
 
 
-def _relative(target: Path, folder: Path) -> str:
+def relative_path(target: Path, folder: Path) -> str:
+    """Returns a path as seen from a folder, after all links of both."""
     try:
         return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
     except ValueError:  # another drive of Windows

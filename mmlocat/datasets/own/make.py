@@ -13,7 +13,7 @@ from mmseg.datasets import CityscapesDataset
 
 from mmlocat.utils import check_folder
 
-from .config_text import choose_crop, final_checkpoint, list_paths, read_base, write_config
+from .config_text import choose_crop, final_checkpoint, list_paths, read_base, relative_path, write_config
 from .folders import Found, look_at
 from .labels import IGNORED, Classes, Survey, convert, name_classes, read_classes, survey
 
@@ -74,10 +74,15 @@ def make_config(data: str, out: Optional[str] = None, *, task: Optional[str] = N
     if found.task == 'seg':
         if not names and 'labelTrainIds' in found.label_suffix and 'leftImg8bit' in found.image_suffix:
             names, colours = (list(CityscapesDataset.METAINFO[key]) for key in ('classes', 'palette'))
-        classes = name_classes(looked, names, colours, zero_is_unlabelled)
-        if classes.numbers is not None and count is not None and count < len(maps):
-            # A value outside the sample would be written as unlabelled.
-            say(f'  these label maps must be written anew: all {len(maps):,} are opened, so that no class is missed')
+        classes, partly = None, looked.maps < len(maps)
+        try:
+            classes = name_classes(looked, names, colours, zero_is_unlabelled)
+        except ValueError:
+            if not partly:
+                raise
+        if classes is None or partly and classes.numbers is not None:
+            # The others may make sense of it, and a value of theirs alone would be written as unlabelled.
+            say(f'  these label maps need a look at each: all {len(maps):,} are opened, so that no class is missed')
             looked = survey(pictures, maps, None, progress)
             classes = name_classes(looked, names, colours, zero_is_unlabelled)
     else:
@@ -182,9 +187,11 @@ def _convert_all(found: Found, classes: Classes, converted: Optional[str], force
         convert(source, target, classes.numbers)
     root = Path(os.path.realpath(found.root))
     for split in found.splits.values():
-        # Behind a symbolic link, '..' is not the folder that its text names.
         place = Path(os.path.realpath(folder / split.labels))
-        split.labels = (place.relative_to(root) if root in place.parents else place).as_posix()
+        # Behind a symbolic link, '..' is not the folder that its text names. Without one a relative path stays right
+        # where data and maps are moved together.
+        linked = os.path.abspath(found.root) != str(root) and root not in place.parents
+        split.labels = place.as_posix() if linked else relative_path(place, root)
     found.label_suffix = suffix
 
 

@@ -1,8 +1,8 @@
 """Writes configs/metafiles/*.yml: every shipped leaf, with numbers from one source each.
 
 Results are those of ``paper_results.csv``; parameters and FLOPs (multiply-accumulates, as the paper counts) are counted
-by ``mmlocat.analysis.flops``; weights are those that a segmentation leaf of the same arch names. A leaf whose
-arch is neither a ViT nor a LocAtViT is left out: it starts from others' weights and stands in no table of the paper.
+by ``mmlocat.analysis.flops``; weights are those that a segmentation leaf of the same arch names. A leaf whose arch
+belongs to no family of ``_COLLECTIONS`` is left out; none of those shipped does.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HEADER = ('# Written by tools/analysis/metafiles.py. Results: published, '
 
 
 def family(leaf: Leaf) -> Optional[str]:
-    """Returns the family a leaf is listed in, such as 'vit' or 'digitscenes'; None for one that is left out."""
+    """Returns the family a leaf is listed in, a key of ``_COLLECTIONS``; None for one that is left out."""
     name = leaf.dataset if leaf.dataset in LAPTOP else leaf.arch.split('-')[0]
     return name if name in _COLLECTIONS else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Mapping, Optional, Union
 
 import torch
 from mmengine.model.weight_init import trunc_normal_
@@ -12,13 +12,12 @@ from mmseg.registry import MODELS as SEG_MODELS
 from torch import Tensor, nn
 
 from mmlocat.attention.kernel import Grid
-from mmlocat.checkpoints.names import Translated
+from mmlocat.checkpoints.names import Translated, shared_once
 
 from .layers import LocAtEncoderLayer, init_linear_layers
 from .locat_vit import LocAtViT
 
 _EPS = 1e-5
-_SHARED = 'jumbo_mlp.'
 
 
 class JumboLayer(LocAtEncoderLayer):
@@ -120,12 +119,6 @@ class LocAtJumbo(LocAtViT):
         super()._init_tokens()
         trunc_normal_(self.cls_token, std=0.02)
 
-    def _freeze(self) -> None:
-        """Freezes as LocAtViT does; the shared MLP, which every block uses, is frozen with the first of them."""
-        super()._freeze()
-        if hasattr(self, 'jumbo_mlp'):
-            self.jumbo_mlp.requires_grad_(False)
-
     def _shared(self, layer: int, grid: Grid) -> tuple:
         return (self.jumbo_mlp, )
 
@@ -147,20 +140,7 @@ class LocAtJumbo(LocAtViT):
             ValueError: The blocks of a checkpoint have different shared MLPs.
         """
         translated = super().translate(weights)
-        kept: Dict[str, Tensor] = {}
-        repeated: Dict[str, List[Tensor]] = {}
-        for name, value in translated.state_dict.items():
-            before, found, part = name.partition(_SHARED)
-            if found and (not before or before.startswith('layers.')):
-                repeated.setdefault(found + part, []).append(value)
-            else:
-                kept[name] = value
-        for name, copies in repeated.items():
-            if any(not torch.equal(copies[0], other) for other in copies[1:]):
-                raise ValueError(f'the checkpoint has several {name}, which are not equal; Jumbo shares it among all '
-                                 'blocks')
-            kept[name] = copies[0]
-        return translated._replace(state_dict=kept)
+        return translated._replace(state_dict=shared_once(translated.state_dict))
 
     def comes_with_gaug(self, name: str) -> bool:
         """Tells whether the plain model lacks a weight: those of GAug, and the norm of patches."""

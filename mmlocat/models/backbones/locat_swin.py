@@ -18,7 +18,7 @@ from mmlocat.attention.kernel import Grid
 from mmlocat.attention.vit.arguments import absolute_indices, check_arguments, check_images
 from mmlocat.attention.vit.loading import LoadReport
 from mmlocat.checkpoints import swin_names
-from mmlocat.checkpoints.names import Translated, bare
+from mmlocat.checkpoints.names import Translated
 
 from .base import LocAtBase
 from .layers import init_linear_layers
@@ -73,7 +73,7 @@ class LocAtSwin(LocAtBase, BaseModule):
     }
     num_prefix_tokens = 0
     grid_source = 'a window of the first stage, from window_size and img_size'
-    classifier_head = 'head.fc.'
+    classifier_head = swin_names.CLASSIFIER_HEAD
 
     def __init__(self,
                  arch: Union[str, dict] = 'tiny',
@@ -194,13 +194,11 @@ class LocAtSwin(LocAtBase, BaseModule):
 
     def translate(self, weights: Mapping[str, Tensor]) -> Translated:
         """Returns the weights of any Swin Transformer under the published names."""
-        kept = bare(weights)
-        translated, library = swin_names.to_published(kept.state_dict)
-        own = self.state_dict()
-        for name, value in translated.items():
+        translated, own = swin_names.translate(weights), self.state_dict()
+        for name, value in translated.state_dict.items():
             if name.endswith(_TABLE) and name in own and value.shape[0] != own[name].shape[0]:
-                translated[name] = _resized_table(value, own[name].shape[0])
-        return Translated(translated, library, kept.nesting)
+                translated.state_dict[name] = _resized_table(value, own[name].shape[0])
+        return translated
 
     def fit_checkpoint(self, state_dict: Dict[str, Any], prefix: str = '',
                        metadata: Optional[Mapping] = None) -> LoadReport:

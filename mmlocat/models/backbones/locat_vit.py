@@ -33,21 +33,21 @@ from .layers import PAIRS, BeforeBlock, LocAtEncoderLayer, PatchPadding, check_p
 class LocAtViT(LocAtBase, VisionTransformer):
     """Locality-Attending Vision Transformer.
 
-    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Takes the arguments
-    of mmpretrain's ``VisionTransformer``, gives its outputs and keeps its checkpoint layout; one block
-    adds ``attn.gaug.log_var`` and ``attn.gaug.log_alpha``, 3d + 3 parameters.
+    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Takes the arguments of mmpretrain's
+    ``VisionTransformer``, gives its outputs and keeps its checkpoint layout; a block adds ``attn.gaug.log_var`` and
+    ``attn.gaug.log_alpha``, 3d + 3 parameters.
 
     Args:
-        arch: 'tiny', 'small' or 'base' as in the paper (192, 384, 768 channels; 3, 6, 12 heads; 12
-            blocks), another name of mmpretrain's ``VisionTransformer`` with its meaning there ('s' is
-            one: 768 channels, 8 blocks), or a dict with embed_dims, num_layers, num_heads and
-            feedforward_channels. Defaults to 'base'.
-        img_size: Image size of pretraining in px, not the crop of a segmentation recipe: it sets the
-            reference grid. Any other size is accepted in ``forward``. Defaults to 224.
+        arch: 'tiny', 'small' or 'base' as in the paper (192, 384, 768 channels; 3, 6, 12 heads; 12 blocks), another
+            name of mmpretrain's ``VisionTransformer`` ('s' is one: 768 channels, 8 blocks), or a dict with embed_dims,
+            num_layers, num_heads and feedforward_channels. Defaults to 'base'.
+        img_size: Of pretraining, in px, not the crop of a segmentation recipe: it sets the reference grid. ``forward``
+            takes any other. Defaults to 224.
         patch_size: Defaults to 16.
         out_indices: Blocks whose outputs are returned, a number or several; negative ones count from the end.
-        frozen_stages: Stem and this many blocks are frozen; 0 and -1 freeze nothing. If it is the number of
-            blocks, the whole backbone has no gradient and stays in evaluation mode, also after ``train()``.
+        frozen_stages: Stem and this many blocks are frozen, with what all blocks share (the frequencies of ``rope``);
+            0 and -1 freeze nothing. If it is the number of blocks, the whole backbone has no gradient and stays in
+            evaluation mode, also after ``train()``.
         layer_cfgs: Additional arguments of the blocks, one dict for all or a sequence.
         gaug: False builds a plain ViT, the baseline arm. Defaults to True.
         with_pos_embed: Whether there is a learned position embedding. Defaults to True.
@@ -57,17 +57,15 @@ class LocAtViT(LocAtBase, VisionTransformer):
             have ``with_pos_embed=False`` and ``layer_scale_init_value=1e-5`` beside it. Defaults to None.
         ref_grid: The pretraining patch grid G of GAug, and of a position embedding that is not square. Defaults to
             what a loaded checkpoint records, else the grid of its position embedding, else that of ``img_size``.
-        gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
-            the outputs of a trained plain ViT do not change at first). If it is set, a checkpoint may lack the GAug
-            weights. Defaults to None: as in the paper, and a checkpoint must have the GAug weights.
+        gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0: a trained
+            plain ViT's outputs do not change at first). If set, a checkpoint may lack the GAug weights. Defaults to
+            None: as in the paper, and a checkpoint must have them.
         attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
-        allow_partial: Parts of names of weights that a backbone checkpoint may lack, or hold although the
-            model has none. Anything else that is missing or left over is an error. Defaults to none.
+        allow_partial: Parts of names of weights that a checkpoint may lack, or hold without need. Others are an error.
         adapt_channels: Whether weights for other ``in_channels`` are averaged or repeated. Defaults to False.
-        **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
-            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type (see ``forward``), with_cls_token,
-            layer_scale_init_value, patch_cfg, pre_norm, init_cfg.
+        **kwargs: Others of mmpretrain's ``VisionTransformer``: in_channels, drop_rate, drop_path_rate, qkv_bias,
+            norm_cfg, final_norm, out_type (see ``forward``), with_cls_token, layer_scale_init_value, pre_norm, ...
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid; worded as in mmpretrain.
@@ -241,6 +239,9 @@ class LocAtViT(LocAtBase, VisionTransformer):
         for token in (self.cls_token, self.reg_token, self.pos_embed):
             if token is not None:
                 token.requires_grad = False
+        for name in self.shared_by_blocks:  # trained, they would change what frozen blocks give; so would decay alone
+            if getattr(self, name, None) is not None:
+                getattr(self, name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> LocAtViT:
         """Switches between training and evaluation, except for frozen parts, and returns the model."""
@@ -280,8 +281,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         return tuple(outs)
 
     def _format_output(self, x: Tensor, grid: Grid) -> Any:
-        # By this name in MMPretrain 1.2.0 to 1.3.6. Its maps are permuted views, which every head that reshapes them
-        # would copy; one contiguous copy here avoids that.
+        # MMPretrain's (1.2.0 to 1.3.6). Its maps are permuted views, which every head that reshapes them would copy.
         if self.out_type == PAIRS:
             patches = x[:, self.num_extra_tokens:].transpose(1, 2).contiguous()
             return patches.unflatten(2, tuple(grid)), x[:, :self.num_cls_tokens].mean(1)

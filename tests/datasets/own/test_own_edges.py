@@ -57,6 +57,14 @@ def test_conversion_knows_the_classes_of_maps_outside_the_sample():
         label(f'labels/{stem}.png', (0, 9) if stem == opened else (0, 1, 2, 3, 4, 5))
     config, said = make(count=1, converted='none')
     assert len(config.classes) == 10 and not Path('none').exists()
+    # Nor does a sample of one class alone refuse the others.
+    label(f'labels/{opened}.png', (0, ))
+    config, said = make(count=1)
+    assert len(config.classes) == 6 and 'all 5 are opened' in said
+    for stem in STEMS:
+        label(f'labels/{stem}.png', (0, ))
+    with pytest.raises(ValueError, match='one class alone'):
+        make(count=1)
 
 
 def test_maps_are_found_where_the_data_are_a_link_and_where_the_new_folder_is():
@@ -74,6 +82,17 @@ def test_maps_are_found_where_the_data_are_a_link_and_where_the_new_folder_is():
         prefix.seg_map_path = path
         assert [str(error.message).split(':')[0] for error in check_data(config, files=None)[1].errors] == \
             ['labels that do not exist'] * missing
+
+
+def test_maps_are_found_where_data_and_maps_have_moved_together(tmp_path, monkeypatch):
+    pairs('images/{}.png', 'labels/{}.png', values=COLOURS)
+    config, _ = make(converted='new')
+    assert config.data_root == 'data' and config.val_dataloader.dataset.data_prefix.seg_map_path == '../new/labels'
+    Path('elsewhere').mkdir()
+    for name in ('data', 'new'):
+        Path(name).rename(f'elsewhere/{name}')
+    monkeypatch.chdir('elsewhere')
+    assert loaded(config) == [0, 1, 2]
 
 
 def test_folders_that_are_numbers_have_their_own_names():
