@@ -65,7 +65,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         allow_partial: Parts of names of weights that a checkpoint may lack, or hold without need. Others are an error.
         adapt_channels: Whether weights for other ``in_channels`` are averaged or repeated. Defaults to False.
         **kwargs: Others of mmpretrain's ``VisionTransformer``: in_channels, drop_rate, drop_path_rate, qkv_bias,
-            norm_cfg, final_norm, out_type (see ``forward``), with_cls_token, layer_scale_init_value, pre_norm, ...
+            norm_cfg, final_norm, out_type (see ``forward``), with_cls_token, layer_scale_init_value, patch_cfg, ...
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid; worded as in mmpretrain.
