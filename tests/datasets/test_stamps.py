@@ -245,5 +245,10 @@ def test_the_command_shows_counts_names_and_reasons(monkeypatch, capsys):
 
     bird = next(line for line in shown().splitlines() if 'bird' in line)
     assert [int(cell) for cell in bird.replace('│', ' ').split()[1:]] == [20, 5, 8, 33]
+    page = ' '.join((ROOT / 'docs' / 'photographs.md').read_text(encoding='utf-8').split())
+    total = sum(len(names(part)) for part in CLASSES.values())
+    assert f'{len(every_name())} of them are photographs' in page and f'{total} of these a thing of one of nine' in page
+    held = sum(len(own) for title, own in divide(0)['test'].items() if title != 'distractor')
+    assert f'drawn from the same {held} stamps of a class' in page
     assert shown('--names').count('distractor') == len(names(DISTRACTORS))
     assert 'mirrored copy' in shown('--left-out')

@@ -136,7 +136,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def read_all(source: Path) -> Iterator[Tuple[str, bytes]]:
-    """Yields the names, as the catalogue has them, and bytes of all stamps of a Debian package or a folder of its files.
+    """Yields the names, as the catalogue has them, and bytes of all stamps of a package or a folder of its files.
 
     Raises:
         RuntimeError: The package cannot be unpacked.
