@@ -21,14 +21,13 @@ from tests.helpers.checkout import Checkout
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
          *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]
 START = (ROOT / 'docs' / 'start.md').read_text(encoding='utf-8')
-OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'retrofit.md', 'weights.md')
+OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'photographs.md', 'retrofit.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|windows)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',
          'recipes': r'python tools/analysis/recipe\.py ', 'deploy': r'python tools/deploy/',
          'one command': r'mmlocat ', 'stock tools': r'python \$MMSEG/',
-         'costs': r'python tools/benchmark/suite_costs\.py ', 'stamps': r'python tools/data/stamps\.py',
-         'stampscenes': r'python tools/benchmark/run_suite\.py stampscenes '}
+         'costs': r'python tools/benchmark/suite_costs\.py '}
 
 
 def commands():
@@ -130,17 +129,6 @@ def test_data_check(command, checkout):
 @pytest.mark.parametrize('command', COMMANDS['recipes'])
 def test_recipes(command, checkout):
     assert 'What the optimiser updates' in checkout.run(command)
-
-
-@pytest.mark.parametrize('command', COMMANDS['stamps'])
-def test_stamps(command, checkout):
-    assert re.search('mirrored copy' if '--left-out' in command else r'bird .*\d|crow', checkout.run(command))
-
-
-@pytest.mark.parametrize('command', COMMANDS['stampscenes'])
-def test_stampscenes(command, checkout):
-    """The stamps are not fetched for a test: the plan, and that the page has a place for the table."""
-    assert '60 trainings are left' in checkout.run(f'{command} --dry-run')
 
 
 @pytest.mark.parametrize('command', COMMANDS['one command'])
