@@ -18,7 +18,9 @@ from .kernel import GaussianKernel, Grid, as_grid
 from .pytorch import is_cpu_inference, is_exporting
 
 _STD = 0.02
-# softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's, and no gradient vanishes.
+# softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's. Its gradient is as small, but not 0,
+# and Adam makes up for its size; what takes long is the way from -10, for Adam moves a weight by at most about the sum
+# of its rates. docs/retrofit.md says what follows for those.
 _IDENTITY_BIAS = -10.
 
 

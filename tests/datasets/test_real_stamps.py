@@ -1,13 +1,15 @@
 """The stamps of Tux Paint themselves, where they are at hand: no split shows what another one does."""
 
+import os
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmlocat.datasets.stamp_scenes import package, prepare_stamps
-from mmlocat.datasets.stamp_scenes.catalogue import ALIKE, every_name
+from mmlocat.datasets.stamp_scenes.catalogue import ALIKE, every_name, reason
 from mmlocat.datasets.stamp_scenes.sources import load_sources, read_stamp
 
 MOST_ALIKE = 0.8  # of what may lie in different splits
@@ -43,13 +45,42 @@ def test_a_mirrored_copy_and_another_colour_are_found_alike():
 
 @pytest.fixture(scope='module')
 def real(tmp_path_factory):
-    """The real stamps, where they are at hand; nothing is fetched for a test."""
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(package, '_URL', 'file:///nothing is fetched for a test')
+    return at_hand(tmp_path_factory.mktemp('cache'))
+
+
+def at_hand(cache):
+    """Returns the real stamps, where they are here; nothing is fetched for a test, and what is named must be sound."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package, '_URL', 'file:///nothing is fetched for a test')
+        if os.environ.get(package.VARIABLE):
+            patch.setenv('MMLOCAT_DATA', str(cache))  # what is cached would be taken instead, whatever is named
             return prepare_stamps()
-    except (RuntimeError, FileNotFoundError):
-        pytest.skip(f'the stamps of Tux Paint are not here; {package.VARIABLE} names them')
+        try:
+            return prepare_stamps()
+        except RuntimeError:
+            pytest.skip(f'the stamps of Tux Paint are not here; `make test-stamps`, or {package.VARIABLE} names them')
+
+
+@pytest.mark.parametrize('name', ['damaged.deb', 'gone.deb'])
+def test_what_is_named_and_cannot_be_used_fails(name, tmp_path, monkeypatch):
+    (tmp_path / 'damaged.deb').write_bytes(b'!<arch>\n')
+    monkeypatch.setenv(package.VARIABLE, str(tmp_path / name))
+    with pytest.raises((RuntimeError, FileNotFoundError), match=name):
+        at_hand(tmp_path / 'cache')
+    monkeypatch.delenv(package.VARIABLE)
+    monkeypatch.setenv('MMLOCAT_DATA', str(tmp_path / 'cache'))
+    monkeypatch.setattr(package, '_INSTALLED', tmp_path / 'none')
+    with pytest.raises(pytest.skip.Exception, match='make test-stamps'):
+        at_hand(tmp_path / 'cache')
+
+
+def test_every_stamp_of_the_package_is_used_or_has_a_reason():
+    named = os.environ.get(package.VARIABLE)
+    if not named:
+        pytest.skip(f'{package.VARIABLE} names no package')
+    shipped, used = {name for name, _ in package.read_all(Path(named))}, set(every_name())
+    assert used <= shipped and len(shipped) == 796
+    assert sorted(name for name in shipped - used if not reason(name)) == []
 
 
 def test_the_real_splits_hold_nothing_that_looks_alike(real):

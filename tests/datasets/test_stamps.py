@@ -22,8 +22,8 @@ from mmlocat.datasets.stamp_scenes.catalogue import (
     names,
     reason,
 )
-from mmlocat.datasets.stamp_scenes.render import render_scene
-from mmlocat.datasets.stamp_scenes.sources import Sources, divide
+from mmlocat.datasets.stamp_scenes.render import _crop, render_scene
+from mmlocat.datasets.stamp_scenes.sources import Sources, divide, load_sources
 from tests.conftest import ROOT
 
 
@@ -82,6 +82,9 @@ def test_the_catalogue_is_consistent():
     assert sum(len(families(names(part))) for part in (*CLASSES.values(), DISTRACTORS)) == (
         len(used) - len(mates) + len(ALIKE))
     assert not set(LEFT_OUT) & set(used)
+    for pair in ('fruit/sliced_lime fruit/sliced_orange', 'fruit/Strawberry2 fruit/strawberry',
+                 'vegetables/pepper vegetables/yellowpepper'):  # of one kind; no comparison of pixels finds them
+        assert ' '.join(f'food/{name}' for name in pair.split()) in ALIKE
     assert 'drawing' in reason('food/fruit/cartoon/apple') and 'no class' in reason('food/nuts/walnut')
     assert reason('animals/birds/albino_peahen').startswith('brings ground') and reason('animals/birds/dodo') == ''
 
@@ -144,6 +147,24 @@ def test_a_mirror_serves_where_nothing_is_given(given, monkeypatch):
     assert package.checksum(prepare_stamps()) == package.SHA256
 
 
+def test_an_installed_tux_paint_serves_if_it_is_of_the_same_version(given, tmp_path, monkeypatch):
+    monkeypatch.delenv(package.VARIABLE)
+    monkeypatch.setattr(package, '_INSTALLED', given / 'unpacked/usr/share/tuxpaint/stamps')
+    monkeypatch.setattr(package, '_URL', (tmp_path / 'no mirror').as_uri())
+    assert package.checksum(prepare_stamps()) == package.SHA256
+    installed = tmp_path / 'installed'
+    (installed / 'animals/birds').mkdir(parents=True)
+    (installed / 'animals/birds/crow.png').write_bytes(shape(3))
+    monkeypatch.setattr(package, '_INSTALLED', installed)
+    monkeypatch.setattr(package, '_URL', (given / 'stamps.deb').as_uri())
+    for number, kept in enumerate((['animals/birds/crow'], every_name())):  # one alone; all, of which one is another
+        for name in kept:
+            (installed / f'{name}.png').parent.mkdir(parents=True, exist_ok=True)
+            (installed / f'{name}.png').write_bytes(shape(number))
+        monkeypatch.setenv('MMLOCAT_DATA', str(tmp_path / f'cache {number}'))
+        assert package.checksum(prepare_stamps()) == package.SHA256
+
+
 def flat(*levels):
     """Returns sources of one square for each class, of the given greys, and a black distractor."""
     squares = [np.full((40, 40, 4), (level, level, level, 255), np.uint8) for level in (*levels, 0)]
@@ -190,6 +211,14 @@ def test_a_background_tells_nothing_of_a_class():
     assert kinds == {0, 1}
 
 
+def test_backgrounds_show_as_much_of_the_photograph_in_every_split(given):
+    """A ramp of half a level a pixel: the levels of a crop say how much of it is seen."""
+    photo = np.broadcast_to((np.arange(400) // 2)[None, :, None], (400, 400, 3)).astype(np.uint8)
+    spans = [2 * np.ptp(_crop(photo, 96, np.random.default_rng(number))) for number in range(40)]
+    assert 88 < min(spans) < 100 and 120 < max(spans) < 136
+    assert all(min(source.photo.shape[:2]) >= 128 for source in load_sources(0).values())
+
+
 def test_it_is_a_data_set_of_both_libraries(given, tmp_path):
     spec = StampScenesSpec(classification=(12, 2, 3), segmentation=(4, 1, 2))
     root = prepare_stamp_scenes(tmp_path / 'data', spec, progress=False)
@@ -216,5 +245,10 @@ def test_the_command_shows_counts_names_and_reasons(monkeypatch, capsys):
 
     bird = next(line for line in shown().splitlines() if 'bird' in line)
     assert [int(cell) for cell in bird.replace('│', ' ').split()[1:]] == [20, 5, 8, 33]
+    page = ' '.join((ROOT / 'docs' / 'photographs.md').read_text(encoding='utf-8').split())
+    total = sum(len(names(part)) for part in CLASSES.values())
+    assert f'{len(every_name())} of them are photographs' in page and f'{total} of these a thing of one of nine' in page
+    held = sum(len(own) for title, own in divide(0)['test'].items() if title != 'distractor')
+    assert f'drawn from the same {held} stamps of a class' in page
     assert shown('--names').count('distractor') == len(names(DISTRACTORS))
     assert 'mirrored copy' in shown('--left-out')

@@ -2,8 +2,10 @@
 """Shows which stamps StampScenes is made of: how many of each class in each split, all names, or what is left out."""
 
 import argparse
+from pathlib import Path
 
 from mmlocat.datasets.stamp_scenes.catalogue import CLASSES, LEFT_OUT
+from mmlocat.datasets.stamp_scenes.package import download
 from mmlocat.datasets.stamp_scenes.sources import divide
 from mmlocat.utils import stoppable
 from mmlocat.utils.tables import Table
@@ -14,9 +16,13 @@ if __name__ == '__main__':
     show = parser.add_mutually_exclusive_group()
     show.add_argument('--names', action='store_true', help='list every stamp with its class and split')
     show.add_argument('--left-out', action='store_true', help='list what is not used, and why')
+    show.add_argument('--fetch', metavar='FILE', type=Path, help='only fetch the Debian package, to a file')
     options = parser.parse_args()
     parts = divide(options.seed)
-    if options.left_out:
+    if options.fetch:
+        table = Table(['package'])
+        table.add(str(download(options.fetch)))
+    elif options.left_out:
         table = Table(['stamp or folder', 'why it is left out'], words=2)
         for name, reason in sorted(LEFT_OUT.items()):
             table.add(name, reason)

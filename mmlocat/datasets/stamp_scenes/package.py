@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -37,7 +38,7 @@ def prepare_stamps() -> Path:
     """Makes sure that the stamps in use lie in the cache folder, 11 MB of PNG; the first call fetches 161 MB for them.
 
     They come from what the environment variable MMLOCAT_STAMPS names, a Debian package or a folder with its files; else
-    from an installed Tux Paint; else from a Debian mirror.
+    from an installed Tux Paint, if it is of the same version; else from a Debian mirror.
 
     Returns:
         The folder, which holds each stamp under its name in the catalogue, and their licence.
@@ -64,13 +65,32 @@ def _collect(folder: Path) -> None:
     given = os.environ.get(VARIABLE)
     if given and not Path(given).exists():
         raise FileNotFoundError(f'{VARIABLE} names {given}, which does not exist; {_ADVICE}')
-    source = Path(given) if given else _INSTALLED if _INSTALLED.is_dir() else None
-    if source is None:
+    if given:
+        _copy(Path(given), folder)
+        _check(folder, given)
+    elif not _from_installed(folder):
         with tempfile.TemporaryDirectory() as scratch:
-            _copy(_download(Path(scratch) / _PACKAGE), folder)
-            source = _URL
-    else:
-        _copy(source, folder)
+            _copy(download(Path(scratch) / _PACKAGE), folder)
+        _check(folder, _URL)
+    (folder / 'LICENCE.txt').write_text(_LICENCE, encoding='utf-8')
+
+
+def _from_installed(folder: Path) -> bool:
+    """Copies the stamps of an installed Tux Paint; returns whether they are those in use: its version is not ours."""
+    if not _INSTALLED.is_dir():
+        return False
+    _copy(_INSTALLED, folder)
+    try:
+        _check(folder, str(_INSTALLED))
+    except (FileNotFoundError, ValueError):
+        for entry in folder.iterdir():
+            shutil.rmtree(entry)
+        return False
+    return True
+
+
+def _check(folder: Path, source: str) -> None:
+    """Raises an error that names the source unless the folder holds just the stamps in use."""
     missing = [name for name in every_name() if not (folder / f'{name}.png').is_file()]
     if missing:
         raise FileNotFoundError(f'{source} lacks {len(missing)} of {len(every_name())} stamps, {missing[0]}.png first; '
@@ -78,7 +98,6 @@ def _collect(folder: Path) -> None:
     found = checksum(folder)
     if found != SHA256:
         raise ValueError(f'the stamps of {source} have sha256 {found}, not {SHA256} as those of {_PACKAGE}; {_ADVICE}')
-    (folder / 'LICENCE.txt').write_text(_LICENCE, encoding='utf-8')
 
 
 def checksum(folder: Path) -> str:
@@ -89,7 +108,12 @@ def checksum(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _download(path: Path) -> Path:
+def download(path: Path) -> Path:
+    """Fetches the Debian package to a file; returns its path.
+
+    Raises:
+        RuntimeError: It cannot be fetched.
+    """
     try:
         with urllib.request.urlopen(_URL, timeout=60) as answer, open(path, 'wb') as file:
             from rich.progress import wrap_file
@@ -104,13 +128,21 @@ def _download(path: Path) -> Path:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """Copies the stamps in use from a Debian package, or from a folder of its files."""
     wanted = set(every_name())
-    for path, content in _files_of_folder(source) if source.is_dir() else _files_of_package(source):
-        name = path.rpartition('/stamps/')[2][:-len('.png')]
+    for name, content in read_all(source):
         if name in wanted:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / f'{name}.png').write_bytes(content)
+
+
+def read_all(source: Path) -> Iterator[Tuple[str, bytes]]:
+    """Yields the names, as the catalogue has them, and bytes of all stamps of a package or a folder of its files.
+
+    Raises:
+        RuntimeError: The package cannot be unpacked.
+    """
+    for path, content in _files_of_folder(source) if source.is_dir() else _files_of_package(source):
+        yield path.rpartition('/stamps/')[2][:-len('.png')], content
 
 
 def _files_of_folder(source: Path) -> Iterator[Tuple[str, bytes]]:

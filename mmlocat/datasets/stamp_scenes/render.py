@@ -14,7 +14,9 @@ from .sources import Sources
 
 _MAX_ANGLE = 20.0  # degrees
 _MAX_DISTRACTORS = 2
-_LEAST_CROP = 96  # px of the photograph that a background shows at least
+# Sides, in px, of what a background shows of the photograph: at most what the narrowest split's region holds, so that
+# the scale of a background tells no split from another.
+_CROPS = (96, 128)
 
 
 def render_scene(sources: Sources, canvas: int, sizes: Tuple[float, float], max_objects: int,
@@ -66,7 +68,7 @@ def _background(photo: np.ndarray, canvas: int, rng: np.random.Generator) -> np.
 
 
 def _crop(photo: np.ndarray, canvas: int, rng: np.random.Generator) -> np.ndarray:
-    side = int(rng.integers(_LEAST_CROP, min(photo.shape[:2]) + 1))
+    side = int(rng.integers(_CROPS[0], _CROPS[1] + 1))
     top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
     crop = np.rot90(photo[top:top + side, left:left + side, rng.permutation(3)], rng.integers(4))
     crop = crop[:, ::-1] if rng.random() < 0.5 else crop

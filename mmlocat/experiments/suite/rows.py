@@ -15,8 +15,9 @@ A config that only tests, such as one of k-NN, tests its row's ``checkpoint``.
 Further keys of a row: ``name`` (default: the leaf's), ``title`` (in tables), ``share`` (the part of its config's
 iterations that it is trained for), ``processes`` (of its training and test; default: what ``--gpus`` says),
 ``train-args`` (further arguments of tools/train.py). Beside ``rows`` a suite may hold ``seeds``, of the rows that state
-none, ``datasets``, for each of which the rows stand once, with its name in place of ``DATASET``, and ``compare``: two
-rows, of which the report says how the second differs from the first.
+none, ``datasets``, for each of which the rows stand once, with its name in place of ``DATASET``, ``compare``: two rows
+(of each data set), of which the report says how the second differs from the first, and ``picture``: which scenes show
+these two at the end, 'first' (default) or 'quantiles' of the first one's IoU.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ import yaml
 from mmlocat.experiments.leaderboard.names import parse
 from mmlocat.utils import share_folder, suggestion
 
+PICTURES = ('first', 'quantiles')
+_TOP = {'rows', 'seeds', 'datasets', 'compare', 'picture'}
 # What each key of a row must hold, as a check and in words.
 _KEYS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     'config': (lambda value: isinstance(value, str), 'the name of a config'),
@@ -89,12 +92,19 @@ class Suite:
     Args:
         name: The file's name without its suffix.
         rows: In the file's order; a row comes after the one it starts from.
-        compare: Names of the two rows that the report compares, or nothing.
+        compare: Names of the two rows that the report compares, or nothing; of several data sets, two for each.
+        picture: One of ``PICTURES``: which scenes show what these predict.
     """
 
     name: str
     rows: Tuple[SuiteRow, ...] = ()
     compare: Tuple[str, ...] = ()
+    picture: str = 'first'
+
+    @property
+    def pairs(self) -> List[Tuple[str, str]]:
+        """The names of ``compare``, two by two."""
+        return list(zip(self.compare[::2], self.compare[1::2]))
 
     def row(self, name: str) -> SuiteRow:
         """Returns the row of a name, which must be there."""
@@ -119,7 +129,7 @@ class Suite:
         for row in reversed(self.rows):
             if row.name in chosen and row.parent:
                 chosen.add(row.parent)
-        compare = self.compare if set(self.compare) <= chosen else ()
+        compare = tuple(name for pair in self.pairs if set(pair) <= chosen for name in pair)
         return replace(self, rows=tuple(row for row in self.rows if row.name in chosen), compare=compare)
 
 
@@ -146,9 +156,9 @@ def load_suite(path: Union[str, Path], seeds: Optional[Sequence[int]] = None) ->
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{file} is not YAML: {error}') from error
     entries = content.get('rows') if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries or not set(content) <= {'rows', 'seeds', 'datasets', 'compare'}:
+    if not isinstance(entries, list) or not entries or not set(content) <= _TOP:
         raise ValueError(f'{file} must hold rows: a list of rows that each name a config; beside it, it may hold '
-                         'seeds, datasets and compare alone')
+                         'seeds, datasets, compare and picture alone')
     rows: Dict[str, SuiteRow] = {}
     for number, entry in _for_each_dataset(file, entries, content.get('datasets')):
         label = entry.get('name', entry.get('config')) if isinstance(entry, dict) else None
@@ -157,10 +167,14 @@ def load_suite(path: Union[str, Path], seeds: Optional[Sequence[int]] = None) ->
             raise ValueError(f'{where}: a row is a mapping with the key config, got {entry!r}')
         row = _row(where, {'seeds': list(seeds) if seeds else content.get('seeds', [0]), **entry}, rows)
         rows[row.name] = row
-    compare = content.get('compare', [])
-    if not isinstance(compare, list) or len(compare) not in (0, 2) or not set(compare) <= set(rows):
+    compare, picture = content.get('compare', []), content.get('picture', 'first')
+    names = compare if isinstance(compare, list) and all(isinstance(name, str) for name in compare) else [None]
+    names = list(dict.fromkeys(_named(name, data) for data in content.get('datasets') or [''] for name in names))
+    if compare and (len(compare) != 2 or len(names) % 2 or not set(names) <= set(rows)):
         raise ValueError(f'{file}, compare: expected the names of two rows, got {compare!r}')
-    return Suite(file.stem, tuple(rows.values()), tuple(compare))
+    if picture not in PICTURES:
+        raise ValueError(f'{file}, picture: expected one of {", ".join(PICTURES)}, got {picture!r}')
+    return Suite(file.stem, tuple(rows.values()), tuple(names) if compare else (), picture)
 
 
 def _for_each_dataset(file: Path, entries: List[Any], datasets: Any) -> List[Tuple[int, Any]]:
@@ -172,11 +186,12 @@ def _for_each_dataset(file: Path, entries: List[Any], datasets: Any) -> List[Tup
         raise ValueError(f'{file}, datasets: expected names as they end those of configs, such as [digitscenes], got '
                          f'{datasets!r}')
 
-    def named(value: Any, dataset: str) -> Any:
-        return value.replace('DATASET', dataset) if isinstance(value, str) else value
+    return [(number, {key: _named(value, name) for key, value in entry.items()} if isinstance(entry, dict) else entry)
+            for name in datasets for number, entry in numbered]
 
-    return [(number, {key: named(value, dataset) for key, value in entry.items()} if isinstance(entry, dict) else entry)
-            for dataset in datasets for number, entry in numbered]
+
+def _named(value: Any, dataset: str) -> Any:
+    return value.replace('DATASET', dataset) if isinstance(value, str) else value
 
 
 def _row(where: str, entry: Dict[str, Any], earlier: Dict[str, SuiteRow]) -> SuiteRow:
