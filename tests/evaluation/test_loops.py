@@ -256,7 +256,7 @@ def test_pictures_show_label_maps_at_the_size_of_the_file_and_name_label_0(digit
     names = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
     for loader in (config['test_dataloader'], config['test_cfg']['memory_dataloader']):
         loader['dataset'].update(indices=2, metainfo=dict(classes=names, palette=[[9, 9, 9]] * 10))
-    config.update(default_hooks=dict(visualization=dict(type='SegVisualizationHook', draw=True)),
+    config.update(default_hooks=dict(visualization=dict(type='SegVisualizationHook', draw=True, interval=1)),
                   visualizer=dict(type='SegLocalVisualizer', name=str(tmp_path), save_dir=str(tmp_path / 'shown')))
     drawn = []
 

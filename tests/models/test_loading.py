@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmlocat.attention.vit.position import resize_position_embedding
 from mmlocat.models import LocAtViT
@@ -222,7 +223,7 @@ def test_initial_weights_are_checked_with_their_records(tmp_path):
     source = LocAtViT(NANO, (12, 32), 4, ref_grid=(2, 8))
     torch.save(source.state_dict(), tmp_path / 'x.pth')
     context = Context(TRAIN, initial=str(tmp_path / 'x.pth'), runner=SimpleNamespace(model=LocAtViT(NANO, 24, 4)))
-    assert fit_weights(None, context) == []
+    assert fit_weights(Config(dict(load_from=context.initial)), context) == []
     assert load(source, LocAtViT(NANO, 24, 4)).pos_embed.shape[1] == 1 + 36
 
 

@@ -42,8 +42,9 @@ def test_weights_of_mmpretrain_give_its_features_where_nothing_is_padded():
 
 def drawn(model):
     generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1, generator=generator)
     model.eval()
     return model
 

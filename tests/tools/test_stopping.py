@@ -91,8 +91,8 @@ def test_a_tool_stopped_while_it_works(clean_environment, tmp_path):
          '--seconds', '60', '--no-memory', '--work-dir', str(tmp_path)],
         env=clean_environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))  # a shell may ignore it
-    first = process.stderr.readline()
-    assert first.startswith('[1/')
+    assert process.stderr.readline().startswith('mmlocat ')
+    assert process.stderr.readline().startswith('[1/')
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -110,6 +110,8 @@ def files(place):
 
 @pytest.mark.parametrize(('command', 'message'), CASES, ids=[command for command, _ in CASES])
 def test_one_line_before_any_work(command, message, place, capsys, monkeypatch):
+    if command.startswith('deploy/export_onnx.py bare.py resnet') and not hasattr(torch.compiler, 'is_exporting'):
+        pytest.skip(f'PyTorch {torch.__version__} is refused before weights are read')
     monkeypatch.chdir(place)
     before = files(place)
     with pytest.raises(SystemExit) as stop:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import ImgDataPreprocessor
 
 from mmlocat.config import load_config
 from mmlocat.training.config_values import check_values
@@ -117,7 +118,8 @@ def test_means_that_a_data_preprocessor_does_not_take():
     for means in ([0.5], None):
         config.model.data_preprocessor.update(mean=means, std=means)
         assert check_values(config, Context()) == []
-    config.model.data_preprocessor.mean = [0.5] * 4
+    # That of OneDL's MMSegmentation derives from it; that of OpenMMLab's takes any number.
+    config.model.data_preprocessor.update(type=ImgDataPreprocessor, mean=[0.5] * 4)
     with pytest.raises(ValueError, match="mean has 4 values, but takes one .* or three; set .*'Normalize', mean="):
         check_values(config, Context())
     config.model.data_preprocessor.type = 'mmpretrain.ClsDataPreprocessor'  # which takes any number
