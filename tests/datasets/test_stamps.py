@@ -249,6 +249,6 @@ def test_the_command_shows_counts_names_and_reasons(monkeypatch, capsys):
     total = sum(len(names(part)) for part in CLASSES.values())
     assert f'{len(every_name())} of them are photographs' in page and f'{total} of these a thing of one of nine' in page
     held = sum(len(own) for title, own in divide(0)['test'].items() if title != 'distractor')
-    assert f'drawn from the same {held} stamps of a class' in page
+    assert f'drawn from the same {held} stamps of the nine classes' in page
     assert shown('--names').count('distractor') == len(names(DISTRACTORS))
     assert 'mirrored copy' in shown('--left-out')

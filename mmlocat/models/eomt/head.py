@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from mmpretrain.models.utils import LayerNorm2d
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import DiceLoss
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -71,7 +72,7 @@ class EoMTHead(BaseDecodeHead):
                 raise ValueError(f'{name} of EoMTHead must be a whole number from {least}, got {value!r}')
         super().__init__(in_channels, in_channels, num_classes=num_classes, out_channels=num_classes, dropout_ratio=0,
                          ignore_index=ignore_index, align_corners=align_corners, init_cfg=None,
-                         loss_decode=dict(type='DiceLoss'))  # any: it is not used, and the default one warns
+                         loss_decode=dict(type=DiceLoss))  # any: it is not used, and the default one warns
         del self.conv_seg, self.loss_decode  # the parent's classifier of pixels and its loss
         self.num_queries, self.num_blocks = num_queries, num_blocks
         self.queries = nn.Parameter(torch.randn(num_queries, in_channels))
