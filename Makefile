@@ -14,7 +14,7 @@ DEV := $(VENV)/.mmlocat-dev
 PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 TEST := OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-.PHONY: install install-dev demo demo-full demo-quick app docs test test-fast test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean
+.PHONY: install install-dev demo demo-full demo-quick app docs test test-fast test-stamps test-soak test-torch test-openmmlab test-cuda gpu-report reliability lint package clean
 
 install: $(READY)
 
@@ -60,6 +60,12 @@ FAST_TESTS := $(addprefix tests/,test_configs.py test_floors.py checkpoints/test
 	$(addprefix models/test_,building.py golden_models.py loading.py locat_vit.py patch_refinement.py wrong_arguments.py))
 test-fast: install-dev
 	$(TEST) -m "not soak" $(FAST_TESTS)
+
+# What holds of the stamps of Tux Paint themselves, which StampScenes is made of: 161 MB, fetched once to STAMPS.
+STAMPS ?= .venv-stamps.deb
+test-stamps: install-dev
+	test -f $(STAMPS) || { $(BIN)/python tools/data/stamps.py --fetch $(STAMPS).part && mv $(STAMPS).part $(STAMPS); }
+	MMLOCAT_STAMPS=$(STAMPS) $(BIN)/python -m pytest -q tests/datasets/test_real_stamps.py
 
 # pytest exits with 5 where no test is marked, which is no failure.
 test-soak: install-dev
@@ -126,4 +132,4 @@ package: install-dev
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) .venv-torch-* build dist *.egg-info
+	rm -rf $(VENV) .venv-torch-* $(STAMPS) build dist *.egg-info

@@ -1,17 +1,17 @@
-# Retrofit, control: a trained plain ViT, fine-tuned for 2 epochs at a third of the learning rate. Start:
-# --cfg-options checkpoint=FILE of vit-nano_digitscenes.py.
+# Retrofit, control: a trained plain ViT is trained on, for as long again and by the same rates. A share of it:
+# `share` in a suite. Start: --cfg-options load_from=FILE of vit-nano_digitscenes.py.
 _base_ = './vit-nano_digitscenes.py'
-checkpoint = None
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+_iterations, _warmup = 2815, 281  # of the pretraining: 5 epochs of 36,000 images at batch 64, and half an epoch
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=0.2, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=_warmup),
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,
-        by_epoch=True,
-        begin=0.2,
-        T_max=1.8,
-        end=2,
-        convert_to_iter_based=True),
+        by_epoch=False,
+        begin=_warmup,
+        T_max=_iterations - _warmup,
+        end=_iterations),
 ]
-train_cfg = dict(max_epochs=2, val_interval=2)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=_iterations, val_interval=_iterations)
+default_hooks = dict(logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=300))
+log_processor = dict(by_epoch=False)

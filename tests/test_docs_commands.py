@@ -21,7 +21,7 @@ from tests.helpers.checkout import Checkout
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')),
          *sorted((ROOT / 'configs').rglob('*.md')), *sorted((ROOT / 'mmlocat').rglob('*.md'))]
 START = (ROOT / 'docs' / 'start.md').read_text(encoding='utf-8')
-OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'weights.md')
+OWN_TESTS = ('analysis.md', 'data.md', 'own_data.md', 'photographs.md', 'retrofit.md', 'weights.md')
 KINDS = {'pip': r'pip install ', 'demo': r'make demo$|make app$|python demo/', 'digitscenes': r'.*\bdigitscenes\b',
          'paper': r'.*\bpaper\b', 'benchmarks': r'python tools/benchmark/(attention|backbone|neighbours|windows)\.py ',
          'launchers': r'(\w+=\w+ )?tools/\w+\.sh ', 'data check': r'python tools/data/check\.py ',

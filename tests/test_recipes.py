@@ -61,7 +61,8 @@ def test_upernet_warms_up_and_then_falls_linearly_to_zero_at_every_depth(name, i
 
 
 def test_batches_are_the_recipes_on_eight_gpus():
-    for name, total in dict(vit_imagenet=1024, vit_linear_coco_stuff164k=32, vit_upernet_pascal_context59=16).items():
+    for name, total in dict(vit_imagenet=1024, vit_linear_coco_stuff164k=32, vit_upernet_pascal_context59=16,
+                            vit_eomt_ade20k=16).items():
         config = load(name)
         assert config.auto_scale_lr.base_batch_size == total == 8 * config.train_dataloader.batch_size
 
@@ -101,6 +102,21 @@ def test_upernet_slows_the_stem_and_decays_no_vectors_and_no_tokens():
             depth = int(name.split('.')[2]) + 1
         assert rate == pytest.approx(0.9**(13 - depth)), name
     assert found['backbone.layers.11.attn.gaug.log_alpha.weight'] == (pytest.approx(0.9), 0.01)
+
+
+def test_eomt_slows_the_blocks_trains_its_queries_at_the_full_rate_and_ends_at_zero():
+    found, model = groups('locatvit_eomt_ade20k', 'meta')
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    for name in ('decode_head.queries', 'decode_head.mask_mlp.0.weight'):
+        assert found[name] == (1, 0.05)
+    assert found['backbone.ln1.weight'] == found['decode_head.classifier.bias'] == (1, 0)
+    for block in (0, 8, 11):
+        assert found[f'backbone.layers.{block}.attn.qkv.weight'] == (pytest.approx(0.8**(12 - block)), 0.05)
+    config = load('vit_eomt_ade20k')
+    assert config.train_cfg.max_iters == 31 * (20210 // 16) and config.optim_wrapper.clip_grad.max_norm == 0.01
+    rates = learning_rates(config)[:, 0]
+    assert rates.max() == pytest.approx(1e-4) and rates[-1] == pytest.approx(0, abs=1e-12)
+    assert rates[1500 + (39153 - 1501) // 2] == pytest.approx(1e-4 * 0.5**0.9, rel=1e-3)
 
 
 # Images and labels

@@ -57,7 +57,7 @@ def test_weights_are_listed_where_they_are_published():
 def test_collections_and_readmes():
     collections = [one for content in FILES.values() for one in content['Collections']]
     assert {one['Name'] for one in collections} == {model['In Collection'] for model in MODELS.values()}
-    assert len(collections) == 7
+    assert len(collections) == 8
     for one in collections:
         assert (ROOT / one['README']).is_file()
 

@@ -18,7 +18,9 @@ from .kernel import GaussianKernel, Grid, as_grid
 from .pytorch import is_cpu_inference, is_exporting
 
 _STD = 0.02
-# softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's, and no gradient vanishes.
+# softplus(-10) = 4.5e-5 of a logit keeps outputs within 1e-4 of the plain model's. Its gradient is as small, but not 0,
+# and Adam makes up for its size; what takes long is the way from -10, for Adam moves a weight by at most about the sum
+# of its rates. docs/retrofit.md says what follows for those.
 _IDENTITY_BIAS = -10.
 
 
@@ -194,14 +196,16 @@ class GaussianAttention(nn.Module):
         def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
             call = signature(self.forward).bind(*args, **kwargs).arguments
             with torch.no_grad():
-                listener(*self._predict_all(call['query'], call['grid'], call.get('gate_query')))
+                listener(*self._predict_all(call['query'], call['grid'], call.get('gate_query'),
+                                            call.get('num_prefix_tokens')))
 
         return self.register_forward_pre_hook(before, with_kwargs=True)
 
-    def _predict_all(self, query: Tensor, grid: Union[int, Grid],
-                     gate_query: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    def _predict_all(self, query: Tensor, grid: Union[int, Grid], gate_query: Optional[Tensor],
+                     num_prefix_tokens: Optional[int]) -> Tuple[Tensor, Tensor]:
         gate = query if gate_query is None else gate_query
-        return self.predict(gate[:, :, self.num_prefix_tokens:], grid)
+        prefix = self.num_prefix_tokens if num_prefix_tokens is None else num_prefix_tokens
+        return self.predict(gate[:, :, prefix:], grid)
 
     def forward(self,
                 query: Tensor,
@@ -210,6 +214,7 @@ class GaussianAttention(nn.Module):
                 grid: Union[int, Grid],
                 *,
                 gate_query: Optional[Tensor] = None,
+                num_prefix_tokens: Optional[int] = None,
                 bias: Optional[Tensor] = None,
                 scale: Optional[float] = None,
                 dropout_p: float = 0.0) -> Tensor:
@@ -222,6 +227,8 @@ class GaussianAttention(nn.Module):
             grid: The current patch grid (H, W).
             gate_query: The tensor that predicts the Gaussians instead of ``query``, such as the query before a rotary
                 embedding; shape (B, h, N, d).
+            num_prefix_tokens: P of this call, where others stand before the patches too, such as a decoder's queries.
+                Defaults to the module's.
             bias: A further term of the logits; broadcastable to (B, h, N, N).
             scale: Factor on q k^T. Defaults to ``d ** -0.5``.
             dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
@@ -239,12 +246,11 @@ class GaussianAttention(nn.Module):
             raise ValueError(f'gate_query must have the shape of query, {tuple(query.shape)}, '
                              f'got {tuple(gate_query.shape)}')
         layers = (self.log_var.weight, self.log_var.bias, self.log_alpha.weight, self.log_alpha.bias)
-        request = checked_request(query, key, value, grid, self.num_prefix_tokens, scale, dropout_p, bias, gate_query,
-                                  *layers)
-        common = dict(kernel=self.kernel, grid=grid, num_prefix_tokens=self.num_prefix_tokens, scale=request.scale,
-                      bias=bias)
+        prefix = self.num_prefix_tokens if num_prefix_tokens is None else num_prefix_tokens
+        request = checked_request(query, key, value, grid, prefix, scale, dropout_p, bias, gate_query, *layers)
+        common = dict(kernel=self.kernel, grid=grid, num_prefix_tokens=prefix, scale=request.scale, bias=bias)
         backend = choose(self.backend, request)
         if hasattr(backend, 'attend_and_predict'):
             return backend.attend_and_predict(query, key, value, gate_query, layers, **common)
-        variance, alpha = self._predict_all(query, grid, gate_query)
+        variance, alpha = self._predict_all(query, grid, gate_query, prefix)
         return backend.attend(query, key, value, variance, alpha, dropout_p=dropout_p, **common)

@@ -36,6 +36,12 @@ class _Names(NamedTuple):
     tower: str = ''  # the part of a larger model that is taken: names without it are left out
 
 
+_TIMM = _Names(
+    r'(^|\.)blocks\.\d+\.', 'blocks.',
+    {'norm1.': 'ln1.', 'norm2.': 'ln2.', 'norm3.': 'ln3.', 'mlp.fc1.': 'ffn.layers.0.0.', 'mlp.fc2.': 'ffn.layers.1.',
+     **_ROPE_SCALES, 'ls1.gamma': 'attn.gamma1.weight', 'ls2.gamma': 'ffn.gamma2.weight', 'ls3.gamma': 'gamma3.weight'},
+    {'patch_embed.proj.': 'patch_embed.projection.', 'norm_pre.': 'pre_norm.', 'norm.': 'ln1.'})
+_DINOV2 = 'DINOv2 with registers'  # without registers its names are timm's
 # The first library whose sign is found is used; another one needs an entry here, above those with a wider sign.
 _LIBRARIES = {
     'CLIP': _Names(
@@ -44,12 +50,8 @@ _LIBRARIES = {
          'mlp.c_fc.': 'ffn.layers.0.0.', 'mlp.c_proj.': 'ffn.layers.1.'},
         {'conv1.': 'patch_embed.projection.', 'class_embedding': 'cls_token', 'positional_embedding': 'pos_embed',
          'ln_pre.': 'pre_norm.', 'ln_post.': 'ln1.'}, 'visual.'),
-    'timm': _Names(
-        r'(^|\.)blocks\.\d+\.', 'blocks.',
-        {'norm1.': 'ln1.', 'norm2.': 'ln2.', 'norm3.': 'ln3.', 'mlp.fc1.': 'ffn.layers.0.0.',
-         'mlp.fc2.': 'ffn.layers.1.', **_ROPE_SCALES, 'ls1.gamma': 'attn.gamma1.weight',
-         'ls2.gamma': 'ffn.gamma2.weight', 'ls3.gamma': 'gamma3.weight'},
-        {'patch_embed.proj.': 'patch_embed.projection.', 'norm_pre.': 'pre_norm.', 'norm.': 'ln1.'}),
+    _DINOV2: _TIMM._replace(sign=r'(^|\.)register_tokens$', outside={**_TIMM.outside, 'register_tokens': 'reg_token'}),
+    'timm': _TIMM,
     'MMSegmentation ViT': _Names(
         r'(^|\.)layers\.\d+\.attn\.attn\.in_proj_',
         in_blocks={'attn.attn.in_proj_': 'attn.qkv.', 'attn.attn.out_proj.': 'attn.proj.'}),
@@ -169,8 +171,8 @@ def translate(checkpoint: Mapping[str, Any]) -> Translated:
     """Converts a ViT's weights to the names and shapes of ``LocAtViT``.
 
     Takes them out of a training checkpoint (of a DINO training the teacher's), renames them, fuses split queries, keys
-    and values, and gives CLIP's class and position embeddings a batch dimension. Entries that are not tensors are left
-    out.
+    and values, gives CLIP's class and position embeddings a batch dimension, and DINOv2's registers, which have no
+    position, one of zeros. Entries that are not tensors are left out.
 
     Args:
         checkpoint: Weights by name, or a dict that holds them under a key such as 'state_dict'.
@@ -187,7 +189,12 @@ def translate(checkpoint: Mapping[str, Any]) -> Translated:
     for name, dims in (('cls_token', 1), ('pos_embed', 2)):
         if name in renamed and renamed[name].dim() == dims:
             renamed[name] = renamed[name].reshape(1, -1, renamed[name].shape[-1])
-    return Translated(renamed, detect_format(list(tensors)), nesting)
+    library = detect_format(list(tensors))
+    if library == _DINOV2 and 'pos_embed' in renamed:
+        position = renamed['pos_embed']  # of the class token, then of the patches
+        renamed['pos_embed'] = torch.cat(
+            [position[:, :1], torch.zeros_like(renamed['reg_token']), position[:, 1:]], dim=1)
+    return Translated(renamed, library, nesting)
 
 
 def _fuse(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

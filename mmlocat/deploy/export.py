@@ -18,7 +18,7 @@ from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.models.building import build_model, load_weights
 from mmlocat.utils import check_folder, first_line, require_modules, staged
 
-from .model import Exportable, named_outputs
+from .model import Exportable, flat, named_outputs
 from .verify import Difference, difference
 
 OPSET = 20  # the first with Gelu; onnxruntime supports it since 1.17
@@ -102,8 +102,9 @@ def _record(exportable: Exportable) -> torch.onnx.ONNXProgram:
     rows, columns = exportable.backbone.patch_size
     down, across = _patches_to_record(exportable.backbone)
     images = torch.zeros(2, exportable.backbone.in_channels, down * rows + 1, across * columns + 3)
-    # At least two patches a side: with one, PyTorch would record another graph. The graph itself runs with one, too.
-    dynamic = {0: Dim('batch'), 2: Dim('height', min=rows + 1), 3: Dim('width', min=columns + 1)}
+    # At least three patches a side: with one, PyTorch would record another graph, and with two DPTHead, which halves
+    # them, leaves one. The graph itself runs with less, too.
+    dynamic = {0: Dim('batch'), 2: Dim('height', min=2 * rows + 1), 3: Dim('width', min=2 * columns + 1)}
     logging.disable(logging.WARNING)  # the exporter's messages to its developers
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -133,7 +134,7 @@ def _patches_to_record(backbone: nn.Module) -> Tuple[int, int]:
     size of 1 for a special case, and would bind the graph to it.
     """
     if not hasattr(backbone, 'num_stages'):
-        return 7, 9
+        return 6, 8  # with the part an odd number: heads that halve maps take their general way, not that for even ones
     last = [windows * (backbone.window_size + 1) for windows in (2, 3)]  # the map of the last stage
     down, across = (2**(backbone.num_stages - 1) * (side - 1) for side in last)
     return down, across
@@ -155,7 +156,7 @@ def compare(run: Callable[[Tensor], Tuple[Tensor, ...]], exportable: Exportable,
         images = torch.randn(batch, exportable.backbone.in_channels, *size, generator=generator)
         with torch.no_grad():
             if exportable.task == 'backbone':
-                expected = model(images)
+                expected = flat(model(images))
             elif exportable.task == 'classifier':
                 expected = list(named_outputs(model(images, mode='tensor')).values())
             else:

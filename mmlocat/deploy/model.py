@@ -7,10 +7,11 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import revert_sync_batchnorm
+from mmseg.models.utils import Upsample
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from mmlocat.attention import GaussianAttention
+from mmlocat.models.backbones.layers import PAIRS
 from mmlocat.models.backbones.protocol import find_backbone
 from mmlocat.utils import first_line
 
@@ -43,11 +44,15 @@ class Exportable(nn.Module):
                 # Pooling to one value is a mean, which ONNX has.
                 if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                     setattr(module, name, PoolingByMatrices(child.output_size))
+                elif isinstance(child, Upsample) and not child.size:  # its sizes, floats made whole, bind a graph
+                    setattr(module, name, nn.Upsample(None, child.scale_factor, child.mode, child.align_corners))
         self.eval()
         if self.task == 'backbone':
             last = len(self.backbone.blocks) - 1
             part = 'stage' if hasattr(self.backbone, 'num_stages') else 'block'  # what out_indices counts
-            self.outputs = [f'{part}_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
+            names = [f'{part}_{index}' for index in sorted(getattr(self.backbone, 'out_indices', (last, )))]
+            pairs = getattr(self.backbone, 'out_type', None) == PAIRS
+            self.outputs = [f'{name}{kind}' for name in names for kind in (('_map', '_cls_token') if pairs else ('', ))]
         else:
             self.outputs = self._try_outputs()
 
@@ -59,11 +64,14 @@ class Exportable(nn.Module):
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         """Returns a backbone's features, a classifier's logits (B, classes), or a segmentor's (B, classes, H, W)."""
         if self.task == 'backbone':
-            return tuple(self.model(images))
-        logits = self.model(images, mode='tensor')
+            return flat(self.model(images))
         if self.task == 'segmentor':
-            return (interpolate(logits, size=images.shape[2:], mode='bilinear', align_corners=False), )
-        return tuple(named_outputs(logits).values())
+            return (self._segment(images), )
+        return tuple(named_outputs(self.model(images, mode='tensor')).values())
+
+    def _segment(self, images: Tensor) -> Tensor:
+        """Returns what the segmentor's heads, one or several in a row, give in a test, in the images' size."""
+        return self.model.encode_decode(images, [dict(img_shape=images.shape[2:])])
 
     def _try_outputs(self) -> List[str]:
         """Returns the names of what the head gives, by running the model on a small image."""
@@ -74,17 +82,19 @@ class Exportable(nn.Module):
                              device=next(self.parameters()).device)
         try:
             with torch.no_grad():
-                result = self.model(images, mode='tensor')
+                result = self._segment(images) if self.task == 'segmentor' else self.model(images, mode='tensor')
         except Exception as error:  # the head may be anybody's
             raise ValueError(f'{type(part).__name__} does not run on images alone ({type(error).__name__}: '
                              f'{first_line(error)}); {advice}') from error
-        if self.task == 'segmentor' and not isinstance(result, Tensor):
-            raise ValueError(f'{type(part).__name__} gives a {type(result).__name__} and not one map of logits; '
-                             f'{advice}')
         try:
             return list(named_outputs(result))
         except TypeError as error:
             raise ValueError(f'{type(part).__name__} gives {error}; {advice}') from error
+
+
+def flat(features: Any) -> Tuple[Tensor, ...]:
+    """Returns the tensors of a backbone's outputs, pairs taken apart."""
+    return tuple(named_outputs(features).values())
 
 
 def named_outputs(result: Any, name: str = '') -> Dict[str, Tensor]:
@@ -118,10 +128,7 @@ def _task_of(model: nn.Module) -> str:
                          "(extract_feat and decode_head); export its backbone: part='backbone' (--part backbone)")
     if not hasattr(model, 'decode_head'):
         return 'classifier'
-    if isinstance(head, nn.ModuleList):
-        raise ValueError(f'{type(model).__name__} has {len(head)} decode heads in a row, which is not supported; '
-                         "export its backbone: part='backbone' (--part backbone)")
-    if getattr(head, 'align_corners', False):
+    if getattr(head[-1] if isinstance(head, nn.ModuleList) else head, 'align_corners', False):
         raise ValueError("decode_head.align_corners=True: MMSegmentation's resizing reads sizes as numbers then, which "
                          'binds a graph to one size; only align_corners=False can be exported')
     return 'segmentor'

@@ -10,5 +10,8 @@ require_openmmlab('mmlocat.engine')
 from .dino import DINOHook, PerParameterClipAdamW  # noqa: E402
 from .gaussian_stats import GaussianStatsHook  # noqa: E402
 from .layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .mask_annealing import AnnealMasks  # noqa: E402
 
-__all__ = ['DINOHook', 'GaussianStatsHook', 'LayerDecayOptimWrapperConstructor', 'PerParameterClipAdamW']
+__all__ = [
+    'AnnealMasks', 'DINOHook', 'GaussianStatsHook', 'LayerDecayOptimWrapperConstructor', 'PerParameterClipAdamW'
+]

@@ -3,6 +3,8 @@
 MMPretrain's ``get_model`` then also knows this package's classifiers by name.
 Put ``custom_imports = dict(imports=['mmlocat.models'])`` into a config and ``type='LocAtViT'``
 resolves under ``default_scope='mmseg'`` and ``'mmpretrain'``, and ``'mmpretrain.LocAtViT'`` everywhere.
+EoMT is registered by ``mmlocat.models.eomt`` alone: it imports all models of MMSegmentation, which classifiers need not
+wait for, and which MMSegmentation 1.2 cannot import with an mmcv without compiled operators.
 """
 
 from mmlocat.utils import require_openmmlab

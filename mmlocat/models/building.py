@@ -39,8 +39,13 @@ def build_model(config: Config, device: str = 'cpu') -> nn.Module:
         settings['init_cfg'] = [entry for entry in _initialisers(settings) if entry not in loading] or None
     if config.get('data_preprocessor') and 'data_preprocessor' not in settings:  # as mmengine's Runner does
         settings['data_preprocessor'] = config.to_dict()['data_preprocessor']
-    with torch.device(device):
-        model = MODELS.build(settings)
+    try:
+        with torch.device(device):
+            model = MODELS.build(settings)
+    except RuntimeError as error:
+        if device != 'meta' or 'meta' not in str(error):
+            raise
+        model = MODELS.build(settings)  # some read numbers of tensors meanwhile, as SegmenterMaskTransformerHead does
     meta = _fitting_meta(config, settings)
     if meta:
         model.dataset_meta = meta

@@ -121,7 +121,9 @@ def _try_batch(config: Config, context: Context, batch: int) -> None:
     means = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     channels = model.backbone.in_channels if means is None or len(means) == 1 else len(means)
     with kept_for_backward(model) if context.options['dry_run'] and training else torch.no_grad() as kept:
-        features = _run('backbone', model.backbone, torch.zeros(batch, channels, *input_shape(config), device='meta'))
+        # A decoder whose queries run through the blocks says how to try both.
+        backbone = getattr(model, 'try_features', model.backbone)
+        features = _run('backbone', backbone, torch.zeros(batch, channels, *input_shape(config), device='meta'))
         if getattr(model, 'with_neck', False):
             features = _run('neck', model.neck, features)
         for name in ('decode_head', 'auxiliary_head', 'head'):
@@ -153,8 +155,10 @@ def _run(name: str, part: Callable, features: Any) -> Any:
     try:
         return part(features)
     except Exception as error:  # third-party layers may raise anything
-        tensors: List[Tensor] = [features] if isinstance(features, Tensor) else [
-            tensor for tensor in features if isinstance(tensor, Tensor)]
+        # Backbones may give pairs of tensors.
+        parts = [features] if isinstance(features, Tensor) else [
+            part for pair in features for part in (pair if isinstance(pair, (tuple, list)) else [pair])]
+        tensors: List[Tensor] = [part for part in parts if isinstance(part, Tensor)]
         if isinstance(error, NotImplementedError) or 'meta' in str(error).lower():
             return None
         if 'Expected more than 1 value per channel' in str(error):

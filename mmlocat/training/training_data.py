@@ -105,7 +105,11 @@ def _check_sizes(model: nn.Module, loader: DataLoader, name: str) -> None:
 
 def _heads(model: nn.Module) -> Dict[str, Tuple[int, int]]:
     """Returns the number of label values and the ignored one of each head, by its key in a config."""
+    from mmseg.models import DepthEstimator  # here, since it imports all models of mmseg
+
     model = getattr(model, 'module', model)  # inside a model of test-time augmentation
+    if isinstance(model, DepthEstimator):  # labels are lengths; the classes of such data are scenes, for other models
+        return {}
     heads: Dict[str, Any] = {key: getattr(model, key, None) for key in ('decode_head', 'auxiliary_head', 'head')}
     for key, head in list(heads.items()):
         if isinstance(head, nn.ModuleList):

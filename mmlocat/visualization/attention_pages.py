@@ -82,10 +82,15 @@ def _show_picture(axes, image: np.ndarray, block: BlockMaps, head: int, patches:
         alpha = block.alpha[head]
         colours = ScalarMappable(colour_scale(alpha.min(), alpha.max()), SCALE)
         for patch in patches:
-            x, y, across, down = block.ellipse(head, patch)
-            for colour, line in (('white', 2.8), (colours.to_rgba(alpha[patch]), 1.8)):  # dark colours need an edge
-                axes.add_patch(Ellipse((x, y), 2 * across, 2 * down, fill=False, linewidth=line, edgecolor=colour))
+            draw_gaussian(axes, block, head, patch, colours.to_rgba(alpha[patch]))
         _add_bar(axes, colours)
+
+
+def draw_gaussian(axes, block: BlockMaps, head: int, patch: Patch, colour) -> None:
+    """Draws the Gaussian of a patch in one head over the image, at one sigma."""
+    x, y, across, down = block.ellipse(head, patch)
+    for edge, line in (('white', 2.8), (colour, 1.8)):  # dark colours need an edge
+        axes.add_patch(Ellipse((x, y), 2 * across, 2 * down, fill=False, linewidth=line, edgecolor=edge))
 
 
 def _outline(axes, areas: np.ndarray, block: BlockMaps, colour: str) -> None:

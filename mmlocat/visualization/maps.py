@@ -86,14 +86,16 @@ def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
         seen.update(query=query, key=key,  # MMPretrain's has no scale of its own
                     scale=getattr(block.attn, 'scale', None) or query.shape[-1]**-0.5)
 
-    def hear_plain(module: nn.Module, args: tuple, output: Tensor) -> None:
-        given = signature(module.forward).bind(*args).arguments
+    def hear_plain(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+        given = signature(module.forward).bind(*args, **kwargs).arguments
         if isinstance(module, WindowAttention):
             mask = given.get('mask')
             seen['bias'] = at_least_float32(module.position_bias()) + (0 if mask is None else mask.unsqueeze(1))
-        elif given.get('angles') is not None:
-            seen.update({name: rotate(seen[name], given['angles'], module.num_prefix_tokens)
-                         for name in ('query', 'key')})
+            return
+        seen['bias'] = None if given.get('bias') is None else at_least_float32(given['bias'])
+        if given.get('angles') is not None:
+            prefix = seen['query'].shape[2] - given['angles'].shape[1]
+            seen.update({name: rotate(seen[name], given['angles'], prefix) for name in ('query', 'key')})
 
     def hear_tokens(module: nn.Module, args: tuple, output: Any) -> None:
         seen['tokens'] = (output if isinstance(output, Tensor) else output[0])[0]
@@ -102,7 +104,7 @@ def _listen(stack: ExitStack, block: nn.Module, seen: Dict[str, Any]) -> None:
     gaug = _gaug(block)
     if gaug is None:
         stack.callback(block.attn.qkv.register_forward_hook(hear_qkv).remove)
-        stack.callback(block.attn.register_forward_hook(hear_plain).remove)
+        stack.callback(block.attn.register_forward_hook(hear_plain, with_kwargs=True).remove)
     else:
         stack.callback(gaug.register_forward_pre_hook(hear_call, with_kwargs=True).remove)
         stack.callback(gaug.listen(hear_gaussians).remove)
@@ -123,6 +125,7 @@ def _maps_of(block: nn.Module, seen: Dict[str, Any], stride: int, grid: Grid, pa
     if len(query) != 1:
         raise TypeError(f'{type(block).__name__} attends within {len(query)} parts of the image; of windows only those '
                         'of LocAtSwin are drawn')
+    common['num_prefix_tokens'] = query.shape[2] - grid[0] * grid[1]  # a decoder's queries are among them
     one = {name: seen[name][0] for name in ('query', 'key', 'bias', 'variance', 'scales')
            if seen.get(name) is not None}
     return BlockMaps(grid=grid, patch_size=patch_size, **{**seen, **one}, **common)

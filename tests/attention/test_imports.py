@@ -35,6 +35,12 @@ def test_import_mmlocat_is_light():
     assert result.stdout.split() == ['False', 'False', 'True'], result.stderr
 
 
+def test_the_models_do_without_those_of_mmseg():
+    """MMSegmentation 1.2 cannot import them with an mmcv without compiled operators; EoMT asks for them by itself."""
+    result = run("import sys, mmlocat.models; print('mmseg.models' in sys.modules)")
+    assert result.stdout.split() == ['False'], result.stderr
+
+
 def test_a_missing_package_names_the_extra():
     for module in ('mmlocat.models', 'mmlocat.datasets'):
         result = run(BLOCK + f'import {module}')

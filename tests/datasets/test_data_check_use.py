@@ -116,9 +116,9 @@ def test_a_model_with_fewer_classes_than_the_data_is_an_error():
     assert errors_of(check_data(config, ['train'])) == ['train: ADE20KDataset has 150 classes, the model predicts 19']
 
 
-def test_digit_scenes_vouches_for_itself(monkeypatch):
-    monkeypatch.setattr('mmlocat.datasets.digit_scenes.datasets._ready', lambda *args: pytest.fail('it was opened'))
-    for name in ('vit-nano_digitscenes', 'vit-nano_linear_digitscenes'):
+def test_drawn_scenes_vouch_for_themselves(monkeypatch):
+    monkeypatch.setattr('mmlocat.datasets.scenes.datasets._ready', lambda *args: pytest.fail('it was opened'))
+    for name in ('vit-nano_digitscenes', 'vit-nano_linear_digitscenes', 'vit-nano_linear_stampscenes'):
         reports = check_data(load_config(leaf(name)))
         assert [report.title for report in reports] == ['train', 'val', 'test']
         assert not any(report.findings or report.read for report in reports)

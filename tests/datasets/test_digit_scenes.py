@@ -12,9 +12,11 @@ from mmseg.registry import DATASETS as SEG_DATASETS
 from PIL import Image
 
 from mmlocat.datasets import DigitScenesClassification, DigitScenesSegmentation, prepare_digit_scenes
-from mmlocat.datasets.digit_scenes import DigitScenesSpec, build
+from mmlocat.datasets.digit_scenes import DigitScenesSpec
 from mmlocat.datasets.digit_scenes.render import render_scene
-from mmlocat.datasets.digit_scenes.sources import SPLITS, load_sources
+from mmlocat.datasets.digit_scenes.sources import load_sources
+from mmlocat.datasets.scenes import build
+from mmlocat.datasets.scenes.spec import SPLITS
 from tests.helpers.forked import Program
 
 SMALL = DigitScenesSpec(classification=(160, 32, 32), segmentation=(32, 8, 9))
@@ -37,14 +39,14 @@ def test_splits_share_no_digit_and_no_photo_region():
 
 
 def test_a_seed_fixes_every_pixel(digit_scenes, tmp_path):
-    sums = build.read_manifest(digit_scenes)['sha256']
+    sums = build.read_manifest(digit_scenes, 'DigitScenes')['sha256']
     again = prepare_digit_scenes(tmp_path / 'again', SMALL, progress=False)
-    assert build.read_manifest(again)['sha256'] == sums
+    assert build.read_manifest(again, 'DigitScenes')['sha256'] == sums
     other = prepare_digit_scenes(
         tmp_path / 'other', DigitScenesSpec(seed=1, classification=(160, 32, 32), segmentation=(32, 8, 9)),
         progress=False)
-    assert build.read_manifest(other)['sha256'] != sums
-    # The number that a change of the drawing code would change. Raise build._VERSION along with it.
+    assert build.read_manifest(other, 'DigitScenes')['sha256'] != sums
+    # The number that a change of the drawing code would change. Raise the VERSION of the specification along with it.
     # Of pixels, not of files: how PNG is compressed is a matter of the zlib at hand.
     digest = hashlib.sha256()
     for path in build.split_files(digit_scenes, 'segmentation', 'test', 9):
@@ -128,7 +130,7 @@ def test_bad_arguments(digit_scenes, tmp_path, monkeypatch):
         prepare_digit_scenes(digit_scenes, DigitScenesSpec(seed=5))
     with pytest.raises(ValueError, match='holds DigitScenes of seed 0, not 7'):
         DigitScenesClassification('train', str(digit_scenes), seed=7)
-    assert build.default_root(1) != build.default_root(0)
+    assert DigitScenesSpec(seed=1).default_root() != DigitScenesSpec().default_root()
     (tmp_path / 'notes.txt').touch()
     monkeypatch.setenv('MMLOCAT_DATA', str(tmp_path / 'notes.txt'))
     with pytest.raises(ValueError, match='notes.txt is a file; name a folder for DigitScenes by MMLOCAT_DATA'):
@@ -154,7 +156,7 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_two_processes_at_once_make_it_once(tmp_path):
-    code = ('import sys; from mmlocat.datasets.digit_scenes.build import *;'
+    code = ('import sys; from mmlocat.datasets.digit_scenes import *;'
             'print(prepare_digit_scenes(sys.argv[1], DigitScenesSpec(classification=(300, 5, 5), '
             'segmentation=(5, 5, 5)), progress=False))')
     for program in [Program('-c', code, tmp_path / 'data') for _ in range(2)]:

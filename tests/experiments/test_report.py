@@ -8,9 +8,11 @@ from PIL import Image
 
 from mmlocat.datasets import DigitScenesSegmentation
 from mmlocat.experiments.leaderboard.board import add_costs
+from mmlocat.experiments.suite import scenes
 from mmlocat.experiments.suite.plan import plan_suite
-from mmlocat.experiments.suite.report import Report, draw_trials
+from mmlocat.experiments.suite.report import Report
 from mmlocat.experiments.suite.rows import load_suite
+from mmlocat.experiments.suite.scenes import draw_quantiles, draw_trials, mean_iou, query_patch
 from tests.helpers.demo_layout import write_demo_models
 from tests.helpers.records import put
 
@@ -79,6 +81,26 @@ def test_rows_that_train_or_test_alone(tmp_path):
     assert run.training.folder == dino.train.folder.resolve() and run.deviations == []
 
 
+def test_two_data_sets_are_told_apart_and_compared_each(tmp_path):
+    suite = load_suite('retrofit', [0]).select(['*/plain/100/*', '*/identity/100/*'])
+    trials = plan_suite(suite, tmp_path)
+    for trial in trials:
+        data, arm, *_ = trial.row.name.split('/')
+        measured(trial, 30. + (arm == 'identity') * (2 if data == 'digitscenes' else -1))
+        if data == 'stampscenes' and trial.row.head:  # as a test with BoundaryIoU leaves it
+            record = json.loads((trial.test.folder / 'provenance.json').read_text())
+            record['tests'][0]['metrics']['mBoundaryIoU'] = 12.34
+            (trial.test.folder / 'provenance.json').write_text(json.dumps(record))
+    report = Report(suite, trials, tmp_path)
+    table = report.table()
+    assert table.columns == ['data set', 'model', 'head', 'top-1 %', 'mIoU %', 'boundary IoU %', 'parameters']
+    assert [(line[0], line[4], line[5]) for line in table.rows if line[2] == HEAD] == [
+        ('DigitScenes', '30.0', ''), ('DigitScenes', '32.0', ''), ('StampScenes', '30.0', '12.3'),
+        ('StampScenes', '29.0', '12.3')]
+    assert 'DigitScenes, frozen' in report.verdict() and '2.0 mIoU points' in report.verdict()
+    assert 'StampScenes, frozen' in report.verdict() and '-1.0 mIoU points' in report.verdict()
+
+
 def test_rows_without_a_classifier_and_without_heads(tmp_path):
     suite = load_suite('digitscenes', [0]).select(['vit-untrained/*', 'prr/*'])
     trials = plan_suite(suite, tmp_path)
@@ -117,3 +139,30 @@ def test_picture_of_what_was_trained(digit_scenes, tmp_path):
     assert wide.size > narrow.size
     pixels = np.asarray(wide.convert('RGB'))
     assert all((pixels == colour).all(-1).any() for colour in DigitScenesSegmentation.METAINFO['palette'])  # the legend
+    draw_quantiles(tmp_path / 'chosen.png', compared)
+    assert Image.open(tmp_path / 'chosen.png').height > narrow.height / 2
+    drawn, = chosen_by(compared)
+    scores, gaussians = drawn
+    assert len(scores) == 4 and scores == sorted(scores)
+    assert gaussians and all(len(own) == 2 for own in gaussians.values())  # a Gaussian in each head
+
+
+def chosen_by(compared):
+    """Returns what a picture of quantiles draws: the first model's mIoU below its maps, and the Gaussians."""
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes._Scenes, 'draw', lambda self, path, lines, rule, gaussians: drawn.append(
+            ([float(note.split()[1]) for note in lines[2].notes], gaussians)))
+        draw_quantiles(None, compared)
+    return drawn
+
+
+def test_the_score_and_the_query_of_a_scene():
+    label = np.zeros((8, 8), np.uint8)
+    label[0:2, 0:3], label[4:8, 3:8] = 2, 5
+    assert query_patch(label, (4, 4)) == (2, 2)  # the first of four patches that the larger object fills
+    label[4:8, 0:3] = 5
+    assert query_patch(np.repeat(label, 2, 1), (4, 8)) == (2, 3)  # in the middle of a row of them
+    label[4:8, 0:3] = 0
+    assert mean_iou(label, label) == 1
+    assert mean_iou(np.where(label == 2, 0, label), label) == pytest.approx((38 / 44 + 0 + 1) / 3)

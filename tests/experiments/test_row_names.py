@@ -16,6 +16,7 @@ from tests.conftest import ROOT
     ('locatvit-gaug_linear_ade20k', ('locatvit-gaug', 'ViT + GAug', 'base', 'linear', 'ade20k')),
     ('vit-small_upernet_coco_stuff164k', ('vit-small', 'ViT', 'small', 'upernet', 'coco_stuff164k')),
     ('vit-tiny_mini-imagenet', ('vit-tiny', 'ViT', 'tiny', '', 'mini-imagenet')),
+    ('locatvit-nano_linear_stampscenes', ('locatvit-nano', 'LocAtViT', 'nano', 'linear', 'stampscenes')),
     ('vit-nano-long_digitscenes', ('vit-nano-long', 'ViT (long)', 'nano', '', 'digitscenes')),
     ('locatswin-tiny_linear_ade20k', ('locatswin-tiny', 'LocAtSwin', 'tiny', 'linear', 'ade20k')),
     ('vit-tiny-rope_imagenet', ('vit-tiny-rope', 'ViT + RoPE', 'tiny', '', 'imagenet')),

@@ -1,11 +1,18 @@
 """Suites as files: what a row may hold, errors that name row and key, and what is shipped."""
 
+import hashlib
+import json
+
 import pytest
 
+from mmlocat import __version__
+from mmlocat.config import load_config
+from mmlocat.datasets.digit_scenes import DigitScenesSpec
 from mmlocat.experiments.leaderboard.names import parse, published
 from mmlocat.experiments.leaderboard.runs import recipe
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.rows import load_suite
+from mmlocat.training.provenance import canonical_config
 from tests.conftest import ROOT
 
 LEAVES = [path.name for path in (ROOT / 'configs').glob('*.py')]
@@ -99,6 +106,48 @@ rows:
     assert [row.seeds for row in load_suite(tmp_path / 'mine.yml', [7]).rows] == [(7, ), (3, )]
     with pytest.raises(ValueError, match=r"compare: expected the names of two rows, got \['a', 'c'\]"):
         load(tmp_path, text.replace('[a, b]', '[a, c]'))
+
+
+def test_a_comparison_of_each_data_set_and_a_rule_of_pictures(tmp_path):
+    text = '''
+datasets: [digitscenes, stampscenes]
+compare: [DATASET/a, DATASET/b]
+picture: %s
+rows:
+  - {config: vit-nano_DATASET.py, name: DATASET/a}
+  - {config: vit-nano-long_DATASET.py, name: DATASET/b}
+'''
+    suite = load(tmp_path, text % 'quantiles')
+    assert suite.pairs == [('digitscenes/a', 'digitscenes/b'), ('stampscenes/a', 'stampscenes/b')]
+    assert suite.picture == 'quantiles' and load_suite('demo').picture == 'first'
+    with pytest.raises(ValueError, match="picture: expected one of first, quantiles, got 'best'"):
+        load(tmp_path, text % 'best')
+
+
+def test_what_a_test_measures_trains_nothing_anew(tmp_path):
+    def jobs(**options):
+        row = dict(config='vit-nano_linear_digitscenes.py', checkpoint='hf://a/b')
+        row['cfg-options'] = {key.replace('__', '.'): value for key, value in options.items()}
+        trial, = plan_suite(load(tmp_path, json.dumps(dict(rows=[row]))), tmp_path)
+        return trial.train, trial.test
+
+    (train, test), scores = jobs(), ['mIoU', 'mDice']
+    assert jobs(val_evaluator__iou_metrics=scores)[0].fingerprint == train.fingerprint
+    more = jobs(test_evaluator__iou_metrics=scores)
+    assert more[0].fingerprint == train.fingerprint and more[1].fingerprint != test.fingerprint
+    assert jobs(train_cfg__max_iters=9)[1].fingerprint != test.fingerprint
+    best = {'default_hooks__checkpoint__save_best': 'mIoU'}  # chosen by the validation
+    assert jobs(**best)[0].fingerprint != jobs(**best, val_evaluator__iou_metrics=scores)[0].fingerprint
+    # What was done while the whole config counted stays done.
+    config = load_config(str(ROOT / 'configs' / 'vit-nano_linear_digitscenes.py'))
+    parts = [__version__, 'vit-nano_linear_digitscenes.py', '0', json.dumps(canonical_config(config), sort_keys=True),
+             'hf://a/b', json.dumps(DigitScenesSpec().describe())]
+    earlier = hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+    for job, fingerprint in ((train, earlier), (test, hashlib.sha256(f'{earlier} test'.encode()).hexdigest())):
+        job.folder.mkdir(parents=True)
+        (job.folder / job.product).touch()
+        (job.folder / 'job.json').write_text(json.dumps(dict(fingerprint=fingerprint, seconds=1)))
+        assert job.done and not more[1].done
 
 
 def test_files_that_are_missing_or_no_yaml(tmp_path):

@@ -23,6 +23,7 @@ from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.rows import load_suite
 from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite, show_plan
 from tests.conftest import ROOT
+from tests.experiments.test_report import measured
 
 TOOL = str(ROOT / 'tools' / 'benchmark' / 'run_suite.py')
 PRETRAINING, HEAD = 'locatvit-nano-gaug_digitscenes', 'locatvit-nano-gaug_linear_digitscenes'
@@ -140,6 +141,33 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith('Error: ') and 'row 1 (vit_imagenet.py), seed: unknown key' in said
     assert not (tmp_path / 'work_dirs').exists()
+
+
+def test_a_readme_without_a_place_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'page.md').write_text('<!-- suite:digitscenes -->\n<!-- /suite:digitscenes -->\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', [TOOL, 'demo', '--readme', 'page.md'])
+    assert runpy.run_path(TOOL, run_name='tool')['main']() == 1
+    assert 'page.md has no pair of markers for suite:demo; put' in capsys.readouterr().err
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+def test_what_is_measured_stands_in_the_readme_at_once(tmp_path, monkeypatch):
+    suite, readme, seen = load_suite('demo', [0]).select(['vit/linear']), tmp_path / 'page.md', []
+    readme.write_text('<!-- suite:demo -->\n<!-- /suite:demo -->\n')
+    trials = plan_suite(suite, tmp_path / 'w')
+
+    def run_jobs(*_):
+        for trial, value in zip(trials, (90., 30.)):
+            measured(trial, value)
+            yield trial.test
+            seen.append(readme.read_text())
+        raise RuntimeError('no power')
+
+    monkeypatch.setattr('mmlocat.experiments.suite.run.end_on_signals', lambda: None)
+    monkeypatch.setattr('mmlocat.experiments.suite.run.run_jobs', run_jobs)
+    assert run_suite(suite, trials, tmp_path / 'w', 1, Console(file=io.StringIO()), readme) == 1
+    assert '| classifier | 90.0 |' in seen[0] and '| 90.0 | 30.0 |' in seen[1]
 
 
 def one_row(tmp_path, **entry):

@@ -34,6 +34,12 @@ SUITES = {
   - {config: swin-nano_knn_digitscenes.py, checkpoint: swin-nano_digitscenes}
   - {config: swin-nano_hummingbird_digitscenes.py, checkpoint: swin-nano_digitscenes}
 ''',
+    'retrofit': '''datasets: [digitscenes]
+rows:
+  - {name: DATASET/start, config: vit-nano_DATASET.py}
+  - {name: DATASET/more, config: locatvit-nano-identity_DATASET.py, checkpoint: DATASET/start, share: 0.02}
+  - {name: DATASET/head, config: locatvit-nano-identity_linear_DATASET.py, checkpoint: DATASET/more}
+''',
     'paper': '''rows:
   - {config: vit_imagenet.py, seeds: [0]}
   - {config: vit_linear_ade20k.py, seeds: [0], checkpoint: vit_imagenet}
@@ -66,7 +72,7 @@ class Checkout:
         schedule.write_text(self.replaced('800', '6', schedule.read_text()))
         upernet = folder / 'configs' / 'vit-nano_upernet_digitscenes.py'
         upernet.write_text(self.replaced('_iterations = 600', '_iterations = 6', upernet.read_text()))
-        spec = folder / 'mmlocat' / 'datasets' / 'digit_scenes' / 'build.py'
+        spec = folder / 'mmlocat' / 'datasets' / 'digit_scenes' / 'spec.py'
         spec.write_text(self.replaced('(36000, 2000, 2000)', '(160, 32, 32)', self.replaced(
             '(1500, 500, 500)', '(32, 8, 9)', spec.read_text())))
         for name in LEAVES:

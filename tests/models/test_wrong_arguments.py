@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmlocat.attention import GaussianKernel, gaussian_attention, refine_patches
-from mmlocat.models import LocAtViT
+from mmlocat.models import LocAtSwin, LocAtViT
 from mmlocat.models.necks import PatchRefinement
 from tests.conftest import NANO
 
@@ -40,6 +40,10 @@ CASES = {
     'out_type': (lambda: vit(out_type='maps'), 'Unsupported `out_type` maps, please choose from'),
     'out_type without class token': (lambda: vit(with_cls_token=False, out_type='cls_token'),
                                      'with_cls_token must be True when `out_type="cls_token"`'),
+    'pairs without class token': (lambda: vit(with_cls_token=False, out_type='featmap_and_cls_token'),
+                                  'needs a class token, but with_cls_token=False; set it to True, or take'),
+    'pairs of Swin': (lambda: LocAtSwin(out_type='featmap_and_cls_token'),
+                      'LocAtSwin, which has no class token; choose one of featmap, raw'),
     'frozen_stages': (lambda: vit(frozen_stages=9), 'frozen_stages=9, but there are 4 blocks to freeze; use 4'),
     'layer_cfgs': (lambda: vit(layer_cfgs=[{}, {}]), 'layer_cfgs has 2 entries for 4 blocks; give one dict for all'),
     'registers': (lambda: vit(num_registers=-1), 'num_registers must not be negative, got -1'),

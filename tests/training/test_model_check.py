@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from mmlocat.config import load_config
 from mmlocat.engine.dino import DINOHook
 from mmlocat.models.building import build_model
-from mmlocat.training.context import TRAIN, Context
-from mmlocat.training.model_check import check_last_batch, check_needs
+from mmlocat.training.context import TEST, TRAIN, Context
+from mmlocat.training.model_check import check_last_batch, check_model, check_needs
 from tests.conftest import ROOT
 
 
@@ -38,6 +38,25 @@ def test_a_last_batch_of_one_image_is_refused_where_batchnorm_cannot_train_on_it
     for options in (dict(batch_size=5, drop_last=True), dict(batch_size=4), dict(batch_size=6, sampler=endless)):
         assert last_batch(upernet, 31, **options) == []
     assert last_batch(upernet, 31, batch_size=6, processes=2) == []  # SyncBN sees the images of both
+
+
+def test_a_decoder_inside_of_the_backbone_is_run_with_it(monkeypatch):
+    def refuse(*args):
+        raise ValueError('no masks')
+
+    config = load_config(str(ROOT / 'configs' / 'locatvit-nano_eomt_digitscenes.py'))
+    model = build_model(config)
+    context = Context(TRAIN, runner=SimpleNamespace(model=model))
+    assert check_model(config, context) == []
+    assert not any(model.decode_head.mask_shares)  # those of the training's own model stay as they are
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model.decode_head), 'attention_bias', refuse)  # as in the first iteration, masks are on
+        with pytest.raises(ValueError, match='model.backbone: no masks'):
+            check_model(config, context)
+        assert check_model(config, Context(TEST, runner=context.runner)) == []
+    model.decode_head.classifier = torch.nn.Linear(32, 12)  # for another width
+    with pytest.raises(ValueError, match='model.backbone .*does not fit what it gets'):
+        check_model(config, context)
 
 
 def dino(hooks, **changes):

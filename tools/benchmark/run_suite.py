@@ -12,7 +12,7 @@ from mmlocat.utils import open_screen
 if __name__ == '__main__':
     open_screen()  # before the imports, which take seconds
 
-from mmlocat.experiments.leaderboard.output import read_readme
+from mmlocat.experiments.leaderboard.output import find_markers, read_readme
 from mmlocat.experiments.suite.plan import plan_suite
 from mmlocat.experiments.suite.rows import load_suite
 from mmlocat.experiments.suite.run import hide_too_few_gpus, run_suite, show_plan
@@ -24,7 +24,8 @@ def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('suite', help='YAML file, or the name of a shipped one: demo, digitscenes, '
-                                      'digitscenes-variants, paper, swin, rope, jumbo, retrieval, dino, retrofit')
+                                      'digitscenes-variants, stampscenes, paper, swin, rope, jumbo, retrieval, '
+                                      'dino, retrofit')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/SUITE')
     parser.add_argument('--gpus', type=int, default=1,
                         help='processes of each training and test whose row states none (default: 1)')
@@ -34,13 +35,14 @@ def read_options() -> argparse.Namespace:
     parser.add_argument('--rows', nargs='+', metavar='PATTERN', help='only rows of these names, and what they need')
     parser.add_argument('--dry-run', action='store_true', help='print what is left, and its commands')
     parser.add_argument('--readme', type=Path,
-                        help='Markdown file: at the end, replace the text between <!-- suite:SUITE --> and its end')
+                        help='Markdown file: after each test, replace the text between <!-- suite:SUITE --> and its '
+                             'end')
     args = parser.parse_args()
     if args.gpus < 1 or args.jobs < 1:
         parser.error('--gpus and --jobs take positive whole numbers')
     try:
         check_folder('--work-dir', args.work_dir or Path('work_dirs'))
-        if args.readme:  # before days of training
+        if args.readme:
             read_readme(args.readme)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -53,6 +55,8 @@ def main() -> int:
     try:
         suite = load_suite(args.suite)
         work_dir = (args.work_dir or Path('work_dirs') / suite.name).resolve()
+        if args.readme:  # whose markers the file must have, before days of training
+            find_markers(args.readme, [f'suite:{suite.name}'])
         if args.rows:
             suite = suite.select(args.rows)
         trials = plan_suite(suite, work_dir, args.gpus, args.slurm)

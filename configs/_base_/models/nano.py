@@ -15,3 +15,5 @@ nano_swin = dict(
     patch_size=2,
     window_size=6,
     gaug=False)
+# For StampScenes: 12 x 12 patches of a larger picture.
+nano_stamps = dict(nano, img_size=96, patch_size=8)

@@ -1,15 +1,7 @@
 # Full fine-tuning with UperNet. Neck, heads, their sizes, the blocks they read and whole-image testing: mmseg's
 # vit_deit-b16_mln_upernet_8xb2-160k_ade20k-512x512.py, its configs for plain ViTs pretrained with ImageNet-1K's labels.
-_base_ = './vit_segmentor.py'
-norm_cfg = dict(type='SyncBN', requires_grad=True)
+_base_ = './vit_finetuned.py'
 model = dict(
-    # The normalisation of pretraining (the paper's, 0.5 / 0.5): the weights go on from there, so the first images of
-    # fine-tuning look to them as their last ones did. The linear protocol has ImageNet's, for it is the paper's own.
-    # Weights that were pretrained with another normalisation want theirs here.
-    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
-    # Drop path: each size keeps the rate it was pretrained with (0.1, 0.2, 0.4). mmseg's rates for networks pretrained
-    # with ImageNet-1K's labels span that range: 0.1 for DeiT-S and -B, 0.3 for Swin, 0.4 for ConvNeXt-B.
-    backbone=dict(out_indices=(2, 5, 8, 11), drop_path_rate=_base_.sizes.base.drop_path_rate),
     neck=dict(
         type='MultiLevelNeck',
         in_channels=[_base_.sizes.base.channels] * 4,
@@ -22,7 +14,7 @@ model = dict(
         pool_scales=(1, 2, 3, 6),
         channels=512,
         dropout_ratio=0.1,
-        norm_cfg=norm_cfg),
+        norm_cfg=_base_.norm_cfg),
     auxiliary_head=dict(
         type='FCNHead',
         in_channels=_base_.sizes.base.channels,
@@ -31,7 +23,7 @@ model = dict(
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
-        norm_cfg=norm_cfg,
+        norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4)))
 

@@ -22,7 +22,8 @@ def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, ...]:
 
 
 def self_attention(qkv: Tensor, num_heads: int, gaug: Optional[GaussianAttention], grid: Grid, *,
-                   num_prefix_tokens: int, angles: Optional[Tensor] = None, dropout_p: float = 0.0) -> Tensor:
+                   num_prefix_tokens: int, angles: Optional[Tensor] = None, bias: Optional[Tensor] = None,
+                   dropout_p: float = 0.0) -> Tensor:
     """Attends over tokens, with GAug or without.
 
     Args:
@@ -30,9 +31,10 @@ def self_attention(qkv: Tensor, num_heads: int, gaug: Optional[GaussianAttention
         num_heads: h.
         gaug: The block's GAug; None for plain attention.
         grid: The patch grid (H, W).
-        num_prefix_tokens: P, which are not rotated.
+        num_prefix_tokens: P, which are not rotated and have no Gaussians.
         angles: Of patches, shape (h, H*W, d / 2), in radians. They rotate queries and keys, after GAug has read the
             queries. None rotates nothing.
+        bias: What else is added to the logits; broadcastable to (B, h, N, N).
         dropout_p: Probability of dropping an attention weight; always applied, so pass 0 in evaluation.
 
     Returns:
@@ -40,12 +42,15 @@ def self_attention(qkv: Tensor, num_heads: int, gaug: Optional[GaussianAttention
     """
     query, key, value = split_heads(qkv, num_heads)
     gate = query
+    if bias is not None:
+        bias = bias.to(query.dtype)  # under autocast, which has made the queries half precision
     if angles is not None:
         query, key = (rotate(part, angles, num_prefix_tokens) for part in (query, key))
     if gaug is None:
-        out = scaled_dot_product_attention(query, key, value, dropout_p=dropout_p)
+        out = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_p)
     else:
-        out = gaug(query, key, value, grid, gate_query=None if gate is query else gate, dropout_p=dropout_p)
+        out = gaug(query, key, value, grid, gate_query=None if gate is query else gate,
+                   num_prefix_tokens=num_prefix_tokens, bias=bias, dropout_p=dropout_p)
     return merge_heads(out)
 
 

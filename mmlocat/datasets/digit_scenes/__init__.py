@@ -1,6 +1,4 @@
-from .build import DigitScenesSpec, default_root, prepare_digit_scenes
 from .datasets import DigitScenesClassification, DigitScenesSegmentation
+from .spec import DigitScenesSpec, prepare_digit_scenes
 
-__all__ = [
-    'DigitScenesClassification', 'DigitScenesSegmentation', 'DigitScenesSpec', 'default_root', 'prepare_digit_scenes'
-]
+__all__ = ['DigitScenesClassification', 'DigitScenesSegmentation', 'DigitScenesSpec', 'prepare_digit_scenes']

@@ -8,12 +8,13 @@ from typing import List, Tuple
 import numpy as np
 from PIL import Image, ImageFilter
 
+from mmlocat.datasets.scenes.drawing import finish, free_place
+
 from .sources import Sources
 
 _MARGIN = 2  # empty px around the 8 x 8 digit, so that the bicubic warp fades out
 _MIN_SIZE, _MAX_SIZE = 14.0, 20.0  # px of the drawn digit
 _MAX_ANGLE = 8.0  # degrees
-_ATTEMPTS = 30  # to place another digit beside the earlier ones
 _DILATION = 2  # px; thin strokes collapse every class to background at this scale
 
 
@@ -31,7 +32,7 @@ def render_scene(sources: Sources, canvas: int, max_digits: int,
     labels: List[int] = []
     for _ in range(rng.integers(1, max_digits + 1)):
         size = rng.uniform(_MIN_SIZE, _MAX_SIZE)
-        centre = _free_place(boxes, size, canvas, rng)
+        centre = free_place(boxes, size, canvas, rng)
         index = rng.integers(len(sources.digits))
         ink = _warp(sources.digits[index], size, centre, canvas, rng)
         colour = rng.uniform(0.5, 1.0, 3)
@@ -43,8 +44,7 @@ def render_scene(sources: Sources, canvas: int, max_digits: int,
         stroke = ink.point(lambda value: 255 * (value > 127)).filter(ImageFilter.MaxFilter(2 * _DILATION + 1))
         label_map[np.asarray(stroke) > 0] = 1 + sources.labels[index]
         labels.append(int(sources.labels[index]))
-    scene = scene + rng.normal(0, 4, scene.shape)
-    return np.clip(np.rint(scene), 0, 255).astype(np.uint8), label_map, labels
+    return finish(scene, rng), label_map, labels
 
 
 def _background(sources: Sources, canvas: int, rng: np.random.Generator) -> np.ndarray:
@@ -53,15 +53,6 @@ def _background(sources: Sources, canvas: int, rng: np.random.Generator) -> np.n
     left = rng.integers(photo.shape[1] - canvas + 1)
     crop = photo[top:top + canvas, left:left + canvas, rng.permutation(3)]
     return crop * rng.uniform(0.35, 0.65)
-
-
-def _free_place(boxes, size: float, canvas: int, rng: np.random.Generator):
-    """Returns a centre whose digit hardly overlaps the earlier ones, or None if there is no room."""
-    for _ in range(_ATTEMPTS):
-        x, y = rng.uniform(size / 2, canvas - size / 2, 2)
-        if all(max(abs(x - ox), abs(y - oy)) > 0.4 * (size + other) for ox, oy, other in boxes):
-            return x, y
-    return None
 
 
 def _warp(digit: np.ndarray, size: float, centre, canvas: int, rng: np.random.Generator) -> Image.Image:

@@ -6,9 +6,9 @@ from typing import Dict, NamedTuple, Tuple
 
 import numpy as np
 
+from mmlocat.datasets.scenes.spec import SPLITS
 from mmlocat.utils import require_modules
 
-SPLITS = ('train', 'val', 'test')
 # Two thirds of each class's digits are for training; val and test get half of the rest each.
 _DIGIT_SHARES = (4 / 6, 5 / 6, 1.0)
 # Ends of the splits' columns in each photograph, as shares of its width.

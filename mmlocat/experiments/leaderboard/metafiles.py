@@ -20,7 +20,7 @@ from mmlocat.models.building import input_shape
 from mmlocat.utils import atomic_write, share_folder, with_progress
 from mmlocat.utils.kept_rows import KeptRows
 
-from .names import DATASETS, Leaf, order, parse, published
+from .names import DATASETS, LAPTOP, Leaf, order, parse, published
 from .runs import recipe
 
 _FOLDER = 'configs/metafiles'
@@ -33,7 +33,8 @@ _COLLECTIONS = {
     'jumbo': ('Jumbo', ['Vision transformer']),
     'locatjumbo': ('LocAtJumbo',
                    ['Vision transformer', 'Gaussian-augmented attention', 'Patch representation refinement']),
-    'digitscenes': ('DigitScenes', ['Vision transformer', 'Gaussian-augmented attention'])
+    'digitscenes': ('DigitScenes', ['Vision transformer', 'Gaussian-augmented attention']),
+    'stampscenes': ('StampScenes', ['Vision transformer', 'Gaussian-augmented attention'])
 }
 _HEADER = ('# Written by tools/analysis/metafiles.py. Results: published, '
            'mmlocat/experiments/leaderboard/paper_results.csv.\n'
@@ -42,7 +43,7 @@ _HEADER = ('# Written by tools/analysis/metafiles.py. Results: published, '
 
 def family(leaf: Leaf) -> Optional[str]:
     """Returns the family a leaf is listed in, a key of ``_COLLECTIONS``; None for one that is left out."""
-    name = 'digitscenes' if leaf.dataset == 'digitscenes' else leaf.arch.split('-')[0]
+    name = leaf.dataset if leaf.dataset in LAPTOP else leaf.arch.split('-')[0]
     return name if name in _COLLECTIONS else None
 
 

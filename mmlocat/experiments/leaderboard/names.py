@@ -18,6 +18,14 @@ HEADS = {
     '': 'classifier',
     'linear': 'frozen backbone, one-layer head',
     'upernet': 'UperNet, fine-tuned',
+    'dpt': 'DPT, fine-tuned',
+    'segmenter': 'Segmenter, fine-tuned',
+    'setr': 'SETR-PUP, fine-tuned',
+    'segformer': "SegFormer's head, fine-tuned",
+    'fpn': 'semantic FPN, fine-tuned',
+    'fcn': 'FCN, fine-tuned',
+    'depth': 'depth, fine-tuned',
+    'eomt': 'EoMT, fine-tuned',
     'knn': 'k-NN',
     'hummingbird': 'dense retrieval, published protocol',
     'dino': 'DINO pretraining',
@@ -31,8 +39,11 @@ DATASETS = {
     'pascal_context59': 'PASCAL Context 59',
     'coco_stuff164k': 'COCO-Stuff 164K',
     'voc2012': 'Pascal VOC 2012',
-    'digitscenes': 'DigitScenes'
+    'nyu': 'NYU Depth V2',
+    'digitscenes': 'DigitScenes',
+    'stampscenes': 'StampScenes'
 }
+LAPTOP = ('digitscenes', 'stampscenes')  # data sets whose models are pretrained on them, in minutes or hours
 SIZES = ('tiny', 'small', 'base', 'nano')
 # The paper's names of an architecture and a variant.
 _TITLES = {
@@ -45,6 +56,9 @@ _TITLES = {
     ('locatvit', 'prr'): 'ViT + PRR',
     ('locatvit', 'nopos'): 'LocAtViT - position embedding',
     ('locatvit', 'reg4'): 'LocAtRegViT',
+    ('vit', 'tuned'): 'ViT, trained on',  # retrofits, which the paper does not have
+    ('locatvit', 'identity'): 'ViT, trained on as LocAtViT',
+    ('locatvit', 'paper'): "ViT, trained on as LocAtViT, paper's start",
     ('vit', 'rope'): 'ViT + RoPE',
     ('locatvit', 'rope'): 'LocAtViT + RoPE',
     ('jumbo', ''): 'Jumbo',
@@ -111,12 +125,12 @@ class Leaf:
         if self.head in ('', 'dino'):
             return None
         first = 'dino_' if self.head.startswith('dino-') else ''
-        return f'{self.arch}_{first}{"digitscenes" if self.dataset == "digitscenes" else "imagenet"}'
+        return f'{self.arch}_{first}{self.dataset if self.dataset in LAPTOP else "imagenet"}'
 
     @property
     def segments(self) -> bool:
-        """Whether its result is a mIoU."""
-        return self.head in ('linear', 'upernet', 'hummingbird')
+        """Whether it is a config of MMSegmentation: its result is a mIoU, or an error of depth."""
+        return self.head not in ('', 'knn') and not self.head.startswith('dino')
 
 
 def metric(head: str) -> Tuple[str, str]:
@@ -126,7 +140,8 @@ def metric(head: str) -> Tuple[str, str]:
     """
     top1 = ('accuracy/top1', 'top-1 %')
     votes = ('knn/top1_k20', 'k-NN top-1 %')
-    return {'': top1, 'dino-linear': top1, 'knn': votes, 'dino-knn': votes}.get(head, ('mIoU', 'mIoU %'))
+    others = {'': top1, 'dino-linear': top1, 'knn': votes, 'dino-knn': votes, 'depth': ('rmse', 'RMSE in m')}
+    return others.get(head, ('mIoU', 'mIoU %'))
 
 
 def parse(name: str) -> Leaf:

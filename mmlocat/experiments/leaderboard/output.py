@@ -126,6 +126,21 @@ def read_readme(path: Path) -> str:
     return path.read_text(encoding='utf-8')
 
 
+def find_markers(path: Path, markers: Sequence[str]) -> List[str]:
+    """Returns those of the markers between which ``update_readme`` can replace a text.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has none of the markers.
+    """
+    content = read_readme(path)
+    found = [marker for marker in markers if f'<!-- {marker} -->\n' in content and f'<!-- /{marker} -->' in content]
+    if not found:
+        raise ValueError(f'{path} has no pair of markers for {", ".join(markers)}; put, for example, '
+                         f'"<!-- {markers[0]} -->" and "<!-- /{markers[0]} -->" on lines of their own')
+    return found
+
+
 def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
     """Replaces the texts between ``<!-- MARKER -->`` and ``<!-- /MARKER -->``; returns the markers that it found.
 
@@ -137,12 +152,7 @@ def update_readme(path: Path, texts: Dict[str, str]) -> List[str]:
         FileNotFoundError: There is no such file.
         ValueError: It has none of the markers.
     """
-    content = read_readme(path)
-    done = [marker for marker in texts if f'<!-- {marker} -->\n' in content and f'<!-- /{marker} -->' in content]
-    if not done:
-        first = next(iter(texts))
-        raise ValueError(f'{path} has no pair of markers for {", ".join(texts)}; put, for example, '
-                         f'"<!-- {first} -->" and "<!-- /{first} -->" on lines of their own')
+    content, done = read_readme(path), find_markers(path, list(texts))
     for marker in done:
         before, begin, rest = content.partition(f'<!-- {marker} -->\n')
         _, end, after = rest.partition(f'<!-- /{marker} -->')

@@ -22,7 +22,7 @@ from mmlocat.analysis.recipe import quiet_mmengine
 from mmlocat.config import load_config
 from mmlocat.datasets.check.sources import SOURCES
 from mmlocat.experiments.leaderboard.metafiles import count_costs
-from mmlocat.experiments.leaderboard.names import parse
+from mmlocat.experiments.leaderboard.names import LAPTOP, parse
 from mmlocat.models.building import build_model
 from mmlocat.utils import share_folder, with_progress
 from mmlocat.utils.tables import Table
@@ -115,9 +115,9 @@ def _images(dataset: str, split: str) -> int:
 
 
 def suites() -> List[str]:
-    """Returns the shipped suites that need GPUs: all but those of the demo's data."""
+    """Returns the shipped suites that need GPUs: all but those at laptop scale."""
     names = sorted(path.stem for path in (share_folder() / 'configs' / 'suites').glob('*.yml'))
-    return [name for name in names if 'digitscenes' not in load_suite(name).rows[0].config.name]
+    return [name for name in names if parse(load_suite(name).rows[0].config.stem).dataset not in LAPTOP]
 
 
 def cost_table(names: Sequence[str], show: bool = False) -> Table:

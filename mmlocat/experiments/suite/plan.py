@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmlocat import __version__
 from mmlocat.config import load_config
 from mmlocat.datasets.digit_scenes import DigitScenesSpec
+from mmlocat.datasets.stamp_scenes import StampScenesSpec
 from mmlocat.training.provenance import FILE as RECORD
 from mmlocat.training.provenance import canonical_config
 from mmlocat.utils import sha256, share_folder
@@ -65,6 +66,9 @@ def plan_suite(suite: Suite, work_dir: Path, gpus: int = 1, partition: Optional[
     for row in suite.rows:
         try:
             config = load_config(str(row.config), row.options)
+            if row.share:
+                row = _shortened(row, config)
+                config = load_config(str(row.config), row.options)
         except (OSError, ValueError) as error:
             raise type(error)(f'row {row.name}: {error}') from error
         for seed in row.seeds:
@@ -89,19 +93,21 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
                          'it tests')
     checkpoint = str(parent.train.folder / parent.train.product) if parent else row.checkpoint
     options = [f'{key}={value}'.replace(' ', '') for key, value in row.options.items()]
-    fingerprint = _fingerprint(row, seed, config, parent)
+    fingerprint, of_test, earlier = _fingerprints(row, seed, config, parent)
     name, slurm_name, lanes = f'{row.name}, seed {seed}', f'{row.name.replace("/", "-")}-{seed}', row.processes or 1
     folder, train, test, after = work_dir / f'seed{seed}' / row.name, None, None, parent.train if parent else None
     if config.get('train_dataloader'):
         length = config.train_cfg.get('max_iters')
         product = f'iter_{length}.pth' if length else f'epoch_{config.train_cfg.max_epochs}.pth'
-        more_options = _batch(row, config, gpus) + ([f'checkpoint={checkpoint}'] if checkpoint else [])
+        # A config with this variable gives the weights to its backbone alone; another goes on with the whole model.
+        start = 'checkpoint' if 'checkpoint' in config else 'load_from'
+        more_options = _batch(row, config, gpus) + ([f'{start}={checkpoint}'] if checkpoint else [])
         train = after = Job(
             f'{name}: train', folder,
             _command(slurm_name, 'train', gpus, partition, [row.config], [
                 '--work-dir', folder, *row.train_args, '--cfg-options', f'randomness.seed={seed}', *options,
                 *more_options]),
-            product, fingerprint, after, resumable=True, lanes=lanes)
+            product, fingerprint, after, resumable=True, lanes=lanes, earlier=earlier)
         best = ((config.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
         tested = str(folder / ('best_*.pth' if best else product))
     elif checkpoint:
@@ -115,8 +121,22 @@ def _trial(row: SuiteRow, seed: int, config: Config, work_dir: Path, gpus: int, 
             f'{name}: test', test_folder,
             _command(f'{slurm_name}-test', 'test', gpus, partition, [row.config, tested], [
                 '--work-dir', test_folder, *(['--cfg-options', *options] if options else [])]),
-            RECORD, hashlib.sha256(f'{fingerprint} test'.encode()).hexdigest(), after, lanes=lanes)
+            RECORD, of_test, after, lanes=lanes, earlier=_digest([f'{earlier} test']))
     return Trial(row, seed, config, train, test, parent)
+
+
+def _shortened(row: SuiteRow, config: Config) -> SuiteRow:
+    """Returns a row with the options that train it for its share of the config's iterations, and its rates with it."""
+    schedules, iterations = config.get('param_scheduler') or [], (config.get('train_cfg') or {}).get('max_iters')
+    if not iterations or any(schedule.get('by_epoch', True) for schedule in schedules):
+        raise ValueError(f'share={row.share} does not fit {row.config.name}, which counts epochs: it shortens a config '
+                         'with max_iters and schedules of by_epoch=False; state the length in cfg-options instead')
+    options = {'train_cfg.max_iters': max(1, round(row.share * iterations))}
+    for number, schedule in enumerate(schedules):
+        for key in ('begin', 'end', 'T_max', 'total_steps'):
+            if schedule.get(key):
+                options[f'param_scheduler.{number}.{key}'] = round(row.share * schedule[key])
+    return replace(row, options={**row.options, **options})
 
 
 def _command(job: str, tool: str, gpus: int, partition: Optional[str], positional: Sequence, rest: Sequence
@@ -149,15 +169,33 @@ def _batch(row: SuiteRow, config: Config, gpus: int) -> List[str]:
     return [] if batch == config.train_dataloader.batch_size else [f'train_dataloader.batch_size={batch}']
 
 
-def _fingerprint(row: SuiteRow, seed: int, config: Config, parent: Optional[Trial]) -> str:
-    """Hashes what the result depends on; not where files lie, nor how many processes the user lets share the batch."""
-    text = json.dumps(canonical_config(config), sort_keys=True)
-    origin = parent.train.fingerprint if parent else row.checkpoint or ''
+def _fingerprints(row: SuiteRow, seed: int, config: Config, parent: Optional[Trial]) -> Tuple[str, str, str]:
+    """Hashes what results depend on; not where files lie, nor how many processes the user lets share the batch.
+
+    Returns:
+        Of the training, which no part of the test is in, nor the metric of a validation that chooses no checkpoint; of
+        the test; and of the training with all of its config, as it was before: what is done by that stays done.
+    """
+    settings = canonical_config(config)
+    whole = json.dumps(settings, sort_keys=True)
+    test = json.dumps([settings.pop(key, None) for key in ('test_dataloader', 'test_cfg', 'test_evaluator')],
+                      sort_keys=True)
+    if not ((settings.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best'):
+        settings.pop('val_evaluator', None)
+
+    def fingerprint(text: str, origin: str) -> str:
+        parts = [__version__, row.config.name, str(seed), text, origin, *row.train_args]
+        if row.processes:
+            parts.append(f'{row.processes} processes')
+        return _digest([*parts, *(json.dumps(spec.describe()) for spec in (DigitScenesSpec(), StampScenesSpec())
+                                  if spec.NAME in whole)])
+
+    origin = row.checkpoint or ''
     if origin and Path(origin).is_file():
         origin = sha256(origin)
-    parts = [__version__, row.config.name, str(seed), text, origin, *row.train_args]
-    if row.processes:
-        parts.append(f'{row.processes} processes')
-    if 'DigitScenes' in text:
-        parts.append(json.dumps(DigitScenesSpec().describe()))
+    train = fingerprint(json.dumps(settings, sort_keys=True), parent.train.fingerprint if parent else origin)
+    return train, _digest([train, test]), fingerprint(whole, parent.train.earlier if parent else origin)
+
+
+def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()

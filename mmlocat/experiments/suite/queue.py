@@ -40,6 +40,7 @@ class Job:
         after: The job whose result it needs, or None.
         resumable: Whether ``--resume`` goes on from a checkpoint in ``folder``.
         lanes: How many of the queue's lanes it takes; at most all.
+        earlier: The fingerprint that the same job had by an earlier rule; what was done by that is done.
     """
 
     name: str
@@ -50,11 +51,12 @@ class Job:
     after: Optional[Job] = None
     resumable: bool = False
     lanes: int = 1
+    earlier: Optional[str] = None
 
     def state(self) -> dict:
         """Returns what the last start of this very job recorded; nothing where it was another's, or none."""
         state = read_state(self.folder)
-        return state if state.get('fingerprint') == self.fingerprint else {}
+        return state if state and state.get('fingerprint') in (self.fingerprint, self.earlier) else {}
 
     def record(self, process: int, seconds: Optional[float] = None) -> None:
         """Writes the state of a job that has begun, or ended after so many seconds."""

@@ -1,24 +1,14 @@
-"""What a suite has measured: a table, what it says of two rows, and a picture of what these predict."""
+"""What a suite has measured: a table, and what it says of two rows."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Dict, Sequence
-
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from mmengine.registry import init_default_scope
-from mmseg.apis import inference_model
-from mmseg.registry import DATASETS as SPLITS
-from PIL import Image
 
 from mmlocat.experiments.leaderboard.board import Row, mean_and_spread
 from mmlocat.experiments.leaderboard.names import DATASETS, HEADS, metric
 from mmlocat.experiments.leaderboard.output import provenance, to_json
 from mmlocat.experiments.leaderboard.runs import gather
-from mmlocat.models.building import load_model
 from mmlocat.utils import atomic_write
 from mmlocat.utils.tables import Table
 
@@ -27,6 +17,7 @@ from .rows import Suite
 
 # What is evaluated without training a head, and the column that shows it.
 _EVALUATIONS = {'knn': 'k-NN %', 'dino-knn': 'k-NN %', 'hummingbird': 'retrieval mIoU %'}
+_BOUNDARY = 'mBoundaryIoU'  # as mmlocat.evaluation.BoundaryIoU calls it, where a test has that
 
 
 class Report:
@@ -53,11 +44,16 @@ class Report:
         """Returns a line a row, means over seeds.
 
         A classifier stands in the lines of the heads that start from it, and so does what is evaluated without a head.
+        Where there are several data sets, each line names its own.
         """
-        data = dict.fromkeys(DATASETS.get(row.entry.dataset, row.entry.dataset) for row in self.rows.values())
+        data = dict.fromkeys(map(_data_set, self.rows.values()))
         measured = [head for head in _EVALUATIONS if any(row.entry.head == head for row in self.rows.values())]
-        table = Table(['model', 'head', 'top-1 %', *(_EVALUATIONS[head] for head in measured), 'mIoU %', 'parameters'],
-                      f'{", ".join(data)}, test split', words=2)
+        contours = any(_BOUNDARY in run.test['metrics'] for row in self.rows.values() for run in row.runs)
+        several = len(data) > 1
+        table = Table([*(['data set'] if several else []), 'model', 'head', 'top-1 %',
+                       *(_EVALUATIONS[head] for head in measured), 'mIoU %',
+                       *(['boundary IoU %'] if contours else []), 'parameters'],
+                      f'{", ".join(data)}, test split', words=3 if several else 2)
         for name, row in self.rows.items():
             head, own = row.entry.head, self._of_one_classifier(name)
             trained = [other for other in own if other and other not in _EVALUATIONS]
@@ -66,33 +62,42 @@ class Report:
             planned, by_top1 = self.suite.row(name), metric(head)[0] == 'accuracy/top1'
             classifier = row if by_top1 else own.get('')
             untrained = 'untrained' if '--allow-random-backbone' in planned.train_args else ''
-            table.add(row.title, HEADS[head], mean_and_spread(classifier.values, 1) if classifier else untrained,
+            near = [run.test['metrics'][_BOUNDARY] for run in row.runs if _BOUNDARY in run.test['metrics']]
+            table.add(*([_data_set(row)] if several else []), row.title, HEADS[head],
+                      mean_and_spread(classifier.values, 1) if classifier else untrained,
                       *(mean_and_spread(own[other].values, 1) if other in own else '' for other in measured),
                       mean_and_spread(row.values, 1) if head in trained and not by_top1 else '',
+                      *([mean_and_spread(near, 1)] if contours else []),
                       f'{row.parameters:,}' if row.parameters else '')
         return table
 
     def _of_one_classifier(self, name: str) -> Dict[str, Row]:
         """Returns, by head, the row of a name with the classifier it starts from and what else starts there."""
         start = name if not self.rows[name].entry.head else self.suite.row(name).parent
-        others = {row.entry.head: row for key, row in self.rows.items()
-                  if start is not None and start in (key, self.suite.row(key).parent)}
+        others = {row.entry.head: row for key, row in self.rows.items() if start is not None and (
+            key == start or row.entry.head and self.suite.row(key).parent == start)}  # no classifier trained on
         return {**others, self.rows[name].entry.head: self.rows[name]}
 
     def verdict(self) -> str:
         """Says what the seeds at hand show of the two rows that the suite compares, and no more."""
-        if not self.suite.compare or not set(self.suite.compare) <= set(self.rows):
+        found = [self._difference(*(self.rows[name] for name in pair)) for pair in self.suite.pairs
+                 if set(pair) <= set(self.rows)]
+        if not any(found):
             return ''
-        first, second = (self.rows[name] for name in self.suite.compare)
+        return (f'{" ".join(filter(None, found))} These are small models on small images; the size of a gap need not '
+                'carry over.')
+
+    def _difference(self, first: Row, second: Row) -> str:
+        """Says how the seeds of the second row differ from those of the first; '' if they have none in common."""
         base = {run.seed: run.value for run in first.runs}
         differences = [run.value - base[run.seed] for run in second.runs if run.seed in base]
         if not differences:
             return ''
         head, better = second.entry.head, sum(difference > 0 for difference in differences)
-        return (f'{HEADS[head].capitalize()}: {second.title} against {first.title} '
+        where = f'{_data_set(second)}, {HEADS[head]}' if len(self.suite.pairs) > 1 else HEADS[head].capitalize()
+        return (f'{where}: {second.title} against {first.title} '
                 f'{mean_and_spread(differences, 1)} {metric(head)[0]} points (paired by seed), '
-                f'higher in {better} of {len(differences)} runs. '
-                'These are small models on small images; the size of a gap need not carry over.')
+                f'higher in {better} of {len(differences)} runs.')
 
     def markdown(self) -> str:
         """Returns the table, the verdict, and on what both were measured."""
@@ -109,39 +114,5 @@ class Report:
             file.write(self.markdown())
 
 
-def draw_trials(path: Path, trials: Sequence[Trial], count: int = 8) -> None:
-    """Draws what trained segmentors make of the first scenes of their test split.
-
-    The first scenes are taken, not chosen: the picture shows what is usual.
-
-    Args:
-        path: The PNG to write.
-        trials: Of the same data set, ``DigitScenesSegmentation``; their trainings are done.
-        count: How many scenes.
-    """
-    init_default_scope('mmseg')
-    dataset = SPLITS.build(trials[0].config.test_dataloader.dataset)
-    count = min(count, len(dataset))
-    scenes = [dataset.get_data_info(index) for index in range(count)]
-    palette = np.asarray(dataset.metainfo['palette'], np.uint8)
-    images = [np.asarray(Image.open(scene['img_path'])) for scene in scenes]
-    rows = [('Scene', images),
-            ('Ground truth', [palette[np.asarray(Image.open(scene['seg_map_path']))] for scene in scenes])]
-    for trial in trials:
-        model = load_model(deepcopy(trial.config), trial.train.folder / trial.train.product)
-        samples = inference_model(model, [scene['img_path'] for scene in scenes])
-        rows.append((trial.row.title, [palette[sample.pred_sem_seg.data[0].numpy()] for sample in samples]))
-    figure = Figure(figsize=(1.25 * count + 1.6, 1.35 * len(rows) + 0.9))
-    for own, (title, pictures) in zip(figure.subplots(len(rows), count, squeeze=False), rows):
-        own[0].set_ylabel(title, rotation=0, ha='right', va='center', fontsize=11, labelpad=8)
-        for axis, picture in zip(own, pictures):
-            axis.imshow(picture, interpolation='nearest')
-            axis.set(xticks=[], yticks=[])
-    names = dataset.metainfo['classes']
-    handles = [Patch(facecolor=colour / 255, edgecolor='0.5', label=name) for name, colour in zip(names, palette)]
-    figure.legend(handles=handles, ncol=6, loc='lower center', frameon=False, fontsize=10)
-    height, width = images[0].shape[:2]
-    figure.suptitle(f'DigitScenes, the first {count} scenes of the test split, {width} x {height} px', fontsize=12)
-    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
-    with atomic_write(path, 'wb') as file:
-        figure.savefig(file, dpi=110)
+def _data_set(row: Row) -> str:
+    return DATASETS.get(row.entry.dataset, row.entry.dataset)

@@ -12,10 +12,12 @@
 
 A config that only tests, such as one of k-NN, tests its row's ``checkpoint``.
 
-Further keys of a row: ``name`` (default: the leaf's), ``title`` (in tables), ``processes`` (of its training and test;
-default: what ``--gpus`` says), ``train-args`` (further arguments of tools/train.py). Beside ``rows`` a suite may hold
-``seeds``, of the rows that state none, and ``compare``: two rows, of which the report says how the second differs from
-the first.
+Further keys of a row: ``name`` (default: the leaf's), ``title`` (in tables), ``share`` (the part of its config's
+iterations that it is trained for), ``processes`` (of its training and test; default: what ``--gpus`` says),
+``train-args`` (further arguments of tools/train.py). Beside ``rows`` a suite may hold ``seeds``, of the rows that state
+none, ``datasets``, for each of which the rows stand once, with its name in place of ``DATASET``, ``compare``: two rows
+(of each data set), of which the report says how the second differs from the first, and ``picture``: which scenes show
+these two at the end, 'first' (default) or 'quantiles' of the first one's IoU.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ import yaml
 from mmlocat.experiments.leaderboard.names import parse
 from mmlocat.utils import share_folder, suggestion
 
+PICTURES = ('first', 'quantiles')
+_TOP = {'rows', 'seeds', 'datasets', 'compare', 'picture'}
 # What each key of a row must hold, as a check and in words.
 _KEYS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     'config': (lambda value: isinstance(value, str), 'the name of a config'),
@@ -42,6 +46,7 @@ _KEYS: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     'checkpoint': (lambda value: isinstance(value, str), 'the name of an earlier row, a file or an address'),
     'cfg-options': (lambda value: isinstance(value, dict), 'a mapping of dotted keys to values'),
     'train-args': (lambda value: isinstance(value, list), 'a list of texts'),
+    'share': (lambda value: type(value) in (int, float) and 0 < value <= 1, 'a number above 0, at most 1'),
     'processes': (lambda value: type(value) is int and value > 0, 'a positive whole number'),
 }
 
@@ -59,6 +64,7 @@ class SuiteRow:
         checkpoint: A file or address it starts from, or None for what the config says.
         options: ``--cfg-options`` of training and test, by dotted key.
         train_args: Further arguments of tools/train.py.
+        share: The part of its config's iterations that it is trained for; None for all, as the config says.
         processes: Of its training and test, whose total batch they share; None leaves it to the user.
     """
 
@@ -70,6 +76,7 @@ class SuiteRow:
     checkpoint: Optional[str] = None
     options: Dict[str, Any] = field(default_factory=dict)
     train_args: Tuple[str, ...] = ()
+    share: Optional[float] = None
     processes: Optional[int] = None
 
     @property
@@ -85,12 +92,19 @@ class Suite:
     Args:
         name: The file's name without its suffix.
         rows: In the file's order; a row comes after the one it starts from.
-        compare: Names of the two rows that the report compares, or nothing.
+        compare: Names of the two rows that the report compares, or nothing; of several data sets, two for each.
+        picture: One of ``PICTURES``: which scenes show what these predict.
     """
 
     name: str
     rows: Tuple[SuiteRow, ...] = ()
     compare: Tuple[str, ...] = ()
+    picture: str = 'first'
+
+    @property
+    def pairs(self) -> List[Tuple[str, str]]:
+        """The names of ``compare``, two by two."""
+        return list(zip(self.compare[::2], self.compare[1::2]))
 
     def row(self, name: str) -> SuiteRow:
         """Returns the row of a name, which must be there."""
@@ -115,7 +129,8 @@ class Suite:
         for row in reversed(self.rows):
             if row.name in chosen and row.parent:
                 chosen.add(row.parent)
-        return replace(self, rows=tuple(row for row in self.rows if row.name in chosen))
+        compare = tuple(name for pair in self.pairs if set(pair) <= chosen for name in pair)
+        return replace(self, rows=tuple(row for row in self.rows if row.name in chosen), compare=compare)
 
 
 def load_suite(path: Union[str, Path], seeds: Optional[Sequence[int]] = None) -> Suite:
@@ -141,21 +156,42 @@ def load_suite(path: Union[str, Path], seeds: Optional[Sequence[int]] = None) ->
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{file} is not YAML: {error}') from error
     entries = content.get('rows') if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries or not set(content) <= {'rows', 'seeds', 'compare'}:
+    if not isinstance(entries, list) or not entries or not set(content) <= _TOP:
         raise ValueError(f'{file} must hold rows: a list of rows that each name a config; beside it, it may hold '
-                         'seeds and compare alone')
+                         'seeds, datasets, compare and picture alone')
     rows: Dict[str, SuiteRow] = {}
-    for number, entry in enumerate(entries, 1):
+    for number, entry in _for_each_dataset(file, entries, content.get('datasets')):
         label = entry.get('name', entry.get('config')) if isinstance(entry, dict) else None
         where = f'{file}, row {number}' + (f' ({label})' if label else '')
         if not label or 'config' not in entry:
             raise ValueError(f'{where}: a row is a mapping with the key config, got {entry!r}')
         row = _row(where, {'seeds': list(seeds) if seeds else content.get('seeds', [0]), **entry}, rows)
         rows[row.name] = row
-    compare = content.get('compare', [])
-    if not isinstance(compare, list) or len(compare) not in (0, 2) or not set(compare) <= set(rows):
+    compare, picture = content.get('compare', []), content.get('picture', 'first')
+    names = compare if isinstance(compare, list) and all(isinstance(name, str) for name in compare) else [None]
+    names = list(dict.fromkeys(_named(name, data) for data in content.get('datasets') or [''] for name in names))
+    if compare and (len(compare) != 2 or len(names) % 2 or not set(names) <= set(rows)):
         raise ValueError(f'{file}, compare: expected the names of two rows, got {compare!r}')
-    return Suite(file.stem, tuple(rows.values()), tuple(compare))
+    if picture not in PICTURES:
+        raise ValueError(f'{file}, picture: expected one of {", ".join(PICTURES)}, got {picture!r}')
+    return Suite(file.stem, tuple(rows.values()), tuple(names) if compare else (), picture)
+
+
+def _for_each_dataset(file: Path, entries: List[Any], datasets: Any) -> List[Tuple[int, Any]]:
+    """Returns the rows with their numbers in the file: once, or for each data set, whose name takes its place."""
+    numbered = list(enumerate(entries, 1))
+    if datasets is None:
+        return numbered
+    if not isinstance(datasets, list) or not datasets or not all(isinstance(name, str) for name in datasets):
+        raise ValueError(f'{file}, datasets: expected names as they end those of configs, such as [digitscenes], got '
+                         f'{datasets!r}')
+
+    return [(number, {key: _named(value, name) for key, value in entry.items()} if isinstance(entry, dict) else entry)
+            for name in datasets for number, entry in numbered]
+
+
+def _named(value: Any, dataset: str) -> Any:
+    return value.replace('DATASET', dataset) if isinstance(value, str) else value
 
 
 def _row(where: str, entry: Dict[str, Any], earlier: Dict[str, SuiteRow]) -> SuiteRow:
@@ -189,6 +225,11 @@ def _row(where: str, entry: Dict[str, Any], earlier: Dict[str, SuiteRow]) -> Sui
             raise FileNotFoundError(f'{where}, checkpoint: {checkpoint} is neither an earlier row nor a file'
                                     f'{suggestion(checkpoint, earlier)}')
         checkpoint = str(Path(checkpoint).resolve())
-    return SuiteRow(name, config, entry.get('title', parse(config.name).model), seeds, parent and parent.name,
-                    checkpoint, entry.get('cfg-options', {}), tuple(map(str, entry.get('train-args', ()))),
+    share = entry.get('share')
+    title = parse(config.name).model
+    more = share or (parent and parent.share)  # a head has that of the training which it starts from
+    if more:
+        title += f', {100 * more:g} %'
+    return SuiteRow(name, config, entry.get('title', title), seeds, parent and parent.name, checkpoint,
+                    entry.get('cfg-options', {}), tuple(map(str, entry.get('train-args', ()))), share,
                     entry.get('processes'))

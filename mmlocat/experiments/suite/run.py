@@ -15,15 +15,17 @@ from rich.console import Console
 from mmlocat.experiments.leaderboard.board import add_costs
 from mmlocat.experiments.leaderboard.output import update_readme
 
+from .curve import CAPTION, draw_curves
 from .plan import RECORD, Trial
 from .queue import Job, end_on_signals, run_jobs
-from .report import Report, draw_trials
+from .report import Report
 from .rows import Suite
+from .scenes import draw_pairs
 
 
 def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int, console: Console,
               readme: Optional[Path] = None) -> int:
-    """Trains and tests what is not done yet; after every test the tables so far are written.
+    """Trains and tests what is not done yet; after every test the tables so far are written, and so is the readme.
 
     Args:
         suite: From ``load_suite``.
@@ -31,7 +33,8 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
         work_dir: Their root; one suite at a time runs in it.
         lanes: Jobs side by side.
         console: Where to print.
-        readme: Markdown file whose marker ``suite:NAME`` shows the table at the end.
+        readme: Markdown file whose marker ``suite:NAME`` shows the table so far; above it, of a suite that trains
+            backbones on for shares of their pretraining, their curve, which becomes NAME.png beside the file.
 
     Returns:
         The exit code: 0, 1 after a failed job, 130 after Ctrl-C or a request to end. The same call goes on.
@@ -49,15 +52,11 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
             with closing(run_jobs(jobs, console, lanes)) as ended:
                 for job in ended:
                     if job.product == RECORD:
-                        Report(suite, trials, work_dir).write()
+                        _write(Report(suite, trials, work_dir), readme)
             report = Report(suite, trials, work_dir)
             add_costs(list(report.rows.values()))
-            report.write()
-            if readme:
-                update_readme(readme, {f'suite:{suite.name}': report.markdown()})
-            if suite.compare:
-                draw_trials(work_dir / 'summary.png', [
-                    next(trial for trial in trials if trial.row.name == name) for name in suite.compare])
+            _write(report, readme)
+            pictures = draw_pairs(work_dir, suite, trials)
     except Timeout:
         say(f'Error: another suite is running in {work_dir}; wait for it, or give another --work-dir')
         return 1
@@ -68,10 +67,20 @@ def run_suite(suite: Suite, trials: Sequence[Trial], work_dir: Path, lanes: int,
         say('Interrupted. Nothing is lost: the same command goes on from the last checkpoints.')
         return 130
     report.table().print()
-    picture = f'Picture: {work_dir / "summary.png"}\n' if suite.compare else ''
-    say(f'{report.verdict()}\n{picture}Table: {work_dir / "summary.md"}\n'
+    shown = ''.join(f'Picture: {picture}\n' for picture in pictures)
+    say(f'{report.verdict()}\n{shown}Table: {work_dir / "summary.md"}\n'
         f'All done. Beside published numbers: python tools/benchmark/leaderboard.py {work_dir}')
     return 0
+
+
+def _write(report: Report, readme: Optional[Path]) -> None:
+    """Writes what is measured so far: into the work dir, and to where it outlives that, which may be a tracked file."""
+    report.write()
+    draw_curves(report.work_dir / 'curve.png', report.suite, report.rows)
+    if readme:
+        name = report.suite.name
+        drawn = draw_curves(readme.with_name(f'{name}.png'), report.suite, report.rows)
+        update_readme(readme, {f'suite:{name}': (f'![{CAPTION}]({name}.png)\n\n' if drawn else '') + report.markdown()})
 
 
 def _jobs(trials: Sequence[Trial]) -> List[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Callable, Mapping, Optional, Tuple
 
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.model.weight_init import trunc_normal_
@@ -16,6 +16,23 @@ from mmlocat.attention.backends import check_backend
 from mmlocat.attention.kernel import Grid
 from mmlocat.attention.pytorch import is_exporting
 from mmlocat.attention.vit.layers import self_attention
+
+# The ``out_type`` that gives, for each block, its map and its class token, as mmseg's DPTHead takes them.
+PAIRS = 'featmap_and_cls_token'
+# Called before each block with its number, from 0, the tokens (B, N, C) and the patch grid (H, W); returns the tokens
+# that enter the block, among which a decoder's queries may stand before the patches, and what else the block gets.
+BeforeBlock = Callable[[int, Tensor, Grid], Tuple[Tensor, Mapping[str, Any]]]
+
+
+def check_pairs(out_type: Optional[str], with_cls_token: bool) -> None:
+    """Refuses pairs of map and class token of a model that has no class token.
+
+    Raises:
+        ValueError: There is no class token.
+    """
+    if out_type == PAIRS and not with_cls_token:
+        raise ValueError(f"out_type='{PAIRS}' needs a class token, but with_cls_token=False; set it to True, "
+                         "or take out_type='featmap' for a head that reads maps alone")
 
 
 def init_linear_layers(module: nn.Module) -> None:
@@ -67,13 +84,17 @@ class LocAtAttention(MultiheadAttention):
         if kernel is not None:
             self.gaug = GaussianAttention(self.head_dims, kernel, num_prefix_tokens, attention_backend)
 
-    def forward(self, x: Tensor, grid: Grid, angles: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, angles: Optional[Tensor] = None, *, num_queries: int = 0,
+                bias: Optional[Tensor] = None) -> Tensor:
         """Attends over tokens x (B, N, C), prefix tokens first, of the patch grid (H, W); returns (B, N, C).
 
-        With ``angles`` (h, H*W, d / 2) queries and keys are rotated, after GAug has read the queries.
+        With ``angles`` (h, H*W, d / 2) queries and keys are rotated, after GAug has read the queries. ``num_queries``
+        is how many tokens of a decoder stand between these and the patches, to be treated as prefix tokens; ``bias``,
+        broadcastable to (B, h, N, N), is added to the logits.
         """
-        out = self_attention(self.qkv(x), self.num_heads, self.gaug, grid, num_prefix_tokens=self.num_prefix_tokens,
-                             angles=angles, dropout_p=self.attn_drop if self.training else 0.0)
+        out = self_attention(self.qkv(x), self.num_heads, self.gaug, grid,
+                             num_prefix_tokens=self.num_prefix_tokens + num_queries, angles=angles, bias=bias,
+                             dropout_p=self.attn_drop if self.training else 0.0)
         return self.out_drop(self.gamma1(self.proj_drop(self.proj(out))))
 
 
@@ -101,7 +122,10 @@ class LocAtEncoderLayer(TransformerEncoderLayer):
         for part in (self.attn.qkv, self.attn.proj, self.ffn):
             init_linear_layers(part)
 
-    def forward(self, x: Tensor, grid: Grid, angles: Optional[Tensor] = None) -> Tensor:
-        """Runs the block on tokens x (B, N, C) of the patch grid (H, W), with rotary angles if there are any."""
-        x = x + self.attn(self.ln1(x), grid, angles)
+    def forward(self, x: Tensor, grid: Grid, angles: Optional[Tensor] = None, **given: Any) -> Tensor:
+        """Runs the block on tokens x (B, N, C) of the patch grid (H, W), with rotary angles if there are any.
+
+        ``given`` is what else its attention takes: a decoder's ``num_queries`` and ``bias``.
+        """
+        x = x + self.attn(self.ln1(x), grid, angles, **given)
         return self.ffn(self.ln2(x), identity=x)

@@ -55,8 +55,9 @@ class LocAtJumbo(LocAtViT):
 
     Source: Jumbo (arXiv 2502.15021) with GAug and PRR as in the paper's table of results, LocAtJumbo. The position
     embedding covers patches alone, and GAug's prefix is the J class tokens. With ``out_type='cls_token'`` the class
-    tokens come out joined, (B, J * C), for the classifier. Checkpoints repeat the shared MLP in every block; it is in
-    memory once.
+    tokens come out joined, (B, J * C), for the classifier; with ``out_type='featmap_and_cls_token'`` their mean goes
+    with each map, because heads such as DPT's take as many channels of both. Checkpoints repeat the shared MLP in every
+    block; it is in memory once.
 
     Args:
         arch: As for ``LocAtViT``.
@@ -129,7 +130,7 @@ class LocAtJumbo(LocAtViT):
 
     def _format_output(self, x: Tensor, grid: Grid) -> Tensor:
         if self.out_type == 'cls_token':
-            return x[:, :self.num_cls_tokens].flatten(1)
+            return x[:, :self.num_cls_tokens].flatten(1).contiguous()
         return super()._format_output(x, grid)
 
     def translate(self, weights: Mapping[str, Tensor]) -> Translated:

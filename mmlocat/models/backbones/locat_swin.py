@@ -267,7 +267,8 @@ def _check(num_stages: int, patch_size: int, window_size: int, out_type: str, ml
     if not isinstance(window_size, int) or window_size < 1:
         raise ValueError(f'window_size must be a positive whole number of tokens, got {window_size!r}')
     if out_type not in _OUT_TYPES:
-        raise ValueError(f'unknown out_type {out_type!r} of LocAtSwin; choose one of {", ".join(_OUT_TYPES)}')
+        raise ValueError(f'unknown out_type {out_type!r} of LocAtSwin, which has no class token; choose one of '
+                         f'{", ".join(_OUT_TYPES)}')
     if not mlp_ratio > 0:
         raise ValueError(f'mlp_ratio must be positive, got {mlp_ratio}')
     if check_backend(attention_backend) == 'streaming':

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -24,7 +25,7 @@ from mmlocat.attention.vit.rope import MixedRope
 from mmlocat.checkpoints.names import Translated, translate
 
 from .base import LocAtBase
-from .layers import LocAtEncoderLayer, PatchPadding
+from .layers import PAIRS, BeforeBlock, LocAtEncoderLayer, PatchPadding, check_pairs
 
 
 @SEG_MODELS.register_module()
@@ -32,20 +33,18 @@ from .layers import LocAtEncoderLayer, PatchPadding
 class LocAtViT(LocAtBase, VisionTransformer):
     """Locality-Attending Vision Transformer.
 
-    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Takes the arguments
-    of mmpretrain's ``VisionTransformer``, gives its outputs and keeps its checkpoint layout; one block
-    adds ``attn.gaug.log_var`` and ``attn.gaug.log_alpha``, 3d + 3 parameters.
+    Source: *Locality-Attending Vision Transformer* (ICLR 2026, arXiv 2603.04892). Takes the arguments of mmpretrain's
+    ``VisionTransformer``, gives its outputs and keeps its checkpoint layout; a block adds ``attn.gaug.log_var`` and
+    ``attn.gaug.log_alpha``, 3d + 3 parameters.
 
     Args:
-        arch: 'tiny', 'small' or 'base' as in the paper (192, 384, 768 channels; 3, 6, 12 heads; 12
-            blocks), another name of mmpretrain's ``VisionTransformer`` with its meaning there ('s' is
-            one: 768 channels, 8 blocks), or a dict with embed_dims, num_layers, num_heads and
-            feedforward_channels. Defaults to 'base'.
-        img_size: Image size of pretraining in px, not the crop of a segmentation recipe: it sets the
-            reference grid. Any other size is accepted in ``forward``. Defaults to 224.
+        arch: 'tiny', 'small' or 'base' as in the paper (192, 384, 768 channels; 3, 6, 12 heads; 12 blocks), another
+            name of mmpretrain's ``VisionTransformer`` ('s' is one: 768 channels, 8 blocks), or a dict with embed_dims,
+            num_layers, num_heads and feedforward_channels. Defaults to 'base'.
+        img_size: Of pretraining, in px, not the crop of a segmentation recipe: it sets the reference grid. ``forward``
+            takes any other. Defaults to 224.
         patch_size: Defaults to 16.
-        out_indices: Blocks whose outputs are returned, one number or a sequence; negative numbers count
-            from the last. Defaults to -1.
+        out_indices: Blocks whose outputs are returned, a number or several; negative ones count from the end.
         frozen_stages: Stem and this many blocks are frozen, with what all blocks share (the frequencies of ``rope``);
             0 and -1 freeze nothing. If it is the number of blocks, the whole backbone has no gradient and stays in
             evaluation mode, also after ``train()``.
@@ -58,17 +57,15 @@ class LocAtViT(LocAtBase, VisionTransformer):
             have ``with_pos_embed=False`` and ``layer_scale_init_value=1e-5`` beside it. Defaults to None.
         ref_grid: The pretraining patch grid G of GAug, and of a position embedding that is not square. Defaults to
             what a loaded checkpoint records, else the grid of its position embedding, else that of ``img_size``.
-        gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0, so that
-            the outputs of a trained plain ViT do not change at first). If it is set, a checkpoint may lack the GAug
-            weights. Defaults to None: as in the paper, and a checkpoint must have the GAug weights.
+        gaug_init: How GAug starts: 'paper' (variance near 1, alpha near ln 2), or 'identity' (alpha near 0: a trained
+            plain ViT's outputs do not change at first). If set, a checkpoint may lack the GAug weights. Defaults to
+            None: as in the paper, and a checkpoint must have them.
         attention_backend: See ``mmlocat.attention.gaussian_attention``. Defaults to 'auto'.
         with_cp: Recomputes each block in the backward pass to save memory. Defaults to False.
-        allow_partial: Parts of names of weights that a backbone checkpoint may lack, or hold although the
-            model has none. Anything else that is missing or left over is an error. Defaults to none.
+        allow_partial: Parts of names of weights that a checkpoint may lack, or hold without need. Others are an error.
         adapt_channels: Whether weights for other ``in_channels`` are averaged or repeated. Defaults to False.
-        **kwargs: The other arguments of mmpretrain's ``VisionTransformer``: in_channels, drop_rate,
-            drop_path_rate, qkv_bias, norm_cfg, final_norm, out_type, with_cls_token, layer_scale_init_value,
-            patch_cfg, pre_norm, init_cfg.
+        **kwargs: Others of mmpretrain's ``VisionTransformer``: in_channels, drop_rate, drop_path_rate, qkv_bias,
+            norm_cfg, final_norm, out_type (see ``forward``), with_cls_token, layer_scale_init_value, patch_cfg, ...
 
     Raises:
         AssertionError: ``arch`` or ``out_indices`` is invalid; worded as in mmpretrain.
@@ -76,6 +73,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
             ``layer_cfgs``, ``num_registers``, ``ref_grid``, ``gaug_init`` or ``attention_backend`` is invalid.
     """
 
+    OUT_TYPES = {*VisionTransformer.OUT_TYPES, PAIRS}
     layer_class = LocAtEncoderLayer
     shared_by_blocks = ('rope', )
     num_cls_tokens = 1
@@ -112,6 +110,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
                  adapt_channels: bool = False,
                  **kwargs) -> None:
         check_arguments(img_size, patch_size, drop_path_rate, kwargs.get('interpolate_mode', 'bicubic'))
+        check_pairs(kwargs.get('out_type'), kwargs.get('with_cls_token', True))
         settings = self.arch_zoo.get(arch.lower()) if isinstance(arch, str) else arch
         # The parent builds everything but the blocks: it gets ``num_layers`` 0, since the blocks are ours. An
         # invalid arch is passed unchanged, so that the parent's own assertion reports it.
@@ -240,9 +239,7 @@ class LocAtViT(LocAtBase, VisionTransformer):
         for token in (self.cls_token, self.reg_token, self.pos_embed):
             if token is not None:
                 token.requires_grad = False
-        # A shared parameter that trained would change what frozen blocks give. Its gradient could be masked for them,
-        # but weight decay would move them still.
-        for name in self.shared_by_blocks:
+        for name in self.shared_by_blocks:  # trained, they would change what frozen blocks give; so would decay alone
             if getattr(self, name, None) is not None:
                 getattr(self, name).requires_grad_(False)
 
@@ -253,16 +250,16 @@ class LocAtViT(LocAtBase, VisionTransformer):
             self._freeze()
         return self
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor, before_block: Optional[BeforeBlock] = None) -> Tuple[Any, ...]:
         """Computes features of images.
 
         Args:
-            x: Shape (B, in_channels, height, width), any size; padded right and bottom with zeros to
-                whole patches.
+            x: Shape (B, in_channels, height, width), any size; padded right and bottom with zeros to whole patches.
+            before_block: Lets a decoder put queries before the patches, see ``models.eomt``. Defaults to None.
 
         Returns:
-            One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C),
-            'featmap' (B, C, H, W), 'raw' (B, P + H*W, C).
+            One tensor for each of ``out_indices``, by ``out_type``: 'cls_token' and 'avg_featmap' (B, C), 'featmap'
+            (B, C, H, W), 'raw' (B, P + H*W, C); with 'featmap_and_cls_token' a pair, (B, C, H, W) and (B, C).
 
         Raises:
             ValueError: The images have another shape than (B, in_channels, height, width).
@@ -274,15 +271,21 @@ class LocAtViT(LocAtBase, VisionTransformer):
         recompute = self.with_cp and torch.is_grad_enabled()
         outs = []
         for i, layer in enumerate(self.layers):
-            x = checkpoint(layer, x, grid, *self._shared(i, grid), use_reentrant=False) if recompute else layer(
-                x, grid, *self._shared(i, grid))
+            x, given = (x, {}) if before_block is None else before_block(i, x, grid)
+            run = partial(checkpoint, layer, use_reentrant=False) if recompute else layer
+            x = run(x, grid, *self._shared(i, grid), **given)
             if i == self.num_layers - 1 and self.final_norm:
                 x = self._normalised(x)
             if i in self.out_indices:
-                # A private method of MMPretrain 1.2.0 to 1.3.6. Its maps are permuted views, which every head that
-                # reshapes them would copy; one contiguous copy here avoids that.
-                outs.append(self._format_output(x, grid).contiguous())
+                outs.append(self._format_output(x, grid))
         return tuple(outs)
+
+    def _format_output(self, x: Tensor, grid: Grid) -> Any:
+        # MMPretrain's (1.2.0 to 1.3.6). Its maps are permuted views, which every head that reshapes them would copy.
+        if self.out_type == PAIRS:
+            patches = x[:, self.num_extra_tokens:].transpose(1, 2).contiguous()
+            return patches.unflatten(2, tuple(grid)), x[:, :self.num_cls_tokens].mean(1)
+        return super()._format_output(x, grid).contiguous()
 
     def _shared(self, layer: int, grid: Grid) -> tuple:
         """Returns what a block gets from the model beside tokens and grid: rotary angles, if there are any."""

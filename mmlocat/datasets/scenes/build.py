@@ -1,4 +1,4 @@
-"""Generates DigitScenes once, in parallel, and compares the files on disk with checksums."""
+"""Generates a data set of scenes once, in parallel, and compares the files on disk with checksums."""
 
 from __future__ import annotations
 
@@ -7,61 +7,27 @@ import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 from PIL import Image
 
 from mmlocat.utils import staged
 
-from .render import render_scene
-from .sources import SPLITS, Sources, load_sources
+from .spec import SPLITS, TASKS, ScenesSpec
 
-_VERSION = 1  # increase it when any pixel changes
-_TASKS = ('classification', 'segmentation')
 _CHUNK = 500  # scenes that a process draws at a time
 
 
-@dataclass(frozen=True)
-class DigitScenesSpec:
-    """The parameters that determine every pixel of the data set.
-
-    Args:
-        seed: Seed of the split and of every scene.
-        classification: Number of images in train, val and test, one digit each.
-        segmentation: Number of scenes in train, val and test, one to three digits each.
-        classification_canvas: Side of a classification image in px.
-        segmentation_canvas: Side of a scene in px.
-    """
-
-    seed: int = 0
-    classification: Tuple[int, int, int] = (36000, 2000, 2000)
-    segmentation: Tuple[int, int, int] = (1500, 500, 500)
-    classification_canvas: int = 24
-    segmentation_canvas: int = 36
-
-    def describe(self) -> dict:
-        """Returns the specification as JSON-ready data, version included."""
-        return json.loads(json.dumps({'version': _VERSION, **asdict(self)}))
-
-
-def default_root(seed: int = 0) -> Path:
-    """Returns where DigitScenes of a seed is cached: under ``$MMLOCAT_DATA``, else the user's cache folder."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return Path(os.environ.get('MMLOCAT_DATA') or cache / 'mmlocat') / f'digit_scenes-v{_VERSION}-seed{seed}'
-
-
-def prepare_digit_scenes(root: Optional[Union[str, Path]] = None, spec: DigitScenesSpec = DigitScenesSpec(),
-                         progress: bool = True) -> Path:
+def prepare_scenes(root: Optional[Union[str, Path]], spec: ScenesSpec, progress: bool = True) -> Path:
     """Makes sure that the data set lies at ``root``; generates it if nothing is there.
 
     Processes that call this at once wait for the first. An interrupted call leaves nothing behind.
 
     Args:
-        root: Its folder. Defaults to ``default_root(spec.seed)``.
+        root: Its folder; None means ``spec.default_root()``.
         spec: What to generate.
         progress: Whether to show a progress bar.
 
@@ -69,46 +35,51 @@ def prepare_digit_scenes(root: Optional[Union[str, Path]] = None, spec: DigitSce
         The folder.
 
     Raises:
-        ValueError: ``root`` holds a data set of another specification, or lies in a file.
-        RuntimeError: ``root`` is a folder that is not DigitScenes.
+        ValueError: ``root`` holds another data set or specification, or lies in a file.
+        RuntimeError: ``root`` is a folder that holds no data set.
     """
     from filelock import FileLock
-    root = Path(root) if root is not None else default_root(spec.seed)
+    root = Path(root) if root is not None else spec.default_root()
     if not root.exists():  # no lock for a finished data set, which may be on a read-only disk
         if root.parent.is_file():
-            raise ValueError(f'{root.parent} is a file; name a folder for DigitScenes by MMLOCAT_DATA or data_root')
+            raise ValueError(f'{root.parent} is a file; name a folder for {spec.NAME} by MMLOCAT_DATA or data_root')
         root.parent.mkdir(parents=True, exist_ok=True)  # for the lock
         with FileLock(str(root) + '.lock'):
             if not root.exists():
                 with staged(root) as scratch:
                     _generate(scratch, spec, progress)
-    found = read_manifest(root)['spec']
+    found = read_manifest(root, spec.NAME)['spec']
     if found != spec.describe():
-        raise ValueError(f'{root} holds DigitScenes made from {found}, but {spec.describe()} is asked for; '
+        raise ValueError(f'{root} holds {spec.NAME} made from {found}, but {spec.describe()} is asked for; '
                          'give another data_root, or delete the folder')
     return root
 
 
-def read_manifest(root: Path) -> dict:
-    """Reads the specification and the checksums that were written with a data set.
+def read_manifest(root: Path, name: str) -> dict:
+    """Reads the specification and the checksums that were written with the data set ``name``.
 
     Raises:
         RuntimeError: The folder has none, or they are not JSON.
+        ValueError: The folder holds another data set.
     """
     try:
-        return json.loads((root / 'manifest.json').read_text(encoding='utf-8'))
+        manifest = json.loads((root / 'manifest.json').read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise RuntimeError(f'{root} is not a DigitScenes folder: it has no readable manifest.json ({error}); give '
+        raise RuntimeError(f'{root} is not a {name} folder: it has no readable manifest.json ({error}); give '
                            'data_root a name that does not exist yet, and the data will be made there') from error
+    found = manifest.get('name', 'DigitScenes')  # which once wrote none
+    if found != name:
+        raise ValueError(f'{root} holds {found}, not {name}; give another data_root')
+    return manifest
 
 
-def verify_split(root: Path, task: str, split: str) -> None:
-    """Compares the files of one split with the checksum written when they were made.
+def verify_split(root: Path, name: str, task: str, split: str) -> None:
+    """Compares the files of one split of the data set ``name`` with the checksum written when they were made.
 
     Raises:
         RuntimeError: A file is missing, or the files are not those that were made.
     """
-    manifest = read_manifest(root)
+    manifest = read_manifest(root, name)
     expected = manifest['sha256'][task][split]
     try:
         found = _checksum(split_files(root, task, split, manifest['spec'][task][SPLITS.index(split)]))
@@ -134,9 +105,9 @@ def _checksum(files: List[Path]) -> str:
     return digest.hexdigest()
 
 
-def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
+def _generate(root: Path, spec: ScenesSpec, progress: bool) -> None:
     from rich.progress import track
-    jobs = [(task, split, i) for task in _TASKS for split, count in zip(SPLITS, getattr(spec, task))
+    jobs = [(task, split, i) for task in TASKS for split, count in zip(SPLITS, getattr(spec, task))
             for i in range(count)]
     for split in SPLITS:
         for folder in ('classification', 'segmentation/images', 'segmentation/annotations'):
@@ -144,29 +115,29 @@ def _generate(root: Path, spec: DigitScenesSpec, progress: bool) -> None:
     # Forked, like data-loader workers. This is safe even after CUDA has been initialised: they draw with NumPy and
     # Pillow, and never use CUDA or PyTorch. A spawned process would import the caller's main script again.
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
-    draw = partial(_draw, root, spec, load_sources(spec.seed))
+    draw = partial(_draw, root, spec, spec.load_sources())
     lists: Dict[str, List[str]] = {split: [] for split in SPLITS}
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context(method)) as pool:
-        drawn = track(pool.map(draw, jobs, chunksize=_CHUNK), 'Drawing DigitScenes', len(jobs), disable=not progress)
+        drawn = track(pool.map(draw, jobs, chunksize=_CHUNK), f'Drawing {spec.NAME}', len(jobs), disable=not progress)
         for (task, split, i), label in zip(jobs, drawn):
             if task == 'classification':
                 lists[split].append(f'{split}/{i:05d}.png {label}\n')
     for split, lines in lists.items():
         (root / 'classification' / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
     sums = {task: {split: _checksum(split_files(root, task, split, count))
-                   for split, count in zip(SPLITS, getattr(spec, task))} for task in _TASKS}
-    (root / 'manifest.json').write_text(json.dumps({'spec': spec.describe(), 'sha256': sums}, indent=2))
+                   for split, count in zip(SPLITS, getattr(spec, task))} for task in TASKS}
+    manifest = {'name': spec.NAME, 'spec': spec.describe(), 'sha256': sums}
+    (root / 'manifest.json').write_text(json.dumps(manifest, indent=2))
 
 
-def _draw(root: Path, spec: DigitScenesSpec, sources: Dict[str, Sources], job: Tuple[str, str, int]) -> int:
-    """Draws one scene, (task, split, number), and returns the class of its first digit."""
+def _draw(root: Path, spec: ScenesSpec, sources: Dict[str, Any], job: Tuple[str, str, int]) -> int:
+    """Draws one scene, (task, split, number), and returns the class of its first object."""
     task, split, number = job
     # One generator per scene, so that neither the number of workers nor the order can change a pixel.
-    rng = np.random.default_rng([spec.seed, _TASKS.index(task), SPLITS.index(split), number])
-    canvas, digits, folder = ((spec.classification_canvas, 1, root / task) if task == 'classification' else
-                              (spec.segmentation_canvas, 3, root / task / 'images'))
-    image, label_map, classes = render_scene(sources[split], canvas, digits, rng)
+    rng = np.random.default_rng([spec.seed, TASKS.index(task), SPLITS.index(split), number])
+    image, label_map, label = spec.draw(sources[split], task, rng)
+    folder = root / task if task == 'classification' else root / task / 'images'
     Image.fromarray(image).save(folder / split / f'{number:05d}.png')
     if task == 'segmentation':
         Image.fromarray(label_map).save(root / task / 'annotations' / split / f'{number:05d}.png')
-    return classes[0]
+    return label
