@@ -1,5 +1,6 @@
 """The arms of StampScenes: what tells them apart, and that nothing else does."""
 
+from mmlocat.experiments.leaderboard.names import parse
 from mmlocat.experiments.suite.rows import load_suite
 from tests.test_configs import difference, load
 
@@ -44,3 +45,17 @@ def test_the_suite_has_the_rows_and_seeds_of_digitscenes():
         (row.name, row.seeds, row.parent) for row in digits.rows]
     assert [row.config.name.replace('stamp', 'digit') for row in stamps.rows] == [
         row.config.name for row in digits.rows]
+
+
+def test_published_weights_see_scenes_at_twice_their_size_and_are_judged_at_their_own():
+    assert set(difference('locatvit-tiny_linear_stampscenes', 'vit-tiny_linear_stampscenes')) == {
+        'checkpoint', 'model.backbone.gaug', 'model.backbone.init_cfg.type', 'model.backbone.init_cfg.checkpoint'}
+    config = load('vit-tiny_linear_stampscenes')
+    assert (config.model.backbone.arch, config.model.backbone.img_size) == ('tiny', 224)
+    assert config.model.backbone.frozen_stages == 12 and config.model.decode_head.num_classes == 10
+    kinds = [[step.type for step in getattr(config, f'{split}_dataloader').dataset.pipeline]
+             for split in ('train', 'val', 'test')]
+    assert [steps.index('Resize') < steps.index('LoadAnnotations') for steps in kinds] == [False, True, True]
+    for row in load_suite('stampscenes-published').rows:
+        leaf = parse(row.config.name)
+        assert leaf.pretraining == f'{leaf.arch}_imagenet' and load(leaf.pretraining)

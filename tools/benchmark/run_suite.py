@@ -24,8 +24,8 @@ def read_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('suite', help='YAML file, or the name of a shipped one: demo, digitscenes, '
-                                      'digitscenes-variants, stampscenes, paper, swin, rope, jumbo, retrieval, '
-                                      'dino, retrofit')
+                                      'digitscenes-variants, stampscenes, stampscenes-published, retrofit, paper, '
+                                      'swin, rope, jumbo, retrieval, dino')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/SUITE')
     parser.add_argument('--gpus', type=int, default=1,
                         help='processes of each training and test whose row states none (default: 1)')

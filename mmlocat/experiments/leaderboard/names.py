@@ -43,7 +43,7 @@ DATASETS = {
     'digitscenes': 'DigitScenes',
     'stampscenes': 'StampScenes'
 }
-LAPTOP = ('digitscenes', 'stampscenes')  # data sets whose models are pretrained on them, in minutes or hours
+LAPTOP = ('digitscenes', 'stampscenes')  # data sets whose nano models are pretrained on them, in minutes or hours
 SIZES = ('tiny', 'small', 'base', 'nano')
 # The paper's names of an architecture and a variant.
 _TITLES = {
@@ -125,7 +125,8 @@ class Leaf:
         if self.head in ('', 'dino'):
             return None
         first = 'dino_' if self.head.startswith('dino-') else ''
-        return f'{self.arch}_{first}{self.dataset if self.dataset in LAPTOP else "imagenet"}'
+        own = self.dataset in LAPTOP and self.size == 'nano'
+        return f'{self.arch}_{first}{self.dataset if own else "imagenet"}'
 
     @property
     def segments(self) -> bool:
