@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+from mmengine.config import Config
 
 from mmlocat.config import load_config
 from mmlocat.utils.arguments import add_config_arguments
@@ -117,3 +118,9 @@ def test_options_are_checked_against_the_config():
         load_config(path, {'chekpoint': 'x'})
     with pytest.raises(ValueError, match='param_scheduler.total_steps=8 does not fit the config'):
         load_config(path, {'param_scheduler.total_steps': 8})
+
+
+def test_no_two_runners_of_a_process_share_a_visualizer():
+    """By its name MMEngine would give the second that of the first, which writes into the first one's folder."""
+    runtimes = [Config.fromfile(path) for path in (ROOT / 'configs' / '_base_').glob('runtime_*.py')]
+    assert len(runtimes) == 3 and not [config for config in runtimes if 'name' in config.visualizer]

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmlocat.engine.mask_annealing import AnnealMasks
-from mmlocat.models.eomt import ScoreTTAModel
+from mmlocat.models.eomt import EoMTHead, ScoreTTAModel
 from mmlocat.visualization.maps import collect
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
@@ -187,6 +187,15 @@ def test_wrong_settings(case):
     init_default_scope('mmseg')
     with pytest.raises(error, match=message):
         MODELS.build({**settings(), **change})
+
+
+def test_the_head_is_built_in_any_scope():
+    """A Runner of MMPretrain leaves its scope behind, in which mmseg's losses are not found by name."""
+    init_default_scope('mmpretrain')
+    try:
+        EoMTHead(8, 3, num_queries=2, num_blocks=1, num_upscalings=0)
+    finally:
+        init_default_scope('mmseg')
 
 
 def scenes(number, generator):
